@@ -1,0 +1,39 @@
+"""The tree of errors; the class decides what the daemon does.
+
+MaskcastError
+├── ConfigError     the user asked for something that cannot be: exit 2
+├── SourceError     a source cannot be opened or read: that stream ends, exit 1 if it was the only one
+├── ModelError      a model cannot be loaded: exit 1
+├── OutputError     a result cannot be written or published: exit 1
+└── WindowError     one window could not be processed: it is skipped, the stream goes on
+
+The text of each is one line: what, where, what to do.
+"""
+
+
+class MaskcastError(Exception):
+    """Base of every error whose text is meant for the user."""
+
+    exit_code = 1
+
+
+class ConfigError(MaskcastError):
+    """Wrong usage or configuration."""
+
+    exit_code = 2
+
+
+class SourceError(MaskcastError):
+    """A source cannot be opened or read."""
+
+
+class ModelError(MaskcastError):
+    """A model cannot be loaded."""
+
+
+class OutputError(MaskcastError):
+    """A result cannot be written or published."""
+
+
+class WindowError(MaskcastError):
+    """One window could not be processed."""

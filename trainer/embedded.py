@@ -1,0 +1,27 @@
+"""Retrain an embedded model: ``python -m trainer.embedded segmenter|detector [--steps N] --out PATH``."""
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from trainer import embedded_detector, embedded_segmenter
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m trainer.embedded", description=__doc__)
+    parser.add_argument("model", choices=("segmenter", "detector"))
+    parser.add_argument("--steps", type=int)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=1)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    if arguments.model == "segmenter":
+        embedded_segmenter.train(arguments.steps or 6000, arguments.out, arguments.seed)
+    else:
+        embedded_detector.train(arguments.steps or 6000, arguments.out, arguments.seed)
+
+
+if __name__ == "__main__":
+    main()
