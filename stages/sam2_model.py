@@ -1,17 +1,29 @@
-"""SAM 2 and 2.1: build, load. The only file that touches the sam2 package.
+"""SAM 2 and 2.1: encode, prompt, propagate, memorise. With ``sam2_load``, the only files that touch the sam2 package.
 
 Ravi et al., "SAM 2: Segment Anything in Images and Videos", 2024, https://arxiv.org/abs/2408.00714.
+
+The model runs on square pictures of ``image_size``; ``S`` is the side of its feature map (image_size / 16), ``L`` = S x S.
 """
 
-from pathlib import Path
-from typing import Any
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
-from hydra.utils import instantiate
-from omegaconf import OmegaConf
+import torch.nn.functional as F
+from numpy.typing import NDArray
 from sam2.modeling.backbones.image_encoder import FpnNeck
+from sam2.modeling.position_encoding import apply_rotary_enc
+from sam2.modeling.sam.transformer import RoPEAttention
 from sam2.modeling.sam2_base import SAM2Base
-from sam2.modeling.sam2_utils import LayerNorm2d
+from sam2.modeling.sam2_utils import LayerNorm2d, get_1d_sine_pe
+
+from stages.types import Image
+
+_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_ENDLESS = 1 << 30  # the stream's length, as far as sam2 asks
 
 
 class NormNeck(FpnNeck):
@@ -26,16 +38,228 @@ class NormNeck(FpnNeck):
         return [norm(x) for norm, x in zip(self.norms, features, strict=True)], positions
 
 
-def build(config: Path, image_size: int | None = None) -> SAM2Base:
-    """Build the architecture that a sam2 configuration file describes, with random weights.
+@dataclass(frozen=True, slots=True, eq=False)
+class Recollection:
+    """What the memory attention of B objects reads on one frame; M spatial memories, P pointers."""
 
-    ``image_size`` (a multiple of 32) replaces the configured side of the square input.
-    """
-    model_config = OmegaConf.load(config).model
-    if image_size is not None:
-        model_config.image_size = image_size
-        for attention in ("self_attention", "cross_attention"):
-            model_config.memory_attention.layer[attention].feat_sizes = [image_size // 16] * 2
-    model = instantiate(model_config, _recursive_=True)
-    assert isinstance(model, SAM2Base)
-    return model
+    tokens: torch.Tensor  # (B, M * L + P * C / C_mem, C_mem)
+    positions: torch.Tensor  # the same shape
+    pointer_tokens: int  # how many of the last tokens are pointers: they take no rotary code
+    valid: torch.Tensor | None  # (B, tokens) bool; None where every token counts
+
+
+class _MaskableAttention(RoPEAttention):
+    """RoPEAttention that can leave keys out; the same parameters, and the same result where it leaves out none."""
+
+    valid: torch.Tensor | None = None  # (B, keys) bool
+
+    def forward(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, num_k_exclude_rope: int = 0) -> torch.Tensor:
+        q, k, v = self.q_proj(q), self.k_proj(k), self.v_proj(v)
+        q, k, v = (self._separate_heads(x, self.num_heads) for x in (q, k, v))
+        if self.freqs_cis.shape[0] != q.shape[-2] or self.freqs_cis.device != q.device:
+            side = math.isqrt(q.shape[-2])
+            self.freqs_cis = self.compute_cis(end_x=side, end_y=side).to(q.device)
+        rotated = k.shape[-2] - num_k_exclude_rope
+        q, turned = apply_rotary_enc(q, k[:, :, :rotated], freqs_cis=self.freqs_cis, repeat_freqs_k=self.rope_k_repeat)
+        k = torch.cat([turned, k[:, :, rotated:]], dim=2)
+        mask = None if self.valid is None else self.valid[:, None, None, :]
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        attended: torch.Tensor = self.out_proj(self._recombine_heads(out))
+        return attended
+
+
+class FrameFeatures(NamedTuple):
+    """One frame as the encoder sees it, for one object; three levels, the last one the coarsest."""
+
+    vision: list[torch.Tensor]  # each (h * w, 1, C)
+    positions: list[torch.Tensor]
+    sizes: list[tuple[int, int]]
+
+
+class Heads(NamedTuple):
+    """What the mask decoder says of B objects on one frame."""
+
+    masks: torch.Tensor  # (B, 4 S, 4 S) logits
+    presence: torch.Tensor  # (B,) logit that the object is visible
+    pointers: torch.Tensor  # (B, C) object pointers
+
+
+
+class _StreamingSAM2(SAM2Base):
+    """SAM2Base whose memory is handed in ready to read, instead of being gathered from dictionaries of frames."""
+
+    def maskable_attentions(self) -> list[_MaskableAttention]:
+        """The cross attentions, turned into the kind that can leave keys out."""
+        attentions = [layer.cross_attn_image for layer in self.memory_attention.layers]
+        for attention in attentions:
+            attention.__class__ = _MaskableAttention
+        return attentions
+
+    def _prepare_memory_conditioned_features(
+        self,
+        frame_idx: int,
+        is_init_cond_frame: bool,
+        current_vision_feats: list[torch.Tensor],
+        current_vision_pos_embeds: list[torch.Tensor],
+        feat_sizes: list[tuple[int, int]],
+        output_dict: Any,
+        num_frames: int,
+        track_in_reverse: bool = False,
+    ) -> torch.Tensor:
+        if is_init_cond_frame:
+            prompted: torch.Tensor = super()._prepare_memory_conditioned_features(
+                frame_idx, True, current_vision_feats, current_vision_pos_embeds, feat_sizes, output_dict, num_frames
+            )
+            return prompted
+        features, positions = current_vision_feats[-1], current_vision_pos_embeds[-1]
+        conditioned = self._attend(features[:, :1].transpose(0, 1), positions[:, :1].transpose(0, 1), output_dict)
+        height, width = feat_sizes[-1]
+        return conditioned.transpose(1, 2).reshape(len(conditioned), self.hidden_dim, height, width)
+
+    def _attend(self, features: torch.Tensor, positions: torch.Tensor, memory: Recollection) -> torch.Tensor:
+        """MemoryAttention.forward, with the first self-attention, which is the same for all objects, run once.
+
+        features, positions: (1, L, C) of the frame; returns (B, L, C).
+        """
+        attention = self.memory_attention
+        objects = len(memory.tokens)
+        out = features + 0.1 * positions if attention.pos_enc_at_input else features
+        for number, layer in enumerate(attention.layers):
+            layer.cross_attn_image.valid = memory.valid
+            out = layer._forward_sa(out, positions)
+            if number == 0:
+                out, positions = out.expand(objects, -1, -1), positions.expand(objects, -1, -1)
+            out = layer._forward_ca(out, memory.tokens, positions, memory.positions, memory.pointer_tokens)
+            out = out + layer.linear2(layer.activation(layer.linear1(layer.norm3(out))))
+            layer.cross_attn_image.valid = None
+        attended: torch.Tensor = attention.norm(out)
+        return attended
+
+
+class Segmenter:
+    """A loaded SAM 2 on one device; holds no state of any stream."""
+
+    def __init__(self, model: SAM2Base, device: torch.device, dtype: torch.dtype) -> None:
+        model.__class__ = _StreamingSAM2
+        model.maskable_attentions()
+        self._model: Any = model.to(device).eval().requires_grad_(False)
+        self.device = device
+        self._cast = torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
+        self.image_size: int = model.image_size
+        self.side = self.image_size // model.backbone_stride
+        self.memory_dim: int = model.mem_dim
+        self.pointer_dim: int = model.hidden_dim
+        self.recent_memories: int = model.num_maskmem - 1
+        self.recent_pointers: int = model.max_obj_ptrs_in_encoder - 1
+        self._mean = torch.tensor(_MEAN, device=device)[:, None, None]
+        self._std = torch.tensor(_STD, device=device)[:, None, None]
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """The weights, under upstream's names."""
+        return dict(self._model.state_dict())
+
+    @torch.inference_mode()
+    def encode(self, images: Sequence[Image]) -> list[FrameFeatures]:
+        """One encoder pass for T pictures of one size, uint8 (H, W, 3) RGB."""
+        pixels = torch.from_numpy(np.stack(images)).to(self.device, non_blocking=True)
+        pixels = pixels.permute(0, 3, 1, 2).float() / 255
+        size = (self.image_size, self.image_size)
+        pixels = (F.interpolate(pixels, size, mode="bilinear", antialias=True) - self._mean) / self._std
+        with self._cast:
+            encoded = self._model.forward_image(pixels)
+        _, vision, positions, sizes = self._model._prepare_backbone_features(encoded)
+        return [
+            FrameFeatures([v[:, t : t + 1] for v in vision], [p[:, t : t + 1] for p in positions], sizes)
+            for t in range(len(images))
+        ]
+
+    def nothing(self) -> Heads:
+        """The heads of no objects."""
+        empty = torch.zeros(0, device=self.device)
+        return Heads(empty.reshape(0, 4 * self.side, 4 * self.side), empty, empty.reshape(0, self.pointer_dim))
+
+    @torch.inference_mode()
+    def propagate(self, frame: FrameFeatures, memory: Recollection) -> Heads:
+        """Find the B objects of ``memory`` on the frame."""
+        return self._step(frame, len(memory.tokens), memory=memory)
+
+    @torch.inference_mode()
+    def prompt_points(self, frame: FrameFeatures, points: torch.Tensor, labels: torch.Tensor) -> Heads:
+        """Objects from points (B, P, 2) in model pixels; labels (B, P): 1 inside, 0 outside, 2 and 3 a box's corners."""
+        inputs = {"point_coords": points.to(self.device), "point_labels": labels.to(self.device, torch.int32)}
+        return self._step(frame, len(points), points=inputs)
+
+    def prompt_boxes(self, frame: FrameFeatures, boxes: torch.Tensor) -> Heads:
+        """Objects from boxes (B, 4), xyxy in model pixels."""
+        corners = torch.tensor([[2, 3]]).expand(len(boxes), 2)
+        return self.prompt_points(frame, boxes.reshape(-1, 2, 2), corners)
+
+    @torch.inference_mode()
+    def prompt_masks(self, frame: FrameFeatures, masks: NDArray[np.bool_]) -> Heads:
+        """Objects from masks (B, H, W) of any size."""
+        inputs = torch.from_numpy(masks)[:, None].float().to(self.device)
+        size = (self.image_size, self.image_size)
+        if inputs.shape[-2:] != size:
+            inputs = (F.interpolate(inputs, size, mode="bilinear", antialias=True) >= 0.5).float()
+        return self._step(frame, len(masks), masks=inputs)
+
+    def _step(
+        self,
+        frame: FrameFeatures,
+        objects: int,
+        memory: Recollection | None = None,
+        points: dict[str, torch.Tensor] | None = None,
+        masks: torch.Tensor | None = None,
+    ) -> Heads:
+        with self._cast:
+            out = self._model.track_step(
+                frame_idx=0,
+                is_init_cond_frame=memory is None,
+                current_vision_feats=[v.expand(-1, objects, -1) for v in frame.vision],
+                current_vision_pos_embeds=[p.expand(-1, objects, -1) for p in frame.positions],
+                feat_sizes=frame.sizes,
+                point_inputs=points,
+                mask_inputs=masks,
+                output_dict=memory,
+                num_frames=_ENDLESS,
+                run_mem_encoder=False,
+            )
+        return Heads(out["pred_masks"][:, 0].float(), out["object_score_logits"][:, 0].float(), out["obj_ptr"])
+
+    @torch.inference_mode()
+    def memorise(self, frame: FrameFeatures, heads: Heads) -> torch.Tensor:
+        """The spatial memories (B, L, C_mem) of B objects on the frame."""
+        size = (self.image_size, self.image_size)
+        masks = F.interpolate(heads.masks[:, None], size, mode="bilinear", align_corners=False)
+        with self._cast:
+            memory, _ = self._model._encode_new_memory(
+                current_vision_feats=[v.expand(-1, len(masks), -1) for v in frame.vision],
+                feat_sizes=frame.sizes,
+                pred_masks_high_res=masks,
+                object_score_logits=heads.presence[:, None],
+                is_mask_from_pts=False,
+            )
+        encoded: torch.Tensor = memory.flatten(2).transpose(1, 2)
+        return encoded
+
+    @torch.inference_mode()
+    def memory_places(self) -> torch.Tensor:
+        """The code of each place in a spatial memory, (L, C_mem)."""
+        like = torch.zeros(1, self.memory_dim, self.side, self.side, device=self.device)
+        codes: torch.Tensor = self._model.memory_encoder.position_encoding(like)
+        return codes.flatten(2)[0].T
+
+    @torch.inference_mode()
+    def memory_ages(self) -> torch.Tensor:
+        """The code of each age of a spatial memory, (num_maskmem, C_mem): 1 frame at 0, ...; a conditioning frame last."""
+        ages: torch.Tensor = self._model.maskmem_tpos_enc[:, 0, 0].detach()
+        return ages
+
+    @torch.inference_mode()
+    def pointer_ages(self, frames: torch.Tensor) -> torch.Tensor:
+        """The codes (B, P, C_mem) of pointers that are ``frames`` (B, P) old."""
+        if not self._model.add_tpos_enc_to_obj_ptrs:
+            return torch.zeros(*frames.shape, self.memory_dim, device=self.device)
+        dim = self.pointer_dim if self._model.proj_tpos_enc_in_obj_ptrs else self.memory_dim
+        codes: torch.Tensor = self._model.obj_ptr_tpos_proj(get_1d_sine_pe(frames / self.recent_pointers, dim=dim))
+        return codes

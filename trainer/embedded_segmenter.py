@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from sam2.modeling.sam2_base import SAM2Base
 
-from stages.sam2_model import build
+from stages.sam2_load import build
 from stages.testsrc import ShapesWorld
 from stages.types import Image
 
@@ -44,10 +44,10 @@ class Phase:
 
 
 CURRICULUM = (
-    Phase(0.14, 128, 2, 8, (1.0, 1.0)),
-    Phase(0.30, 128, 3, 8, (1.0, 0.3)),
-    Phase(0.66, 128, 6, 4, (0.3, 0.0)),
-    Phase(0.90, 192, 6, 4, (0.0, 0.0)),
+    Phase(0.08, 128, 2, 8, (1.0, 1.0)),
+    Phase(0.18, 128, 3, 8, (1.0, 0.3)),
+    Phase(0.58, 128, 6, 4, (0.3, 0.0)),
+    Phase(0.86, 192, 6, 4, (0.0, 0.0)),
     Phase(1.00, 192, 9, 3, (0.0, 0.0)),
 )
 
@@ -80,23 +80,33 @@ def draw_clip(
     rng: np.random.Generator, phase: Phase, gap: int, most_objects: int = 4
 ) -> tuple[torch.Tensor, torch.Tensor] | None:
     """Images (T, 3, S, S) and masks (T, N, S, S) of objects seen on the first frame; None where there are none."""
-    world = ShapesWorld(int(rng.integers(FIRST_TRAINING_SEED, 1 << 31)), objects=int(rng.integers(2, 6)))
-    stride = int(rng.choice([1, 1, 2, 3]))
-    tries = 5 if rng.random() < 0.5 else 1  # half of the clips are to show an object that disappears
-    for _ in range(tries):
-        begin = int(rng.integers(0, 400))
-        frames = [world.render(begin + (min(gap, 6) + stride * t if t else 0)) for t in range(phase.frames)]
-        masks = np.stack([truth.masks for _, truth in frames])
-        areas = masks.sum((2, 3))
-        seen = np.flatnonzero(areas[0] >= SMALLEST)
-        if len(seen) and (areas[:, seen] == 0).any():
-            break
+    world = ShapesWorld(int(rng.integers(FIRST_TRAINING_SEED, 1 << 31)), objects=int(rng.integers(2, 7)))
+    stride, begin = int(rng.choice([1, 1, 2, 3])), int(rng.integers(0, 400))
+    times = [begin + (min(gap, 6) + stride * t if t else 0) for t in range(phase.frames)]
+    if phase.frames > 3 and rng.random() < 0.6:
+        times = disappearance(rng, world, begin, phase.frames) or times
+    frames = [world.render(t) for t in times]
+    masks = np.stack([truth.masks for _, truth in frames])
+    areas = masks.sum((2, 3))
+    seen = np.flatnonzero(areas[0] >= SMALLEST)
     if not len(seen):
         return None
     chosen = rng.permutation(seen)
     chosen = chosen[np.argsort((areas[:, chosen] > 0).all(0), kind="stable")][:most_objects]
     images, small = prepare([image for image, _ in frames], masks[:, chosen], phase.size)
     return (images, small) if small[0].flatten(1).any(1).all() else None
+
+
+def disappearance(rng: np.random.Generator, world: ShapesWorld, begin: int, frames: int) -> list[int] | None:
+    """Times around a moment when an object leaves the picture or is hidden; None where that does not happen soon."""
+    apart = 12
+    looks = begin + apart * np.arange(30)
+    areas = np.stack([world.render(int(t))[1].masks.sum((1, 2)) for t in looks])
+    moments = np.flatnonzero(((areas[:-1] >= SMALLEST) & (areas[1:] == 0)).any(1))
+    if not len(moments):
+        return None
+    start, stride = int(looks[rng.choice(moments)]), 6 // (frames - 3)
+    return [start] + [start + apart + stride * (t - frames + 2) for t in range(1, frames)]
 
 
 def prepare(images: list[Image], masks: NDArray[np.bool_], size: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -1,0 +1,82 @@
+"""The book of a stream's tracks: who is tracked, since when, and what became of them. No tensors.
+
+A track's place in the book is its row in the memory bank; ids rise by one and are never used again.
+"""
+
+from dataclasses import dataclass
+
+from stages.types import Track, TrackChange, TrackEvent, TrackState
+
+
+@dataclass(slots=True)
+class Life:
+    """One track."""
+
+    id: int
+    prompt: int | None
+    born: int
+    last_seen: int
+    score: float
+    confirmed: bool
+    visible: bool = True
+    misses: int = 0  # keyframes in a row that showed its mask but no detection there
+
+    def as_track(self, presence: float) -> Track:
+        state = TrackState.OCCLUDED if not self.visible else TrackState.TRACKED if self.confirmed else TrackState.NEW
+        return Track(self.id, self.prompt, self.born, self.last_seen, state, self.score, presence)
+
+
+class Lives:
+    """The tracks in the order of their rows, and the events since they were last taken."""
+
+    def __init__(self) -> None:
+        self.rows: list[Life] = []
+        self._next_id = 1
+        self._events: list[TrackEvent] = []
+
+    def start(self, prompt: int | None, frame: int, score: float, confirmed: bool, reason: str) -> int:
+        """Begin a track in the next row; returns its id."""
+        life = Life(self._next_id, prompt, frame, frame, score, confirmed)
+        self._next_id += 1
+        self.rows.append(life)
+        self._note(TrackChange.STARTED, life, frame, reason)
+        return life.id
+
+    def detected(self, row: int, score: float, frame: int, returned: bool = False) -> None:
+        """A keyframe confirms the track of ``row``."""
+        life = self.rows[row]
+        life.score, life.confirmed, life.misses = score, True, 0
+        if returned:
+            life.visible, life.last_seen = True, frame
+            self._note(TrackChange.RETURNED, life, frame, "detected again")
+
+    def look(self, row: int, visible: bool, frame: int) -> None:
+        """Note whether the track of ``row`` has a visible pixel on ``frame``."""
+        life = self.rows[row]
+        if visible and not life.visible:
+            self._note(TrackChange.RETURNED, life, frame, "visible again")
+        elif life.visible and not visible:
+            self._note(TrackChange.OCCLUDED, life, frame, "not visible")
+        life.visible = visible
+        if visible:
+            life.last_seen = frame
+
+    def end(self, row: int, frame: int, reason: str) -> None:
+        """End a track; the last row takes its place, as in the bank."""
+        self._note(TrackChange.ENDED, self.rows[row], frame, reason)
+        self.rows[row] = self.rows[-1]
+        self.rows.pop()
+
+    def row_of(self, track: int) -> int | None:
+        return next((row for row, life in enumerate(self.rows) if life.id == track), None)
+
+    def by_use(self) -> list[int]:
+        """The rows, the least useful first: out of sight for longest, then the lowest score."""
+        return sorted(range(len(self.rows)), key=lambda row: (self.rows[row].last_seen, self.rows[row].score))
+
+    def take_events(self) -> tuple[TrackEvent, ...]:
+        events, self._events = tuple(self._events), []
+        return events
+
+    def _note(self, change: TrackChange, life: Life, frame: int, reason: str) -> None:
+        self._events.append(TrackEvent(change, life.id, life.prompt, frame, reason))

@@ -1,0 +1,270 @@
+"""The tracker of one stream: windows in, one Result per frame out.
+
+The bank holds what SAM 2 remembers of each object, the book holds each track's life, both by row.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from stages import affinity, identity
+from stages.errors import ConfigError
+from stages.lives import Lives
+from stages.memory import MemoryBank
+from stages.sam2_model import FrameFeatures, Heads, Segmenter
+from stages.types import Detections, Frame, Result, Window
+
+DRIFTED = 0.7  # a matched track whose mask overlaps its detection's by less is prompted again
+UNDETECTED = 3  # keyframes on which a visible track may go without a detection
+_GROUP = 64  # detections that are segmented at once
+
+
+@dataclass(frozen=True, slots=True)
+class TrackerOptions:
+    """How tracks live. ``lost_after`` counts frames without a visible pixel."""
+
+    max_objects: int = 64
+    lost_after: int = 90
+    reidentify: bool = True
+    gate: bool = True  # frames on which an object is not visible stay out of its memory
+    clamp_pointer_ages: bool = True  # on endless streams no pointer looks older than the oldest that training saw
+
+
+DEFAULT_OPTIONS = TrackerOptions()
+
+
+class Tracker:
+    """Follows the objects of one stream; its memory is bounded by ``max_objects``."""
+
+    def __init__(self, segmenter: Segmenter, options: TrackerOptions = DEFAULT_OPTIONS) -> None:
+        self._segmenter, self._options = segmenter, options
+        self._bank = MemoryBank(segmenter, options.max_objects, options.clamp_pointer_ages)
+        self._book = Lives()
+        self._clock = 0  # frames tracked so far: the bank's time
+        self._last: tuple[Frame, FrameFeatures] | None = None  # what objects added by hand refer to
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory held for objects, the same after any number of frames."""
+        return self._bank.nbytes
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """The ids of the objects being tracked."""
+        return tuple(life.id for life in self._book.rows)
+
+    def step(self, window: Window, detections: Detections | None) -> list[Result]:
+        """Track a window's frames; ``detections`` belong to its first. One Result per frame, in order."""
+        features = self._segmenter.encode([frame.image for frame in window.frames])
+        seen: list[Heads] = []
+        for number, (frame, feature) in enumerate(zip(window.frames, features, strict=True)):
+            if number == 0 and detections is not None:
+                seen.append(self._keyframe(frame, feature, detections))
+            else:
+                seen.append(self._propagate(feature))
+            self._clock += 1
+        self._last = (window.frames[-1], features[-1])
+        return self._conclude(window, seen, detections)
+
+    def add(
+        self,
+        prompt: int | None = None,
+        *,
+        box: NDArray[np.float32] | None = None,
+        points: tuple[NDArray[np.float32], NDArray[np.int64]] | None = None,
+        mask: NDArray[np.bool_] | None = None,
+    ) -> int:
+        """Start a track by hand on the frame tracked last; returns its id.
+
+        Exactly one of: ``box`` (4,) xyxy pixels; ``points``, (P, 2) pixels and (P,) labels, 1 inside and 0 outside;
+        ``mask`` (H, W). Raises ConfigError where the prompt lies outside the picture or has another shape, before the
+        first frame, and when every place is taken.
+        """
+        if self._last is None:
+            raise ConfigError("add: no frame has been tracked yet; add objects once frames arrive")
+        if self._bank.count >= self._bank.capacity:
+            raise ConfigError(f"add: all {self._bank.capacity} places are taken; raise max_objects or remove an object")
+        frame, feature = self._last
+        heads = self._segment_by_hand(frame, feature, box, points, mask)
+        self._bank.append(self._clock - 1, self._segmenter.memorise(feature, heads), heads.pointers)
+        return self._book.start(prompt, frame.index, 1.0, True, "added by hand")
+
+    def remove(self, track: int) -> None:
+        """End a track by hand. Raises ConfigError for an id that is not tracked."""
+        row = self._book.row_of(track)
+        if row is None or self._last is None:
+            raise ConfigError(f"remove: no track {track}; tracked now: {', '.join(map(str, self.ids)) or 'none'}")
+        self._end({row: "removed by hand"}, self._last[0].index)
+
+    def _look(self, feature: FrameFeatures) -> Heads:
+        """Find the tracked objects on a frame."""
+        if not self._bank.count:
+            return self._segmenter.nothing()
+        return self._segmenter.propagate(feature, self._bank.recall(self._clock))
+
+    def _propagate(self, feature: FrameFeatures) -> Heads:
+        heads = self._look(feature)
+        self._memorise(feature, heads, torch.ones_like(heads.presence, dtype=torch.bool))
+        return heads
+
+    def _memorise(self, feature: FrameFeatures, heads: Heads, recent: torch.Tensor) -> torch.Tensor:
+        """Encode the memories of B objects; the rows among them that ``recent`` (B,) names remember the frame."""
+        if not len(heads.masks):
+            return torch.zeros(0)
+        memories = self._segmenter.memorise(feature, heads)
+        rows = self._bank.count
+        store = recent & (heads.presence > 0) if self._options.gate else recent
+        self._bank.remember(self._clock, memories[:rows], heads.pointers[:rows], store[:rows])
+        return memories
+
+    def _keyframe(self, frame: Frame, feature: FrameFeatures, detections: Detections) -> Heads:
+        """Propagate, then let the detections confirm, correct and start tracks."""
+        tracked, found = self._look(feature), self._segment(frame, feature, detections)
+        overlap = affinity.mask_iou(found.masks, tracked.masks)
+        plan = self._plan(detections, found, tracked, affinity.on_host(overlap))
+        drifted = [(d, row) for d, row in plan.matched if overlap[d, row] < DRIFTED]
+        corrected = drifted + plan.reclaimed
+        fresh, evicted = self._places_for(plan, detections)
+        heads = Heads(*(torch.cat([old, new[fresh]]) for old, new in zip(tracked, found, strict=True)))
+        recent = torch.ones_like(heads.presence, dtype=torch.bool)
+        for d, row in corrected:
+            for old, new in zip(heads, found, strict=True):
+                old[row] = new[d]
+            recent[row] = False
+        memories = self._memorise(feature, heads, recent)
+        lost = {row for _, row in plan.reclaimed}
+        for d, row in corrected:
+            self._bank.recondition(row, self._clock, memories[row], heads.pointers[row], forget=row in lost)
+        for d, row in plan.matched + plan.reclaimed:
+            self._book.detected(row, float(detections.scores[d]), frame.index, returned=row in lost)
+        return self._renew(frame, heads, memories, fresh, detections, plan, evicted)
+
+    def _renew(
+        self,
+        frame: Frame,
+        heads: Heads,
+        memories: torch.Tensor,
+        fresh: list[int],
+        detections: Detections,
+        plan: identity.Plan,
+        evicted: dict[int, str],
+    ) -> Heads:
+        """End what the keyframe gave up, then start what it found; returns the heads in the new order of rows."""
+        rows = self._bank.count
+        ending = self._undetected(heads, plan) | evicted
+        order = self._end(ending, frame.index) + list(range(rows, len(heads.masks)))
+        if fresh:
+            self._bank.append(self._clock, memories[rows:], heads.pointers[rows:])
+        for d in fresh:
+            self._book.start(int(detections.prompts[d]), frame.index, float(detections.scores[d]), False, "detected")
+        return Heads(*(part[order] for part in heads))
+
+    def _plan(self, detections: Detections, found: Heads, tracked: Heads, overlap: NDArray[np.float32]) -> identity.Plan:
+        prompts = np.array([-1 if life.prompt is None else life.prompt for life in self._book.rows], np.int64)
+        visible = affinity.on_host((tracked.masks > 0).flatten(1).any(1)) > 0
+        between = affinity.on_host(affinity.mask_iou(tracked.masks, tracked.masks))
+        return identity.plan(
+            same_prompt=detections.prompts[:, None] == prompts[None],
+            overlap=overlap,
+            likeness=affinity.on_host(affinity.likeness(found.pointers, self._bank.appearances())),
+            between=np.where(prompts[:, None] == prompts[None], between, 0),
+            visible=visible,
+            reidentify=self._options.reidentify,
+        )
+
+    def _places_for(self, plan: identity.Plan, detections: Detections) -> tuple[list[int], dict[int, str]]:
+        """The new detections that get a place, best first, and the tracks that give theirs up for them."""
+        best_first = sorted(plan.fresh, key=lambda d: -float(detections.scores[d]))
+        free = self._bank.capacity - self._bank.count
+        held = {row for _, row in plan.matched + plan.reclaimed}
+        out_of_sight = [row for row in self._book.by_use() if row not in held and not self._book.rows[row].visible]
+        evicted = out_of_sight[: max(0, len(best_first) - free)]
+        return best_first[: free + len(evicted)], dict.fromkeys(evicted, "max_objects")
+
+    def _undetected(self, heads: Heads, plan: identity.Plan) -> dict[int, str]:
+        """Tracks that this keyframe speaks against, and why they end."""
+        held = {row for _, row in plan.matched + plan.reclaimed}
+        visible = (heads.masks > 0).flatten(1).any(1).tolist()
+        ending = dict.fromkeys(plan.displaced, "displaced")
+        for row, life in enumerate(self._book.rows):
+            if row in held or row in ending or not visible[row] or life.prompt is None:
+                continue
+            life.misses += 1
+            if not life.confirmed:
+                ending[row] = "unconfirmed"
+            elif life.misses >= UNDETECTED:
+                ending[row] = "undetected"
+        return ending
+
+    def _end(self, ending: dict[int, str], frame: int) -> list[int]:
+        """End the tracks of some rows; returns, for each row that is left, the row it had before."""
+        order = list(range(self._bank.count))
+        for row in sorted(ending, reverse=True):
+            self._book.end(row, frame, ending[row])
+            self._bank.remove(row)
+            order[row] = order[-1]
+            order.pop()
+        return order
+
+    def _segment(self, frame: Frame, feature: FrameFeatures, detections: Detections) -> Heads:
+        """A mask for each detection."""
+        if not len(detections):
+            return self._segmenter.nothing()
+        boxes = self._to_model(frame, torch.from_numpy(detections.boxes).reshape(-1, 2, 2)).reshape(-1, 4)
+        groups = [self._segmenter.prompt_boxes(feature, group) for group in boxes.split(_GROUP)]
+        return Heads(*(torch.cat(parts) for parts in zip(*groups, strict=True)))
+
+    def _segment_by_hand(
+        self,
+        frame: Frame,
+        feature: FrameFeatures,
+        box: NDArray[np.float32] | None,
+        points: tuple[NDArray[np.float32], NDArray[np.int64]] | None,
+        mask: NDArray[np.bool_] | None,
+    ) -> Heads:
+        if sum(given is not None for given in (box, points, mask)) != 1:
+            raise ConfigError("add: give one of a box, points or a mask")
+        if mask is not None:
+            if mask.shape != frame.image.shape[:2]:
+                raise ConfigError(f"add: the mask is {mask.shape}, the picture {frame.image.shape[:2]} (height, width)")
+            return self._segmenter.prompt_masks(feature, mask[None])
+        places, labels = (box.reshape(2, 2), np.array([2, 3])) if box is not None else points or (None, None)
+        assert places is not None and labels is not None
+        height, width = frame.image.shape[:2]
+        if ((places < 0) | (places > (width, height))).any():
+            raise ConfigError(f"add: {places.tolist()} lies outside the picture of {width} x {height} pixels")
+        at = self._to_model(frame, torch.from_numpy(places.astype(np.float32)))
+        return self._segmenter.prompt_points(feature, at[None], torch.from_numpy(labels)[None])
+
+    def _to_model(self, frame: Frame, points: torch.Tensor) -> torch.Tensor:
+        """(..., 2) pixels of the frame -> pixels of the model's square input."""
+        height, width = frame.image.shape[:2]
+        return points * torch.tensor([self._segmenter.image_size / width, self._segmenter.image_size / height])
+
+    def _conclude(self, window: Window, seen: list[Heads], detections: Detections | None) -> list[Result]:
+        """Bring presences to the host in one transfer and write each frame's result."""
+        presence = torch.stack([heads.presence for heads in seen]).sigmoid().tolist()
+        visible = torch.stack([(heads.masks > 0).flatten(1).any(1) for heads in seen]).tolist()
+        results = []
+        lost: dict[int, str] = {}
+        for number, (frame, heads) in enumerate(zip(window.frames, seen, strict=True)):
+            for row, is_visible in enumerate(visible[number]):
+                self._book.look(row, is_visible, frame.index)
+            tracks = tuple(life.as_track(p) for life, p in zip(self._book.rows, presence[number], strict=True))
+            if number + 1 == len(seen):
+                lost = {r: "lost" for r, t in enumerate(tracks) if frame.index - t.last_seen > self._options.lost_after}
+                self._end(lost, frame.index)
+            results.append(
+                Result(
+                    frame,
+                    window.epoch,
+                    window.keyframe and number == 0,
+                    tracks,
+                    heads.masks,
+                    self._book.take_events(),
+                    detections if number == 0 else None,
+                )
+            )
+        return results

@@ -1,0 +1,81 @@
+"""Detection, mask and identity quality of the embedded models on held-out worlds of the test source.
+
+python -m tests.benchmarks.quality [--seeds N ...] [--frames N] [--json]
+
+Each world is prompted with the names of all its objects and of two that it lacks, at the daemon's default settings.
+"""
+
+import argparse
+import json
+from fractions import Fraction
+
+import numpy as np
+import torch
+
+from stages.detect import Detector
+from stages.prompts import parse_prompts
+from stages.quality import Quality
+from stages.rle import full_masks
+from stages.sam2_load import EMBEDDED, load_segmenter
+from stages.testsrc import COLOURS, LABELS, SHAPES, ShapesWorld
+from stages.tracker import Tracker
+from stages.types import Clock, Frame, Window
+
+HELD_OUT = range(100, 120)
+
+
+def absent_labels(world: ShapesWorld) -> list[str]:
+    """Two labels that the world lacks: one that shares a colour with an object, and one that shares a shape."""
+    rng = np.random.default_rng(len(world.labels))
+    colour, shape = world.labels[0].split()
+    near = [f"{colour} {other}" for other in SHAPES], [f"{other} {shape}" for other in COLOURS]
+    return [str(rng.choice([name for name in names if name not in world.labels])) for names in near]
+
+
+def measure(seed: int, frames: int, every: int, window: int, detector: Detector, segmenter) -> Quality:
+    world = ShapesWorld(seed)
+    prompts = parse_prompts([*dict.fromkeys(world.labels), *absent_labels(world)])
+    quality, tracker = Quality(world, prompts), Tracker(segmenter)
+    start = 0
+    while start < frames:
+        keyframe = start % every == 0
+        stop = min(start + window, frames, start - start % every + every)
+        shown = tuple(
+            Frame(t, t, Fraction(1, 30), t / 30, Clock.FILE, world.render(t)[0]) for t in range(start, stop)
+        )
+        found = detector.detect([shown[0].image], prompts, 0.25, 0.3)[0] if keyframe else None
+        for result in tracker.step(Window(0, shown, keyframe), found):
+            quality.observe(result, full_masks(result))
+        start = stop
+    return quality
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.quality", description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, nargs="+", default=list(HELD_OUT))
+    parser.add_argument("--frames", type=int, default=150)
+    parser.add_argument("--every", type=int, default=30)
+    parser.add_argument("--window", type=int, default=8)
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    cpu = torch.device("cpu")
+    torch.set_num_threads(1)
+    detector = Detector(EMBEDDED / "detector", cpu, torch.float32)
+    segmenter = load_segmenter("embedded", cpu, torch.float32)
+    measured: list[Quality] = []
+    for seed in arguments.seeds:
+        one = measure(seed, arguments.frames, arguments.every, arguments.window, detector, segmenter)
+        measured.append(one)
+        if not arguments.json:
+            print(f"seed {seed:4d}  " + "  ".join(f"{k} {v:.3f}" for k, v in one.summary().items()), flush=True)
+    total = Quality(ShapesWorld(arguments.seeds[0]), [])
+    for one in measured:
+        for name in ("right", "wrong", "missed", "keyframes", "fired", "switches"):
+            setattr(total, name, getattr(total, name) + getattr(one, name))
+        total.ious += one.ious
+    summary = {name: round(value, 4) for name, value in total.summary().items()}
+    print(json.dumps(summary) if arguments.json else "all        " + "  ".join(f"{k} {v:.3f}" for k, v in summary.items()))
+
+
+if __name__ == "__main__":
+    main()
