@@ -1,0 +1,30 @@
+# make demo and make test do all their own set-up; everything lives in .venv
+PYTHON ?= python3
+VENV ?= .venv
+export SAM2_BUILD_CUDA = 0
+
+.PHONY: install demo test lint clean
+.DELETE_ON_ERROR:
+
+install: $(VENV)/installed
+
+$(VENV)/installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --upgrade pip
+	$(VENV)/bin/pip install --quiet --editable '.[train,test,dev]'
+	touch $@
+
+demo: install
+	$(VENV)/bin/maskcast demo --out demo
+
+lint: install
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+test: lint
+	$(VENV)/bin/pytest
+
+clean:
+	rm -rf $(VENV) build dist demo .mypy_cache .ruff_cache .pytest_cache
