@@ -5,6 +5,7 @@ MaskcastError
 ├── SourceError     a source cannot be opened or read: that stream ends, exit 1 if it was the only one
 ├── ModelError      a model cannot be loaded: exit 1
 ├── OutputError     a result cannot be written or published: exit 1
+├── WireError       a message of the mask stream cannot be built or read: it is dropped
 └── WindowError     one window could not be processed: it is skipped, the stream goes on
 
 The text of each is one line: what, where, what to do.
@@ -33,6 +34,10 @@ class ModelError(MaskcastError):
 
 class OutputError(MaskcastError):
     """A result cannot be written or published."""
+
+
+class WireError(MaskcastError):
+    """A message of the mask stream cannot be built or read."""
 
 
 class WindowError(MaskcastError):

@@ -84,7 +84,6 @@ class Heads(NamedTuple):
     pointers: torch.Tensor  # (B, C) object pointers
 
 
-
 class _StreamingSAM2(SAM2Base):
     """SAM2Base whose memory is handed in ready to read, instead of being gathered from dictionaries of frames."""
 

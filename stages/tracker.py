@@ -161,7 +161,9 @@ class Tracker:
             self._book.start(int(detections.prompts[d]), frame.index, float(detections.scores[d]), False, "detected")
         return Heads(*(part[order] for part in heads))
 
-    def _plan(self, detections: Detections, found: Heads, tracked: Heads, overlap: NDArray[np.float32]) -> identity.Plan:
+    def _plan(
+        self, detections: Detections, found: Heads, tracked: Heads, overlap: NDArray[np.float32]
+    ) -> identity.Plan:
         prompts = np.array([-1 if life.prompt is None else life.prompt for life in self._book.rows], np.int64)
         visible = affinity.on_host((tracked.masks > 0).flatten(1).any(1)) > 0
         between = affinity.on_host(affinity.mask_iou(tracked.masks, tracked.masks))

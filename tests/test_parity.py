@@ -49,9 +49,7 @@ def upstream_masks(frames, boxes, folder: Path):
             pass
     masks = []
     for t in range(len(frames)):
-        outputs = {
-            number: state["output_dict_per_obj"][state["obj_id_to_idx"][number]] for number in boxes
-        }
+        outputs = {number: state["output_dict_per_obj"][state["obj_id_to_idx"][number]] for number in boxes}
         found = {n: o["cond_frame_outputs"].get(t) or o["non_cond_frame_outputs"].get(t) for n, o in outputs.items()}
         masks.append({n: o["pred_masks"][0, 0] for n, o in found.items() if o is not None and t >= boxes[n][0]})
     return masks

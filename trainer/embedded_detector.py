@@ -107,7 +107,11 @@ def init_for_scratch(model: GroundingDinoForObjectDetection) -> None:
         layer.fusion_layer.text_param.fill_(0.1)
     enhancer = inner.encoder.layers[-1].text_enhancer_layer
     text_norm = enhancer.final_layer_norm if hasattr(enhancer, "final_layer_norm") else enhancer.layer_norm_after
-    for norm, weight, bias in ((text_norm, 1.0, 2.0), (inner.decoder.layer_norm, 0.35, -2.0), (inner.enc_output_norm, 0.35, -2.0)):
+    for norm, weight, bias in (
+        (text_norm, 1.0, 2.0),
+        (inner.decoder.layer_norm, 0.35, -2.0),
+        (inner.enc_output_norm, 0.35, -2.0),
+    ):
         norm.weight.fill_(weight)
         norm.weight[0] = 0  # channel 0 is a constant: its product, -4, is the logits' bias
         norm.bias[0] = bias
@@ -131,10 +135,10 @@ def draw_sample(rng: np.random.Generator, seed: int, most_phrases: int = 6) -> S
     numbers = [LABELS.index(label) for label in truth.labels]
     unclear = {n for n, share in zip(numbers, truth.visible, strict=True) if 0.02 < share < CLEARLY_VISIBLE}
     shown = {n for n, share in zip(numbers, truth.visible, strict=True) if share >= CLEARLY_VISIBLE}
-    phrases = draw_phrases(rng, sorted(shown - unclear), sorted(set(range(len(LABELS))) - shown - unclear), most_phrases)
-    keep = [
-        i for i, n in enumerate(numbers) if n in phrases and truth.visible[i] >= CLEARLY_VISIBLE
-    ]
+    phrases = draw_phrases(
+        rng, sorted(shown - unclear), sorted(set(range(len(LABELS))) - shown - unclear), most_phrases
+    )
+    keep = [i for i, n in enumerate(numbers) if n in phrases and truth.visible[i] >= CLEARLY_VISIBLE]
     boxes = torch.from_numpy(truth.boxes[keep] / np.array([world.width, world.height] * 2, np.float32))
     return Sample(
         image,
@@ -148,7 +152,11 @@ def draw_phrases(rng: np.random.Generator, shown: list[int], absent: list[int], 
     """Some of what is shown, and absent ones that mostly share its colour or its shape."""
     shown = list(rng.permutation(shown)) if shown else []
     wanted = [int(n) for n in shown[: int(rng.integers(0 if rng.random() < 0.15 else 1, 5))]]
-    near = [n for n in absent if any(n // len(SHAPES) == s // len(SHAPES) or n % len(SHAPES) == s % len(SHAPES) for s in shown)]
+    near = [
+        n
+        for n in absent
+        if any(n // len(SHAPES) == s // len(SHAPES) or n % len(SHAPES) == s % len(SHAPES) for s in shown)
+    ]
     phrases = list(wanted)
     for _ in range(int(rng.integers(0 if wanted else 1, max(2, most - len(wanted) + 1)))):
         if rng.random() < 0.08:
@@ -209,7 +217,9 @@ def box_loss(boxes: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | N
 MATCHER = GroundingDinoHungarianMatcher(class_cost=2.0, bbox_cost=5.0, giou_cost=2.0)
 
 
-def hungarian_loss(logits: torch.Tensor, boxes: torch.Tensor, maps: Any, mask: torch.Tensor, targets: list[dict[str, torch.Tensor]]) -> torch.Tensor:
+def hungarian_loss(
+    logits: torch.Tensor, boxes: torch.Tensor, maps: Any, mask: torch.Tensor, targets: list[dict[str, torch.Tensor]]
+) -> torch.Tensor:
     """One decoder layer: logits (B, Q, L), boxes (B, Q, 4) cxcywh; unreduced by the number of boxes."""
     matched = MATCHER({"logits": logits, "pred_boxes": boxes, "label_maps": maps}, targets)
     classes, guesses, truths = torch.zeros_like(logits), [], []
@@ -222,7 +232,12 @@ def hungarian_loss(logits: torch.Tensor, boxes: torch.Tensor, maps: Any, mask: t
 
 
 def proposal_loss(
-    logits: torch.Tensor, coordinates: torch.Tensor, maps: Any, mask: torch.Tensor, targets: list[dict[str, torch.Tensor]], sides: list[int]
+    logits: torch.Tensor,
+    coordinates: torch.Tensor,
+    maps: Any,
+    mask: torch.Tensor,
+    targets: list[dict[str, torch.Tensor]],
+    sides: list[int],
 ) -> torch.Tensor:
     """The encoder's proposals, one a cell of each level: a penalty-reduced focal loss on Gaussians (CenterNet, Zhou et al. 2019)."""
     centres, level = [], []
@@ -254,30 +269,46 @@ def proposal_loss(
     return loss + box_loss(torch.cat(guesses).sigmoid(), torch.cat(truths), torch.cat(weights)) if guesses else loss
 
 
-def batch_loss(model: GroundingDinoForObjectDetection, samples: list[Sample], ids: torch.Tensor, size: int) -> torch.Tensor:
+def batch_loss(
+    model: GroundingDinoForObjectDetection, samples: list[Sample], ids: torch.Tensor, size: int
+) -> torch.Tensor:
     targets = [{"class_labels": s.phrase_of_box, "boxes": s.boxes} for s in samples]
     boxes = max(1, sum(len(s.boxes) for s in samples))
     seen: dict[str, Any] = {}
 
     def on_layers(
-        logits: Any, labels: Any, device: Any, pred_boxes: Any, config: Any, label_maps: Any, text_mask: torch.Tensor,
-        outputs_class: Any = None, outputs_coord: Any = None, **_: Any,
+        logits: Any,
+        labels: Any,
+        device: Any,
+        pred_boxes: Any,
+        config: Any,
+        label_maps: Any,
+        text_mask: torch.Tensor,
+        outputs_class: Any = None,
+        outputs_coord: Any = None,
+        **_: Any,
     ) -> tuple[torch.Tensor, dict[str, Any], None]:
         mask = text_mask[:, 0]
         seen.update(maps=label_maps, mask=mask)
-        layers = [hungarian_loss(c, b, label_maps, mask, targets) for c, b in zip(outputs_class, outputs_coord, strict=True)]
+        layers = [
+            hungarian_loss(c, b, label_maps, mask, targets) for c, b in zip(outputs_class, outputs_coord, strict=True)
+        ]
         return torch.stack(layers).sum() / boxes, {}, None
 
     model.loss_function = on_layers
     out = model(pixel_values=pixels(samples, size), input_ids=ids, attention_mask=(ids != 0).long(), labels=targets)
     sides = [math.ceil(size / stride) for stride in (8, 16)]
-    proposals = proposal_loss(out.enc_outputs_class, out.enc_outputs_coord_logits, seen["maps"], seen["mask"], targets, sides)
+    proposals = proposal_loss(
+        out.enc_outputs_class, out.enc_outputs_coord_logits, seen["maps"], seen["mask"], targets, sides
+    )
     loss: torch.Tensor = out.loss + proposals / boxes
     return loss
 
 
 @torch.no_grad()
-def score_held_out(model: GroundingDinoForObjectDetection, size: int, count: int = 200) -> list[tuple[torch.Tensor, torch.Tensor]]:
+def score_held_out(
+    model: GroundingDinoForObjectDetection, size: int, count: int = 200
+) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """On held-out worlds, every (score, is it a true positive) of the queries, and the boxes missed, as one list."""
     model.eval()
     rng = np.random.default_rng(7)
@@ -300,7 +331,9 @@ def score_held_out(model: GroundingDinoForObjectDetection, size: int, count: int
                         right[query] = 1
                         break
             rows.append((score, right))
-            rows.append((torch.full((len(sample.boxes) - len(taken),), -1.0), torch.ones(len(sample.boxes) - len(taken))))
+            rows.append(
+                (torch.full((len(sample.boxes) - len(taken),), -1.0), torch.ones(len(sample.boxes) - len(taken)))
+            )
     model.train()
     return rows
 
@@ -326,7 +359,9 @@ def calibrate(model: GroundingDinoForObjectDetection, best: float, wanted: float
     model.model.decoder.layer_norm.bias[0] += shift / float(text_norm.bias[0])
 
 
-def train(steps: int, out: Path, seed: int = 0, learning_rate: float = 1e-3, batch: int = 16, report_every: int = 50) -> None:
+def train(
+    steps: int, out: Path, seed: int = 0, learning_rate: float = 1e-3, batch: int = 16, report_every: int = 50
+) -> None:
     """Train and write model and processor to the folder ``out`` with ``save_pretrained``."""
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
@@ -356,7 +391,10 @@ def train(steps: int, out: Path, seed: int = 0, learning_rate: float = 1e-3, bat
         losses.append(float(loss.detach()))
         if (step + 1) % report_every == 0:
             minutes = (time.monotonic() - began) / 60
-            print(f"{minutes:6.1f} min  step {step + 1:5d}  {size} px  loss {np.mean(losses[-report_every:]):.3f}", flush=True)
+            print(
+                f"{minutes:6.1f} min  step {step + 1:5d}  {size} px  loss {np.mean(losses[-report_every:]):.3f}",
+                flush=True,
+            )
         if (step + 1) % (report_every * 6) == 0 or step + 1 == steps:
             print(f"  held out: {best_threshold(score_held_out(average, size))}", flush=True)
             save(average, out, SIZES[-1][1])

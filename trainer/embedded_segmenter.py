@@ -157,7 +157,10 @@ def point_prompt(rng: np.random.Generator, masks: torch.Tensor) -> Prompt:
         if len(rows):
             pick = rng.integers(len(rows))
             point[0] = columns[pick] + 0.5, rows[pick] + 0.5
-    return {"point_coords": torch.from_numpy(points), "point_labels": torch.ones(len(masks), 1, dtype=torch.int32)}, None
+    return {
+        "point_coords": torch.from_numpy(points),
+        "point_labels": torch.ones(len(masks), 1, dtype=torch.int32),
+    }, None
 
 
 def draw_prompt(rng: np.random.Generator, masks: torch.Tensor) -> Prompt:
@@ -193,7 +196,9 @@ def frame_loss(heads: Heads, truth: torch.Tensor) -> tuple[torch.Tensor, torch.T
     dice = 1 - (2 * (probability * flat).sum(1) + 1) / (probability.sum(1) + flat.sum(1) + 1)
     mask_loss = ((8 * entropy + dice) * visible).sum() / total
     rarity = torch.where(visible > 0, 1.0, 3.0)
-    presence_loss = (F.binary_cross_entropy_with_logits(heads.presence[:, 0], visible, reduction="none") * rarity).mean()
+    presence_loss = (
+        F.binary_cross_entropy_with_logits(heads.presence[:, 0], visible, reduction="none") * rarity
+    ).mean()
     guess = logits.detach() > 0
     union = (guess | truth).flatten(1).sum(1).clamp(min=1)
     iou = (guess & truth).flatten(1).sum(1) / union
@@ -285,7 +290,9 @@ def train(steps: int, out: Path, seed: int = 0, learning_rate: float = 1.5e-3, r
         truth_rate = float(np.interp(progress, (since, phase.until), phase.truth))
         resize(model, phase.size)
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate * min(1, (step + 1) / 100) * (0.02 + 0.98 * (1 + math.cos(math.pi * progress)) / 2)
+            group["lr"] = (
+                learning_rate * min(1, (step + 1) / 100) * (0.02 + 0.98 * (1 + math.cos(math.pi * progress)) / 2)
+            )
         again = int(rng.integers(2, phase.frames)) if phase.frames > 3 and rng.random() < 0.3 else 0
         model.train()
         loss, report = roll_out(

@@ -40,9 +40,7 @@ def measure(seed: int, frames: int, every: int, window: int, detector: Detector,
     while start < frames:
         keyframe = start % every == 0
         stop = min(start + window, frames, start - start % every + every)
-        shown = tuple(
-            Frame(t, t, Fraction(1, 30), t / 30, Clock.FILE, world.render(t)[0]) for t in range(start, stop)
-        )
+        shown = tuple(Frame(t, t, Fraction(1, 30), t / 30, Clock.FILE, world.render(t)[0]) for t in range(start, stop))
         found = detector.detect([shown[0].image], prompts, 0.25, 0.3)[0] if keyframe else None
         for result in tracker.step(Window(0, shown, keyframe), found):
             quality.observe(result, full_masks(result))
@@ -74,7 +72,9 @@ def main() -> None:
             setattr(total, name, getattr(total, name) + getattr(one, name))
         total.ious += one.ious
     summary = {name: round(value, 4) for name, value in total.summary().items()}
-    print(json.dumps(summary) if arguments.json else "all        " + "  ".join(f"{k} {v:.3f}" for k, v in summary.items()))
+    print(
+        json.dumps(summary) if arguments.json else "all        " + "  ".join(f"{k} {v:.3f}" for k, v in summary.items())
+    )
 
 
 if __name__ == "__main__":

@@ -1,0 +1,90 @@
+"""The built-in test source: ``testsrc://shapes?seed=0&frames=240&size=256x256&fps=30&objects=4&live=1``."""
+
+import re
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from urllib.parse import parse_qsl, urlsplit
+
+from stages.errors import ConfigError
+from stages.testsrc import ShapesWorld
+from stages.types import Clock, Frame
+
+_VALUES = {
+    "seed": (r"\d{1,18}", "a whole number"),
+    "frames": (r"[1-9]\d{0,11}", "a whole number from 1; leave it out for an endless source"),
+    "size": (r"[1-9]\d{1,3}x[1-9]\d{1,3}", "WIDTHxHEIGHT, each from 10 to 9999"),
+    "fps": (r"\d{1,3}(\.\d{1,6})?", "a number above 0 and below 1000"),
+    "objects": (r"\d{1,2}", "a whole number from 0 to 99"),
+    "live": (r"[01]", "0 or 1"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Shapes:
+    """What the URL asks for."""
+
+    seed: int
+    frames: int | None
+    width: int
+    height: int
+    fps: Fraction
+    objects: int
+    live: bool
+
+
+class ShapesSource:
+    """ShapesWorld as a Source (see stages.source); ``live=1`` paces it like a camera, the reader does the dropping."""
+
+    decode_errors = 0
+
+    def __init__(self, url: str) -> None:
+        """Raises ConfigError for an unknown or wrong key."""
+        self._asked = _parse(url)
+        self.live = self._asked.live
+        self.lossless = not self.live
+        self.rate = float(self._asked.fps)
+        self.frames_expected = None if self.live else self._asked.frames
+        self._closed = threading.Event()
+
+    def frames(self) -> Iterator[Frame]:
+        """Endless without ``frames``. ``captured_at`` is the wall time when live, else the time since the start."""
+        asked = self._asked
+        world = ShapesWorld(asked.seed, asked.width, asked.height, asked.objects, self.rate)
+        started = time.monotonic()
+        index = 0
+        while not self._closed.is_set() and (asked.frames is None or index < asked.frames):
+            due = float(index / asked.fps)
+            if self.live and self._closed.wait(started + due - time.monotonic()):
+                return
+            captured_at = time.time() if self.live else due
+            image, _ = world.render(index)
+            clock = Clock.ARRIVAL if self.live else Clock.FILE
+            yield Frame(index, index, 1 / asked.fps, captured_at, clock, image)
+            index += 1
+
+    def close(self) -> None:
+        """End ``frames``, also one that waits for its next frame."""
+        self._closed.set()
+
+
+def _parse(url: str) -> _Shapes:
+    parts = urlsplit(url)
+    if parts.netloc + parts.path.rstrip("/") != "shapes":
+        raise ConfigError(f"unknown test source in {url}: the only one is testsrc://shapes")
+    given = parse_qsl(parts.query, keep_blank_values=True)
+    for key, value in given:
+        if key not in _VALUES:
+            raise ConfigError(f"unknown key {key!r} in {url}: use {', '.join(_VALUES)}")
+        pattern, meaning = _VALUES[key]
+        if not re.fullmatch(pattern, value, re.ASCII):
+            raise ConfigError(f"{key}={value} in {url} makes no sense: give {meaning}")
+    values = {"seed": "0", "size": "256x256", "fps": "30", "objects": "4", "live": "0", **dict(given)}
+    fps = Fraction(values["fps"])
+    if not fps:
+        raise ConfigError(f"fps=0 in {url} makes no sense: give {_VALUES['fps'][1]}")
+    width, height = (int(side) for side in values["size"].split("x"))
+    frames = int(values["frames"]) if "frames" in values else None
+    return _Shapes(int(values["seed"]), frames, width, height, fps, int(values["objects"]), values["live"] == "1")

@@ -1,0 +1,27 @@
+"""What many tests need: the embedded SAM 2, loaded once, and frames of the test source."""
+
+from fractions import Fraction
+
+import pytest
+import torch
+
+from stages.sam2_load import load_segmenter
+from stages.testsrc import ShapesWorld
+from stages.types import Clock, Frame
+
+torch.set_num_threads(1)  # tests share the cores with the programs that they start
+
+
+@pytest.fixture(scope="session")
+def segmenter():
+    return load_segmenter("embedded", torch.device("cpu"), torch.float32)
+
+
+@pytest.fixture(scope="session")
+def shapes_frame():
+    """frame(world, t) -> Frame t of a ShapesWorld."""
+
+    def frame(world: ShapesWorld, t: int) -> Frame:
+        return Frame(t, t, Fraction(1, 30), t / 30, Clock.FILE, world.render(t)[0])
+
+    return frame

@@ -1,0 +1,83 @@
+"""``maskcast check``: one finding a line, each about something that was really tried."""
+
+import json
+import socket
+from pathlib import Path
+
+import pytest
+import torch
+
+from daemon.__main__ import main
+
+EMBEDDED = ["--detector", "embedded", "--segmenter", "embedded", "--device", "cpu"]
+FREE = ["--publish", "tcp://127.0.0.1:0", "--http", "127.0.0.1:0"]
+
+
+@pytest.fixture(autouse=True)
+def bare_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No configuration but the test's own, and one core."""
+    monkeypatch.delenv("MASKCAST_CONFIG", raising=False)
+    torch.set_num_threads(1)
+
+
+def write(file: Path, *streams: tuple[str, str], extra: str = "") -> str:
+    """A configuration with streams of these names and sources."""
+    tables = [f'[[streams]]\nname = "{name}"\nsource = "{source}"\nprompts = ["car"]\n' for name, source in streams]
+    file.write_text("\n".join([extra, *tables]))
+    return str(file)
+
+
+def findings(capsys: pytest.CaptureFixture[str]) -> dict[str, tuple[bool, str]]:
+    """What ``--json`` printed: ok and detail by subject."""
+    summary = json.loads(capsys.readouterr().out)
+    assert summary["ok"] == all(finding["ok"] for finding in summary["findings"])
+    return {finding["subject"]: (finding["ok"], finding["detail"]) for finding in summary["findings"]}
+
+
+def test_machine_that_can_do_it_all_is_all_ok(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shapes = "testsrc://shapes?frames=7&size=160x96&fps=12"
+    config = write(tmp_path / "c.toml", ("shapes", shapes), extra=f"[record]\ndir = '{tmp_path / 'new' / 'out'}'")
+    assert main(["check", "--config", config, *EMBEDDED, *FREE]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert all(line.startswith("ok ") for line in lines)
+    subjects = [line.split()[1] for line in lines]
+    assert subjects == ["settings", "memory", "device", "detector", "segmenter", "shapes", "publish", "http", "record"]
+    assert lines[5].split(maxsplit=2)[2] == "160x96 at 12 FPS, 7 frames"
+    assert not (tmp_path / "new").exists()
+
+
+def test_every_failure_is_found_and_none_hides_another(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("no video")
+    sources = (("gone", "gone.mp4"), ("text", str(tmp_path / "file")), ("refused", "rtsp://me:hunter2@127.0.0.1:9/x"))
+    config = write(tmp_path / "c.toml", *sources, extra=f"[record]\ndir = '{tmp_path / 'file' / 'out'}'")
+    models = ["--detector", str(tmp_path), "--segmenter", str(tmp_path / "file"), "--device", "cpu"]
+    with socket.create_server(("127.0.0.1", 0)) as first, socket.create_server(("127.0.0.1", 0)) as second:
+        masks, http = (f"127.0.0.1:{server.getsockname()[1]}" for server in (first, second))
+        ports = ["--publish", f"tcp://{masks}", "--http", http]
+        assert main(["check", "--config", config, *models, *ports, "--json"]) == 1
+    found = findings(capsys)
+    well = {subject for subject, (ok, _) in found.items() if ok}
+    assert well == {"settings", "memory", "device"}
+    assert "No such file" in found["gone"][1]
+    assert "refused" in found["refused"][1]
+    assert masks in found["publish"][1]
+    assert http in found["http"][1]
+    assert str(tmp_path / "file") in found["record"][1]
+    assert "hunter2" not in str(found)
+
+
+def test_wrong_configuration_is_the_only_finding_and_exit_code_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = write(tmp_path / "c.toml", extra="[detection]\nevry = 1")
+    assert main(["check", "--config", config, "--json"]) == 2
+    expected = f"{config}: unknown setting detection.evry; did you mean detection.every?"
+    assert findings(capsys) == {"settings": (False, expected)}
+
+
+def test_device_that_is_not_there_is_found(capsys: pytest.CaptureFixture[str]) -> None:
+    device = f"cuda:{torch.cuda.device_count()}"
+    assert main(["check", *EMBEDDED, *FREE, "--device", device, "--json"]) == 1
+    found = findings(capsys)
+    assert found["device"] == (False, found["detector"][1])
+    assert device in found["device"][1]

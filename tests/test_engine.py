@@ -1,0 +1,276 @@
+"""The one thread that runs the models. Small fakes stand for the models, so that faults can be ordered."""
+
+import threading
+import time
+from collections.abc import Callable
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+
+from daemon.engine import Engine, Lane, Models
+from daemon.mailbox import Mailbox
+from daemon.metrics import Metrics
+from daemon.outcome import Notice, Outcome, skip_outcome, skip_window
+from daemon.settings import Detection, Tracking
+from stages.errors import ConfigError, ModelError, WindowError
+from stages.prompts import parse_prompts
+from stages.types import Clock, Detections, Frame, Result, TrackChange, TrackEvent, Window
+from stages.wire import StreamEvent
+
+PATIENCE = 20.0  # seconds until a test gives up
+
+
+def frames(*indices: int) -> tuple[Frame, ...]:
+    image = np.zeros((8, 8, 3), np.uint8)
+    return tuple(Frame(i, i, Fraction(1, 30), i / 30, Clock.FILE, image) for i in indices)
+
+
+def window(*indices: int, keyframe: bool = False) -> Window:
+    return Window(0, frames(*indices), keyframe)
+
+
+class FakeDetector:
+    """One box of the first prompt on every picture."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def detect(self, images, prompts, box_threshold, text_threshold) -> list[Detections]:
+        self.calls += 1
+        return [Detections(np.zeros((1, 4), np.float32), np.ones(1, np.float32), np.zeros(1, np.int64)) for _ in images]
+
+
+class FakeTracker:
+    """Tracks nothing; calls ``before`` with each window first."""
+
+    nbytes = 42
+
+    def __init__(self, before: Callable[[Window], None] = lambda _: None) -> None:
+        self.windows: list[tuple[Window, Detections | None]] = []
+        self._before = before
+
+    def step(self, window: Window, detections: Detections | None) -> list[Result]:
+        self.windows.append((window, detections))
+        self._before(window)
+        nothing = torch.zeros(0, 2, 2)
+        return [Result(f, window.epoch, window.keyframe and i == 0, (), nothing) for i, f in enumerate(window.frames)]
+
+
+def models(tracker: FakeTracker | None = None, detector: FakeDetector | None = None) -> Models:
+    return Models(detector or FakeDetector(), lambda _: tracker or FakeTracker())
+
+
+class Bench:
+    """An engine and its lanes; the models load when ``go`` is called."""
+
+    def __init__(self, made: Models | Exception) -> None:
+        self._made, self._go = made, threading.Event()
+        self.metrics = Metrics()
+        self.engine = Engine(self._load)
+        self.engine.start()
+
+    def _load(self) -> Models:
+        self._go.wait(PATIENCE)
+        if isinstance(self._made, Exception):
+            raise self._made
+        return self._made
+
+    def lane(self, name: str = "a", *windows: Window, outcomes: int = 100, live: bool = False, closed: bool = True) -> Lane:
+        prompts = parse_prompts(["red circle"])
+        own = self.metrics.stream(name, ["red circle"])
+        lane = Lane(name, prompts, Detection(), Tracking(), own, Mailbox(100), Mailbox(outcomes))
+        if live:
+            lane.outbox.drop_oldest(skip_outcome)
+        for each in windows:
+            lane.inbox.put(each)
+        if closed:
+            lane.inbox.close()
+        self.engine.add(lane)
+        return lane
+
+    def go(self) -> None:
+        self._go.set()
+
+    def value(self, name: str, **labels: str) -> float | None:
+        return self.metrics.registry.get_sample_value(f"maskcast_{name}", labels)
+
+
+@pytest.fixture
+def bench(request) -> Bench:
+    bench = Bench(getattr(request, "param", None) or models())
+    yield bench
+    bench.go()
+    assert bench.engine.close(PATIENCE)
+
+
+def outcomes(lane: Lane) -> list[Outcome]:
+    """All that comes out until the lane is drained."""
+    got = []
+    deadline = time.monotonic() + PATIENCE
+    while not lane.outbox.drained:
+        assert time.monotonic() < deadline, "the lane never ended"
+        outcome = lane.outbox.get(0.1)
+        if outcome is not None:
+            got.append(outcome)
+    return got
+
+
+def indices(found: list[Outcome]) -> list[int]:
+    return [result.frame.index for outcome in found for result in outcome.results]
+
+
+def test_every_frame_comes_out_once_in_order_and_the_end_is_passed_on(bench):
+    lane = bench.lane("a", window(0, 1, 2, keyframe=True), window(3, 4), window(5))
+    bench.go()
+    assert indices(outcomes(lane)) == [0, 1, 2, 3, 4, 5]
+    assert bench.value("frames_total", stream="a", stage="tracked") == 6
+    assert bench.value("track_memory_bytes", stream="a") == 42
+
+
+def test_streams_with_waiting_windows_take_turns():
+    order: list[str] = []
+    trackers = iter([FakeTracker(lambda w: order.append("a")), FakeTracker(lambda w: order.append("b"))])
+    bench = Bench(Models(FakeDetector(), lambda _: next(trackers)))
+    first = bench.lane("a", *(window(i) for i in range(4)))
+    second = bench.lane("b", *(window(i) for i in range(4)))
+    bench.go()
+    outcomes(first), outcomes(second)
+    assert "".join(order) == "abababab"
+
+
+def test_the_detector_runs_on_keyframes_only_and_its_boxes_go_to_the_tracker():
+    tracker, detector = FakeTracker(), FakeDetector()
+    bench = Bench(models(tracker, detector))
+    lane = bench.lane("a", window(0, 1, keyframe=True), window(2, 3))
+    bench.go()
+    outcomes(lane)
+    assert [found is not None for _, found in tracker.windows] == [True, False]
+    assert detector.calls == 1
+    assert bench.value("detections_total", stream="a", prompt="red circle") == 1
+
+
+def _failing_at(index: int, error: Exception) -> FakeTracker:
+    def fail(window: Window) -> None:
+        if window.frames[0].index == index:
+            raise error
+
+    return FakeTracker(fail)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (WindowError("the picture is too small"), "the picture is too small"),
+        (RuntimeError("shapes\ndiffer"), "RuntimeError: shapes differ"),
+    ],
+)
+def test_a_fault_costs_its_window_only_and_is_told_with_its_reason(error, reason):
+    bench = Bench(models(_failing_at(2, error)))
+    lane = bench.lane("a", window(0, 1, keyframe=True), window(2, 3), window(4, 5))
+    bench.go()
+    found = outcomes(lane)
+    assert indices(found) == [0, 1, 4, 5]
+    assert found[1].notices == (Notice(StreamEvent.ERROR, reason),)
+    assert bench.value("frames_dropped_total", stream="a", reason="error") == 2
+
+
+def test_the_window_after_a_failed_keyframe_detects_in_its_place_and_says_what_was_lost():
+    bench = Bench(models(_failing_at(0, RuntimeError())))
+    lane = bench.lane("a", window(0, 1, keyframe=True), window(2, 3))
+    bench.go()
+    first, second = outcomes(lane)[1].results
+    assert (first.frame.index, first.frame.dropped_before, first.keyframe) == (2, 2, True)
+    assert (second.frame.dropped_before, second.keyframe) == (0, False)
+
+
+def test_a_fault_in_one_stream_leaves_the_others_alone():
+    trackers = iter([_failing_at(0, RuntimeError()), FakeTracker()])
+    bench = Bench(Models(FakeDetector(), lambda _: next(trackers)))
+    broken, sound = bench.lane("a", window(0)), bench.lane("b", window(0), window(1))
+    bench.go()
+    assert indices(outcomes(broken)) == []
+    assert indices(outcomes(sound)) == [0, 1]
+
+
+def test_a_tracker_that_loses_a_frame_is_a_fault():
+    tracker = FakeTracker()
+    tracker.step = lambda window, detections: []
+    bench = Bench(models(tracker))
+    lane = bench.lane("a", window(0))
+    bench.go()
+    assert outcomes(lane)[0].notices[0].event is StreamEvent.ERROR
+
+
+def test_a_prompt_that_cannot_be_read_ends_its_stream_at_the_first_window():
+    bench = Bench(models(_failing_at(0, ConfigError("prompt 'x' is too long"))))
+    lane = bench.lane("a", window(0, keyframe=True), window(1), closed=False)
+    bench.go()
+    assert len(outcomes(lane)) == 1
+    assert isinstance(lane.error, ConfigError)
+    assert not lane.inbox.put(window(2))
+
+
+@pytest.mark.parametrize("made", [ModelError("no weights"), models(_failing_at(0, ModelError("the scores are not numbers")))])
+def test_an_error_of_the_models_stops_the_engine_and_ends_every_stream(made):
+    bench = Bench(made)
+    first, second = bench.lane("a", window(0), closed=False), bench.lane("b", window(1), closed=False)
+    bench.go()
+    outcomes(first), outcomes(second)
+    assert bench.engine.close(PATIENCE)
+    assert isinstance(bench.engine.error, ModelError)
+
+
+def test_a_stream_that_comes_after_the_engine_stopped_ends_at_once(bench):
+    bench.go()
+    assert bench.engine.close(PATIENCE)
+    lane = bench.lane("late", window(0), closed=False)
+    assert lane.outbox.drained
+    assert not lane.inbox.put(window(1))
+
+
+def test_a_file_whose_writer_is_slow_waits_in_its_inbox_and_loses_nothing_while_others_go_on(bench):
+    slow = bench.lane("slow", *(window(i) for i in range(5)), outcomes=1)
+    other = bench.lane("other", *(window(i) for i in range(50)))
+    bench.go()
+    assert indices(outcomes(other)) == list(range(50))
+    assert len(slow.inbox.peek()) == 4
+    assert indices(outcomes(slow)) == [0, 1, 2, 3, 4]
+
+
+def test_the_writer_of_a_live_stream_is_never_waited_for(bench):
+    live = bench.lane("live", *(window(i) for i in range(50)), outcomes=1, live=True)
+    bench.go()
+    deadline = time.monotonic() + PATIENCE
+    while live.inbox.peek() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    [last] = outcomes(live)
+    assert indices([last]) == [49]
+    assert last.lost_frames == 49
+
+
+def test_a_skipped_window_leaves_its_keyframe_and_its_frames_count_to_the_next():
+    lost = Window(0, (*frames(0), Frame(1, 1, Fraction(1), 0, Clock.FILE, np.zeros((8, 8, 3), np.uint8), 5)), True)
+    following = skip_window(lost, window(2, 3))
+    assert following.keyframe
+    assert [frame.dropped_before for frame in following.frames] == [7, 0]
+
+
+def test_skipped_results_leave_their_events_and_their_frames_count_to_the_next():
+    event = TrackEvent(TrackChange.STARTED, 1, 0, 0, "detected")
+    [frame] = frames(0)
+    lost = Outcome((Result(frame, 0, True, (), torch.zeros(0, 2, 2), (event,)),), (Notice(StreamEvent.ERROR, "x"),), 3)
+    following = skip_outcome(lost, Outcome(lost_frames=10))
+    assert following.lost_frames == 14
+    assert following.lost_events == (event,)
+    assert following.notices == (Notice(StreamEvent.ERROR, "x"),)
+    assert following.results == ()
+
+
+def test_what_is_kept_of_skipped_results_is_bounded():
+    piled = Outcome()
+    for number in range(2000):
+        piled = skip_outcome(piled, Outcome(notices=(Notice(StreamEvent.ERROR, str(number)),)))
+    assert len(piled.notices) < 1000
+    assert piled.notices[-1].reason == "1999"

@@ -1,0 +1,103 @@
+"""The bounded queue between the threads of a stream."""
+
+import threading
+
+import pytest
+
+from daemon.mailbox import Mailbox
+
+
+def _start(target, *args) -> threading.Thread:
+    thread = threading.Thread(target=target, args=args, daemon=True)
+    thread.start()
+    return thread
+
+
+def test_items_come_out_in_the_order_they_went_in():
+    box: Mailbox[int] = Mailbox(3)
+    assert [box.put(number) for number in range(3)] == [True] * 3
+    assert [box.get(0) for _ in range(4)] == [0, 1, 2, None]
+
+
+def test_a_full_mailbox_makes_the_sender_wait_and_loses_nothing():
+    box: Mailbox[int] = Mailbox(2)
+    sender = _start(lambda: [box.put(number) for number in range(100)])
+    received = [box.get(10) for _ in range(100)]
+    sender.join(10)
+    assert received == list(range(100))
+
+
+def test_a_full_mailbox_is_never_over_its_capacity():
+    box: Mailbox[int] = Mailbox(2)
+    sizes: list[int] = []
+    sender = _start(lambda: [box.put(number) for number in range(50)])
+    for _ in range(50):
+        sizes.append(len(box.peek()))
+        box.get(10)
+    sender.join(10)
+    assert max(sizes) <= 2
+
+
+def test_dropping_the_oldest_hands_its_account_to_the_one_after_it():
+    box: Mailbox[list[int]] = Mailbox(2)
+    box.drop_oldest(lambda lost, following: lost + following)
+    for number in range(5):
+        assert box.put([number])
+    assert [box.get(0), box.get(0)] == [[0, 1, 2, 3], [4]]
+
+
+def test_a_mailbox_of_one_merges_into_the_item_that_comes():
+    box: Mailbox[list[int]] = Mailbox(1)
+    box.drop_oldest(lambda lost, following: lost + following)
+    for number in range(3):
+        box.put([number])
+    assert box.get(0) == [0, 1, 2]
+
+
+def test_closing_releases_a_waiting_sender_without_taking_its_item():
+    box: Mailbox[int] = Mailbox(1)
+    box.put(1)
+    taken: list[bool] = []
+    sender = _start(lambda: taken.append(box.put(2)))
+    box.close()
+    sender.join(10)
+    assert taken == [False]
+    assert box.get() == 1
+
+
+def test_closing_releases_a_waiting_receiver_and_it_gets_none():
+    box: Mailbox[int] = Mailbox(1)
+    received: list[int | None] = []
+    receiver = _start(lambda: received.append(box.get()))
+    box.close()
+    receiver.join(10)
+    assert received == [None]
+
+
+def test_a_closed_mailbox_is_drained_only_when_what_waited_is_taken():
+    box: Mailbox[int] = Mailbox(2)
+    box.put(1)
+    box.close()
+    assert not box.drained
+    assert not box.put(2)
+    assert box.get() == 1
+    assert box.drained
+
+
+def test_closing_with_discard_throws_away_what_waits():
+    box: Mailbox[int] = Mailbox(2)
+    box.put(1)
+    box.close(discard=True)
+    assert box.drained
+    assert box.get() is None
+
+
+@pytest.mark.parametrize("act", [lambda box: box.put(1), lambda box: box.get(0), lambda box: box.close()])
+def test_every_change_is_told_to_whoever_watches(act):
+    told: list[int] = []
+    box: Mailbox[int] = Mailbox(2)
+    box.watch(lambda: told.append(1))
+    box.put(0)
+    before = len(told)
+    act(box)
+    assert len(told) == before + 1

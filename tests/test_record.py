@@ -1,0 +1,237 @@
+"""Recordings: real files, written by the recorder and read back with PyAV and json."""
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+
+from stages.errors import OutputError
+from stages.record import Recorder
+from stages.testsrc import COLOURS, ShapesWorld
+from stages.types import Image
+
+WORLD = ShapesWorld(seed=1)
+
+
+def header(frame: int, captured_at: float | None = None, epoch: int = 0) -> dict[str, Any]:
+    return {"frame": frame, "epoch": epoch, "captured_at": frame / 30 if captured_at is None else captured_at}
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    """The headers of a file that must end in a whole line."""
+    text = path.read_text()
+    assert not text or text.endswith("\n")
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def video(path: Path) -> tuple[list[float], list[Image]]:
+    """Times in seconds and RGB pictures."""
+    with av.open(str(path)) as container:
+        frames = [(float(frame.time), frame.to_ndarray(format="rgb24")) for frame in container.decode(video=0)]
+    return [time for time, _ in frames], [picture for _, picture in frames]
+
+
+def test_every_frame_is_in_the_video_and_has_its_line(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path / "new" / "folder", "gate", 30.0)
+    for index in range(40):
+        recorder.write(header(index), WORLD.render(index)[0])
+    recorder.close()
+    assert lines(tmp_path / "new/folder/gate.masks.jsonl") == [header(index) for index in range(40)]
+    _, pictures = video(tmp_path / "new/folder/gate.mp4")
+    assert len(pictures) == 40
+    for index in (0, 39):
+        difference = np.abs(pictures[index].astype(float) - WORLD.render(index)[0])
+        assert difference.mean() < 6
+
+
+def test_colours_come_out_as_they_went_in(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path, "gate", 30.0)
+    picture = np.repeat(np.array(list(COLOURS.values()), np.uint8), 32, axis=0)[None].repeat(64, axis=0)
+    recorder.write(header(0), picture)
+    recorder.close()
+    shown = video(tmp_path / "gate.mp4")[1][0]
+    for number, colour in enumerate(COLOURS.values()):
+        assert shown[32, 32 * number + 16] == pytest.approx(colour, abs=6)
+
+
+def test_the_video_is_h264_with_a_keyframe_a_second_at_the_sources_rate(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path, "gate", 30000 / 1001)
+    for index in range(70):
+        recorder.write(header(index, index * 1001 / 30000), WORLD.render(0)[0])
+    recorder.close()
+    with av.open(str(tmp_path / "gate.mp4")) as container:
+        stream = container.streams.video[0]
+        assert stream.codec_context.name == "h264"
+        assert stream.codec_context.pix_fmt == "yuv420p"
+        assert float(stream.average_rate) == pytest.approx(29.97, rel=0.01)
+        assert [packet.is_keyframe for packet in container.demux(stream) if packet.size].index(True, 1) == 30
+
+
+def test_frames_keep_their_true_distances(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path, "gate", 30.0)
+    captured = [1795459200.0, 1795459200.04, 1795459200.05, 1795459202.5, 1795459202.6]
+    for index, captured_at in enumerate(captured):
+        recorder.write(header(index, captured_at), WORLD.render(index)[0])
+    recorder.close()
+    times, _ = video(tmp_path / "gate.mp4")
+    assert times == pytest.approx([0, 0.04, 0.05, 2.5, 2.6], abs=1e-4)
+
+
+def test_a_clock_that_steps_back_costs_no_frame_and_no_order(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path, "gate", 25.0)
+    for index, captured_at in enumerate([10.0, 10.04, 3.0, 3.04]):
+        recorder.write(header(index, captured_at), WORLD.render(index)[0])
+    recorder.close()
+    times, _ = video(tmp_path / "gate.mp4")
+    assert times == pytest.approx([0, 0.04, 0.08, 0.12], abs=1e-4)
+
+
+@pytest.mark.parametrize(("width", "height"), [(65, 48), (64, 49), (65, 49)])
+def test_odd_sizes_are_padded_by_a_pixel(tmp_path: Path, width: int, height: int) -> None:
+    recorder = Recorder(tmp_path, "gate", 30.0)
+    picture = np.zeros((height, width, 3), np.uint8)
+    picture[:, -1] = picture[-1, :] = 200
+    recorder.write(header(0), picture)
+    recorder.close()
+    shown = video(tmp_path / "gate.mp4")[1][0]
+    assert shown.shape == (height + height % 2, width + width % 2, 3)
+    assert shown[-1, -1] == pytest.approx([200] * 3, abs=12), "the edge is repeated, not black"
+
+
+def test_a_new_picture_size_goes_on_in_a_video_named_after_the_epoch(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path, "gate", 30.0)
+    for index in range(3):
+        recorder.write(header(index), np.zeros((48, 64, 3), np.uint8))
+    for index in range(3, 8):
+        recorder.write(header(index, epoch=1), np.zeros((96, 128, 3), np.uint8))
+    recorder.close()
+    assert len(video(tmp_path / "gate.mp4")[1]) == 3
+    times, pictures = video(tmp_path / "gate.1.mp4")
+    assert (len(pictures), pictures[0].shape, times[0]) == (5, (96, 128, 3), 0)
+    assert len(lines(tmp_path / "gate.masks.jsonl")) == 8
+
+
+def test_frames_are_kept_as_the_jpegs_that_were_given(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path, "gate", 30.0, frames=True)
+    for index in (0, 1, 12):
+        recorder.write(header(index), WORLD.render(index)[0], b"jpeg %d" % index)
+    recorder.close()
+    files = {path.name: path.read_bytes() for path in (tmp_path / "gate-frames").iterdir()}
+    assert files == {"000000.jpg": b"jpeg 0", "000001.jpg": b"jpeg 1", "000012.jpg": b"jpeg 12"}
+
+
+def test_without_frames_no_jpeg_is_written(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path, "gate", 30.0)
+    recorder.write(header(0), WORLD.render(0)[0], b"jpeg")
+    recorder.close()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["gate.masks.jsonl", "gate.mp4"]
+
+
+def test_an_earlier_recording_is_moved_aside_and_other_streams_stay(tmp_path: Path) -> None:
+    for text in ("first", "second"):
+        other = Recorder(tmp_path, f"gate.{text}", 30.0)
+        recorder = Recorder(tmp_path, "gate", 30.0, frames=True)
+        recorder.write(header(0) | {"text": text}, WORLD.render(0)[0], b"jpeg")
+        recorder.close()
+        other.close()
+    (earlier,) = tmp_path.glob("earlier-*Z")
+    assert sorted(path.name for path in earlier.iterdir()) == ["gate-frames", "gate.masks.jsonl", "gate.mp4"]
+    assert lines(earlier / "gate.masks.jsonl")[0]["text"] == "first"
+    assert lines(tmp_path / "gate.masks.jsonl")[0]["text"] == "second"
+    assert (tmp_path / "gate.first.masks.jsonl").exists()
+
+
+def test_a_killed_recording_can_be_read_up_to_its_last_second(tmp_path: Path) -> None:
+    script = """
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from stages.record import Recorder
+from stages.testsrc import ShapesWorld
+
+world, recorder = ShapesWorld(seed=1), Recorder(Path(sys.argv[1]), "gate", 30.0)
+for index in range(150):
+    recorder.write({"frame": index, "epoch": 0, "captured_at": index / 30}, world.render(index)[0])
+print("written", flush=True)
+sys.stdin.read()
+"""
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"written\n"
+        os.kill(process.pid, signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+    assert [line["frame"] for line in lines(tmp_path / "gate.masks.jsonl")] == list(range(150))
+    times, pictures = video(tmp_path / "gate.mp4")
+    assert 120 <= len(pictures) <= 150
+    assert times == pytest.approx([index / 30 for index in range(len(times))], abs=1e-4)
+
+
+@contextmanager
+def full_at(size: int) -> Iterator[None]:
+    """No file can grow beyond ``size`` bytes: the kernel cuts writes short, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def noise(side: int) -> Image:
+    return np.random.default_rng(0).integers(0, 255, (side, side, 3), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("limit", "side", "text", "jpeg"),
+    [(250_000, 128, "", b"jpeg"), (50_000, 16, "x" * 3000, b"jpeg"), (60_000, 16, "", b"j" * 70_000)],
+    ids=["video", "lines", "frames"],
+)
+def test_a_full_disk_is_one_clear_line_and_leaves_whole_files(
+    tmp_path: Path, limit: int, side: int, text: str, jpeg: bytes
+) -> None:
+    recorder = Recorder(tmp_path, "gate", 10.0, frames=True)
+    told = f"^cannot record into {tmp_path}: file too large; free space or choose another folder$"
+    written = 0
+    with full_at(limit):
+        with pytest.raises(OutputError, match=told):
+            for index in range(1000):
+                picture = b"j" if index < 15 else jpeg
+                recorder.write(header(index, index / 10) | {"text": text}, noise(side), picture)
+                written += 1
+        with pytest.raises(OutputError, match=told):
+            recorder.write(header(written), noise(side))
+        recorder.close()
+    assert [line["frame"] for line in lines(tmp_path / "gate.masks.jsonl")] == list(range(written))
+    _, pictures = video(tmp_path / "gate.mp4")
+    assert written - 10 <= len(pictures) <= written + 1, "at most the last fragment, a second, is lost"
+    assert not list((tmp_path / "gate-frames").glob("*.part"))
+    assert {path.read_bytes() for path in (tmp_path / "gate-frames").iterdir()} <= {b"j", jpeg}
+
+
+def test_a_disk_that_fills_up_at_the_end_is_told_by_close(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path, "gate", 10.0)
+    for index in range(15):
+        recorder.write(header(index, index / 10), noise(128))
+    with full_at((tmp_path / "gate.mp4").stat().st_size + 100), pytest.raises(OutputError, match="file too large"):
+        recorder.close()
+    assert len(video(tmp_path / "gate.mp4")[1]) == 10
+    assert len(lines(tmp_path / "gate.masks.jsonl")) == 15
+
+
+def test_a_folder_that_cannot_be_is_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match=f"cannot record into {tmp_path}/file/x: not a directory") as raised:
+        Recorder(tmp_path / "file" / "x", "gate", 30.0)
+    assert "\n" not in str(raised.value)

@@ -1,0 +1,220 @@
+"""The tracker keeps objects apart, ids for ever, and its memory bounded."""
+
+import numpy as np
+import pytest
+import torch
+
+from stages.errors import ConfigError
+from stages.testsrc import ShapesWorld
+from stages.tracker import Tracker, TrackerOptions
+from stages.types import Detections, TrackChange, TrackState, Window
+
+
+@pytest.fixture
+def world():
+    return ShapesWorld(4)
+
+
+def detections(boxes, score=0.9, prompts=None) -> Detections:
+    count = len(boxes)
+    return Detections(
+        np.asarray(boxes, np.float32).reshape(-1, 4),
+        np.full(count, score, np.float32),
+        np.array(prompts or [0] * count),
+    )
+
+
+def truth_detections(world: ShapesWorld, t: int) -> Detections:
+    """The clearly visible objects, each under its own prompt."""
+    truth = world.render(t)[1]
+    seen = np.flatnonzero(truth.visible > 0.3)
+    return Detections(truth.boxes[seen], np.full(len(seen), 0.9, np.float32), seen)
+
+
+def windows(world, frame, frames, every=12, size=6):
+    """(window, detections on keyframes or None)."""
+    for start in range(0, frames, size):
+        found = truth_detections(world, start) if start % every == 0 else None
+        yield Window(0, tuple(frame(world, t) for t in range(start, start + size)), found is not None), found
+
+
+def masks_by_id(result):
+    return {track.id: mask for track, mask in zip(result.tracks, result.masks, strict=True)}
+
+
+def test_every_frame_of_a_window_gets_its_result_in_order(segmenter, world, shapes_frame):
+    tracker = Tracker(segmenter)
+    results = [r for window, found in windows(world, shapes_frame, 18) for r in tracker.step(window, found)]
+    assert [r.frame.index for r in results] == list(range(18))
+    assert [r.frame.index for r in results if r.keyframe] == [0, 12]
+    assert all(len(r.tracks) == len(r.masks) for r in results)
+
+
+def test_masks_follow_the_objects(segmenter, world, shapes_frame):
+    """Prompted once, each visible object keeps the mask of its own track over 24 frames."""
+    tracker, ious = Tracker(segmenter), []
+    for window, found in windows(world, shapes_frame, 24, every=24):
+        for result in tracker.step(window, found):
+            truth = world.render(result.frame.index)[1]
+            for track, logits in zip(result.tracks, result.masks, strict=True):
+                big = torch.nn.functional.interpolate(logits[None, None], truth.masks.shape[1:], mode="bilinear")[0, 0]
+                mask, true = big.numpy() > 0, truth.masks[track.prompt]
+                if truth.visible[track.prompt] > 0.3:
+                    ious.append((mask & true).sum() / (mask | true).sum())
+    assert len(ious) > 60
+    assert np.mean(ious) > 0.7
+
+
+def test_without_detections_there_is_nothing_to_track(segmenter, world, shapes_frame):
+    tracker = Tracker(segmenter)
+    window = Window(0, (shapes_frame(world, 0), shapes_frame(world, 1)), True)
+    assert [r.tracks for r in tracker.step(window, Detections.empty())] == [(), ()]
+
+
+def test_a_new_object_leaves_the_masks_of_the_others_untouched(segmenter, world, shapes_frame):
+    def run(newcomer: bool):
+        tracker, last = Tracker(segmenter), None
+        for window, found in windows(world, shapes_frame, 18, every=100):
+            last = tracker.step(window, found)[-1]
+            if newcomer and window.frames[0].index == 6:
+                tracker.add(box=np.array([10, 10, 70, 70], np.float32))
+        return masks_by_id(last)
+
+    alone, joined = run(newcomer=False), run(newcomer=True)
+    assert len(joined) == len(alone) + 1
+    for track, mask in alone.items():
+        assert torch.allclose(mask, joined[track], atol=5e-3)
+        assert ((mask > 0) == (joined[track] > 0)).float().mean() > 0.999
+
+
+def test_removing_an_object_leaves_the_masks_of_the_others_untouched(segmenter, world, shapes_frame):
+    def run(remove: bool):
+        tracker, last = Tracker(segmenter), None
+        for window, found in windows(world, shapes_frame, 18, every=100):
+            last = tracker.step(window, found)[-1]
+            if remove and window.frames[0].index == 6:
+                tracker.remove(1)
+        return masks_by_id(last)
+
+    whole, fewer = run(remove=False), run(remove=True)
+    assert set(fewer) == set(whole) - {1}
+    assert all(torch.allclose(whole[track], mask, atol=5e-3) for track, mask in fewer.items())
+
+
+def test_ids_are_never_used_again(segmenter, world, shapes_frame):
+    tracker = Tracker(segmenter)
+    window = Window(0, (shapes_frame(world, 0),), False)
+    tracker.step(window, None)
+    given = []
+    for _ in range(4):
+        given.append(tracker.add(box=np.array([20, 20, 90, 90], np.float32)))
+        tracker.remove(given[-1])
+    assert given == sorted(set(given))
+    assert tracker.ids == ()
+
+
+def test_the_bytes_held_depend_on_the_places_not_on_the_frames(segmenter, world, shapes_frame):
+    tracker = Tracker(segmenter, TrackerOptions(max_objects=8))
+    before = tracker.nbytes
+    for window, found in windows(world, shapes_frame, 36):
+        tracker.step(window, found)
+        assert tracker.nbytes == before
+    assert Tracker(segmenter, TrackerOptions(max_objects=16)).nbytes == 2 * before
+
+
+def test_a_detection_on_a_track_continues_it(segmenter, world, shapes_frame):
+    """The second keyframe confirms the tracks that it detects again: the same ids, no longer `new`."""
+    tracker, results = Tracker(segmenter), []
+    for window, found in windows(world, shapes_frame, 18):
+        results += tracker.step(window, found)
+    first, second = ({t.prompt: t for t in results[moment].tracks} for moment in (0, 12))
+    again = set(truth_detections(world, 0).prompts) & set(truth_detections(world, 12).prompts)
+    assert len(again) >= 2
+    assert all(t.state is TrackState.NEW for t in first.values())
+    assert all(second[prompt].state is TrackState.TRACKED for prompt in again)
+    assert all(second[prompt].id == first[prompt].id for prompt in again)
+
+
+def test_a_track_that_the_next_keyframe_does_not_confirm_ends(segmenter, world, shapes_frame):
+    tracker = Tracker(segmenter)
+    tracker.step(Window(0, (shapes_frame(world, 0),), True), truth_detections(world, 0))
+    result = tracker.step(Window(0, (shapes_frame(world, 1),), True), Detections.empty())[0]
+    assert {(e.change, e.reason) for e in result.events} == {(TrackChange.ENDED, "unconfirmed")}
+    assert result.tracks == ()
+
+
+def test_an_object_out_of_sight_is_kept_for_lost_after_frames_and_then_ends(segmenter, world, shapes_frame):
+    """A blank picture hides everything: occluded at once, ended after the limit, each with its event."""
+    tracker = Tracker(segmenter, TrackerOptions(lost_after=5))
+    tracker.step(Window(0, (shapes_frame(world, 0),), True), truth_detections(world, 0))
+    count = len(tracker.ids)
+    changes = []
+    for t in range(1, 12):
+        blank = shapes_frame(world, t)
+        blank.image[:] = 90
+        changes += [(t, e.change) for e in tracker.step(Window(0, (blank,), False), None)[0].events]
+    occluded = [t for t, change in changes if change is TrackChange.OCCLUDED]
+    ended = [t for t, change in changes if change is TrackChange.ENDED]
+    assert len(occluded) >= count
+    assert len(ended) == count
+    assert min(ended) > min(occluded) + 4
+    assert tracker.ids == ()
+
+
+def test_more_detections_than_places_keep_the_best(segmenter, world, shapes_frame):
+    tracker = Tracker(segmenter, TrackerOptions(max_objects=3))
+    boxes = [[x, y, x + 30, y + 30] for x in range(0, 220, 40) for y in range(0, 220, 40)]
+    scores = np.linspace(0.3, 0.9, len(boxes)).astype(np.float32)
+    found = Detections(np.array(boxes, np.float32), scores, np.arange(len(boxes)))
+    tracks = tracker.step(Window(0, (shapes_frame(world, 0),), True), found)[0].tracks
+    assert sorted(t.score for t in tracks) == sorted(scores.tolist())[-3:]
+
+
+def test_a_thousand_detections_on_one_keyframe_are_segmented_in_groups(segmenter, world, shapes_frame):
+    tracker = Tracker(segmenter, TrackerOptions(max_objects=4))
+    boxes = np.random.default_rng(0).uniform(0, 200, (1000, 2)).astype(np.float32)
+    found = detections(np.concatenate([boxes, boxes + 20], 1))
+    assert len(tracker.step(Window(0, (shapes_frame(world, 0),), True), found)[0].tracks) == 4
+
+
+@pytest.mark.parametrize("kind", ["box", "points", "mask"])
+def test_an_object_added_by_hand_is_tracked_from_the_next_frame_on(kind, segmenter, world, shapes_frame):
+    tracker, truth = Tracker(segmenter), world.render(0)[1]
+    biggest = int(truth.masks.sum((1, 2)).argmax())
+    rows, columns = np.nonzero(truth.masks[biggest])
+    prompt = {
+        "box": truth.boxes[biggest],
+        "points": (np.array([[columns.mean(), rows.mean()]], np.float32), np.array([1])),
+        "mask": truth.masks[biggest],
+    }[kind]
+    tracker.step(Window(0, (shapes_frame(world, 0),), False), None)
+    track = tracker.add(**{kind: prompt})
+    result = tracker.step(Window(0, (shapes_frame(world, 1),), False), None)[0]
+    assert [t.id for t in result.tracks] == [track]
+    assert result.events[0].change is TrackChange.STARTED
+    assert (result.masks[0] > 0).sum() > 50
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        {},
+        {"box": np.array([10, 10, 300, 50], np.float32)},
+        {"points": (np.array([[-1, 5]], np.float32), np.array([1]))},
+        {"mask": np.ones((10, 10), bool)},
+    ],
+)
+def test_a_prompt_that_does_not_fit_the_picture_is_refused_and_the_others_go_on(prompt, segmenter, world, shapes_frame):
+    tracker = Tracker(segmenter)
+    tracker.step(Window(0, (shapes_frame(world, 0),), True), truth_detections(world, 0))
+    before = tracker.ids
+    with pytest.raises(ConfigError, match="add:"):
+        tracker.add(**prompt)
+    assert tracker.ids == before
+
+
+def test_an_unknown_id_cannot_be_removed(segmenter, world, shapes_frame):
+    tracker = Tracker(segmenter)
+    tracker.step(Window(0, (shapes_frame(world, 0),), True), truth_detections(world, 0))
+    with pytest.raises(ConfigError, match="no track 99"):
+        tracker.remove(99)

@@ -1,0 +1,89 @@
+"""How a stream of frames is cut into windows."""
+
+from collections.abc import Iterator
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from stages.errors import SourceError
+from stages.types import Clock, Frame, Window
+from stages.windows import cut_windows
+
+
+def frames(*sizes: tuple[int, int], start: int = 0) -> Iterator[Frame]:
+    for index, (height, width) in enumerate(sizes, start):
+        yield Frame(index, index, Fraction(1, 25), index / 25, Clock.FILE, np.zeros((height, width, 3), np.uint8))
+
+
+def shape(windows: list[Window]) -> list[tuple[int, list[int], bool]]:
+    """Epoch, frame numbers and keyframe of each window."""
+    return [(w.epoch, [frame.index for frame in w.frames], w.keyframe) for w in windows]
+
+
+SMALL, LARGE = (4, 6), (8, 6)
+
+
+def test_the_first_frame_is_a_keyframe_and_windows_are_full_until_the_last():
+    windows = list(cut_windows(frames(*[SMALL] * 7), window=3, every=100))
+    assert shape(windows) == [(0, [0, 1, 2], True), (0, [3, 4, 5], False), (0, [6], False)]
+
+
+def test_a_keyframe_starts_a_window_and_cuts_the_one_before_short():
+    windows = list(cut_windows(frames(*[SMALL] * 10), window=3, every=4))
+    assert shape(windows) == [
+        (0, [0, 1, 2], True),
+        (0, [3], False),
+        (0, [4, 5, 6], True),
+        (0, [7], False),
+        (0, [8, 9], True),
+    ]
+
+
+def test_keyframes_count_the_frames_that_arrive_and_not_those_that_were_dropped():
+    late = frames(*[SMALL] * 4, start=1001)
+    assert shape(list(cut_windows(late, window=8, every=2))) == [(0, [1001, 1002], True), (0, [1003, 1004], True)]
+
+
+def test_every_frame_can_be_a_keyframe():
+    windows = list(cut_windows(frames(*[SMALL] * 3), window=8, every=1))
+    assert shape(windows) == [(0, [0], True), (0, [1], True), (0, [2], True)]
+
+
+def test_a_new_size_starts_a_new_epoch_with_a_keyframe_and_no_window_mixes_sizes():
+    windows = list(cut_windows(frames(SMALL, SMALL, LARGE, LARGE, SMALL), window=8, every=100))
+    assert shape(windows) == [(0, [0, 1], True), (1, [2, 3], True), (2, [4], True)]
+
+
+def test_a_new_size_on_a_keyframe_or_after_a_full_window_still_gives_one_window_each():
+    on_keyframe = list(cut_windows(frames(SMALL, SMALL, LARGE), window=8, every=2))
+    after_full = list(cut_windows(frames(SMALL, SMALL, LARGE), window=2, every=100))
+    assert shape(on_keyframe) == shape(after_full) == [(0, [0, 1], True), (1, [2], True)]
+
+
+@pytest.mark.parametrize(("window", "every", "needed"), [(3, 100, 3), (8, 2, 2), (1, 100, 1)])
+def test_a_window_comes_without_waiting_for_the_frame_after_it(window: int, every: int, needed: int):
+    taken = []
+
+    def watched() -> Iterator[Frame]:
+        for frame in frames(*[SMALL] * 20):
+            taken.append(frame.index)
+            yield frame
+
+    next(cut_windows(watched(), window, every))
+    assert taken == list(range(needed))
+
+
+def test_no_frames_give_no_windows():
+    assert list(cut_windows(frames(), window=8, every=30)) == []
+
+
+def test_when_the_source_fails_the_frames_before_it_still_come():
+    def failing() -> Iterator[Frame]:
+        yield from frames(*[SMALL] * 5)
+        raise SourceError("camera broke off")
+
+    windows = []
+    with pytest.raises(SourceError, match="broke off"):
+        windows.extend(cut_windows(failing(), window=3, every=100))
+    assert shape(windows) == [(0, [0, 1, 2], True), (0, [3, 4], False)]
