@@ -40,8 +40,8 @@ def plan(
 ) -> Plan:
     """Associate D detections with T tracks.
 
-    same_prompt (D, T); overlap (D, T): IoU of the detection's mask and box with the track's; likeness (D, T): how alike
-    they look, in [-1, 1]; between (T, T): IoU of the tracks of one prompt with each other; visible (T,): the track has a
+    same_prompt (D, T); overlap (D, T): IoU of the detection's mask with the track's; likeness (D, T): how alike they
+    look, in [-1, 1]; between (T, T): IoU of the tracks of one prompt with each other; visible (T,): the track has a
     mask on this frame.
     """
     matched = assign(overlap, same_prompt & visible, MATCH)

@@ -2,8 +2,8 @@
 
 Every object has a row: its conditioning memories (the first and the latest), its last ``recent_memories`` spatial
 memories and its last ``recent_pointers`` object pointers, each with the frame it was made on. All of it is allocated
-once, so the bytes held depend on the capacity, never on time. Rows 0 to ``count`` - 1 are in use; a row is a place, not an
-identity: removing an object moves the last row into its place.
+once, so the bytes held depend on the capacity, never on time. Rows 0 to ``count`` - 1 are in use; a row is a place, not
+an identity: removing an object moves the last row into its place.
 """
 
 import torch
@@ -52,7 +52,7 @@ class MemoryBank:
 
     @torch.inference_mode()
     def recondition(self, row: int, frame: int, memory: torch.Tensor, pointer: torch.Tensor, forget: bool) -> None:
-        """Make ``frame`` the row's latest conditioning frame; ``forget`` drops the recent memories, which have drifted."""
+        """Make ``frame`` the row's latest conditioning frame; ``forget`` drops the recent memories, which drifted."""
         self._memories[row, 1], self._pointers[row, 1] = memory.to(torch.bfloat16), pointer.float()
         self._memory_frames[row, 1] = self._pointer_frames[row, 1] = frame
         if forget:
@@ -60,7 +60,7 @@ class MemoryBank:
 
     @torch.inference_mode()
     def remember(self, frame: int, memories: torch.Tensor, pointers: torch.Tensor, store: torch.Tensor) -> None:
-        """Write the recent memories (count, L, C_mem) and pointers (count, C) of the rows that ``store`` (count,) names."""
+        """Write recent memories (count, L, C_mem) and pointers (count, C) in the rows that ``store`` (count,) names."""
         rows = torch.arange(self.count, device=store.device)
         slot = CONDITIONING + self._written[: self.count] % self._recent
         kept = self._memories[rows, slot]

@@ -1,8 +1,8 @@
 """How good detections, masks and identities are, against the test source's ground truth.
 
-What counts: an object is there when at least ``CLEARLY_VISIBLE`` of it shows. Below that it is left out: neither missing it
-nor finding it counts. A mask counts on every frame that is not a keyframe, from the first keyframe that showed the object on;
-an object without a mask there counts as IoU 0.
+What counts: an object is there when at least ``CLEARLY_VISIBLE`` of it shows. Below that it is left out: neither
+missing it nor finding it counts. A mask counts on every frame that is not a keyframe, from the first keyframe on that
+showed the object; an object without a mask there counts as IoU 0.
 """
 
 from collections.abc import Sequence

@@ -4,6 +4,7 @@ The recording outlives a killed program: the video is written in fragments of a 
 """
 
 import contextlib
+import errno
 import re
 import time
 from fractions import Fraction
@@ -36,7 +37,6 @@ class Recorder:
         self._folder, self._stream, self._rate = folder, stream, rate
         self._pictures = folder / f"{stream}-frames" if frames else None
         self._video: _Video | None = None
-        self._lines: _WholeFile | None = None
         self._failure: OutputError | None = None
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -45,7 +45,7 @@ class Recorder:
                 self._pictures.mkdir()
             self._lines = _WholeFile(folder / f"{stream}.masks.jsonl")
         except OSError as error:
-            raise self._failed(error) from error
+            raise _cannot_record(folder, error) from error
 
     def write(self, header: wire.Header, picture: Image, jpeg: bytes | None = None) -> None:
         """Append one frame: its ``masks`` header, the annotated picture, uint8 (H, W, 3) RGB, and that as JPEG.
@@ -53,49 +53,43 @@ class Recorder:
         Frames keep the distances of their ``captured_at``. When their size changes the video goes on in
         ``<stream>.<epoch>.mp4``. Raises OutputError, and again whenever called after a failure.
         """
-        if self._failure or not self._lines:
-            raise self._failure or ValueError("the recorder is closed")
+        if self._failure:
+            raise self._failure
         line = wire.to_json(header) + b"\n"
         try:
             if self._pictures and jpeg is not None:
                 _write_whole(self._pictures / f"{header['frame']:06d}.jpg", jpeg)
-            self._video = self._video_for(picture, header)
-            self._video.write(picture, header["captured_at"])
+            self._video_for(picture, header).write(picture, header["captured_at"])
             self._lines.write(line)
             self._lines.mark()
         except (OSError, FFmpegError) as error:
-            raise self._failed(error) from error
+            self._lines.close()
+            if self._video:
+                self._video.abandon()
+            self._failure = _cannot_record(self._folder, error)
+            raise self._failure from error
 
     def close(self) -> None:
-        """Finish the files; raises OutputError unless a failure was told before."""
-        if self._failure:
+        """Finish the files; raises OutputError when the video's last second cannot be written."""
+        self._lines.close()
+        video, self._video = self._video, None
+        if self._failure or not video:
             return
         try:
-            if self._lines:
-                self._lines.close()
-            if self._video:
-                self._video.close()
+            video.close()
         except (OSError, FFmpegError) as error:
-            raise self._failed(error) from error
+            video.abandon()
+            raise _cannot_record(self._folder, error) from error
 
     def _video_for(self, picture: Image, header: wire.Header) -> "_Video":
         height, width = picture.shape[:2]
-        if self._video and self._video.size == (width, height):
-            return self._video
-        name = f"{self._stream}.mp4"
-        if self._video:
-            self._video.close()
-            name = f"{self._stream}.{header['epoch']}.mp4"
-        return _Video(self._folder / name, self._rate, (width, height), header["captured_at"])
-
-    def _failed(self, error: OSError | FFmpegError) -> OutputError:
-        if self._video:
-            self._video.abandon()
-        if self._lines:
-            self._lines.close()
-        reason = (error.strerror or str(error)).lower()
-        self._failure = OutputError(f"cannot record into {self._folder}: {reason}; free space or choose another folder")
-        return self._failure
+        if not self._video or self._video.size != (width, height):
+            name = f"{self._stream}.mp4"
+            if self._video:
+                self._video.close()
+                name = f"{self._stream}.{header['epoch']}.mp4"
+            self._video = _Video(self._folder / name, self._rate, (width, height), header["captured_at"])
+        return self._video
 
 
 class _Video:
@@ -174,8 +168,14 @@ class _WholeFile:
         self._marked = self._size
 
     def close(self) -> None:
-        with self._file:
+        if not self._file.closed:
             self._file.truncate(self._marked)
+            self._file.close()
+
+
+def _cannot_record(folder: Path, error: OSError | FFmpegError) -> OutputError:
+    reason = error.strerror or str(error)
+    return OutputError(f"cannot record into {folder}: {reason}; free some space or choose another folder")
 
 
 def _write_whole(path: Path, content: bytes) -> None:
@@ -191,8 +191,10 @@ def _write_whole(path: Path, content: bytes) -> None:
 
 def _set_aside(folder: Path, stream: str) -> None:
     """Move an earlier recording of the stream out of the way."""
-    lines = folder / f"{stream}.masks.jsonl"
+    lines, video = folder / f"{stream}.masks.jsonl", folder / f"{stream}.mp4"
     if not lines.exists():
+        if video.exists():  # perhaps the very file that is being read
+            raise FileExistsError(errno.EEXIST, f"{video.name} is there and was not recorded by maskcast")
         return
     earlier = folder / time.strftime("earlier-%Y%m%dT%H%M%SZ", time.gmtime(lines.stat().st_mtime))
     earlier.mkdir(exist_ok=True)

@@ -2,7 +2,7 @@
 
 Ravi et al., "SAM 2: Segment Anything in Images and Videos", 2024, https://arxiv.org/abs/2408.00714.
 
-The model runs on square pictures of ``image_size``; ``S`` is the side of its feature map (image_size / 16), ``L`` = S x S.
+The model runs on square pictures of ``image_size``; ``S`` is the side of its feature map, image_size / 16, ``L`` S x S.
 """
 
 import math
@@ -52,6 +52,7 @@ class _MaskableAttention(RoPEAttention):
     """RoPEAttention that can leave keys out; the same parameters, and the same result where it leaves out none."""
 
     valid: torch.Tensor | None = None  # (B, keys) bool
+    freqs_cis: torch.Tensor
 
     def forward(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, num_k_exclude_rope: int = 0) -> torch.Tensor:
         q, k, v = self.q_proj(q), self.k_proj(k), self.v_proj(v)
@@ -103,7 +104,7 @@ class _StreamingSAM2(SAM2Base):
         feat_sizes: list[tuple[int, int]],
         output_dict: Any,
         num_frames: int,
-        track_in_reverse: bool = False,
+        track_in_reverse: bool = False,  # noqa: ARG002 (sam2's signature; streams run forward)
     ) -> torch.Tensor:
         if is_init_cond_frame:
             prompted: torch.Tensor = super()._prepare_memory_conditioned_features(
@@ -184,7 +185,7 @@ class Segmenter:
 
     @torch.inference_mode()
     def prompt_points(self, frame: FrameFeatures, points: torch.Tensor, labels: torch.Tensor) -> Heads:
-        """Objects from points (B, P, 2) in model pixels; labels (B, P): 1 inside, 0 outside, 2 and 3 a box's corners."""
+        """Objects from points (B, P, 2), model pixels; labels (B, P): 1 inside, 0 outside, 2 and 3 a box's corners."""
         inputs = {"point_coords": points.to(self.device), "point_labels": labels.to(self.device, torch.int32)}
         return self._step(frame, len(points), points=inputs)
 
@@ -250,7 +251,7 @@ class Segmenter:
 
     @torch.inference_mode()
     def memory_ages(self) -> torch.Tensor:
-        """The code of each age of a spatial memory, (num_maskmem, C_mem): 1 frame at 0, ...; a conditioning frame last."""
+        """The code of a spatial memory's age, (num_maskmem, C_mem): one frame at 0, ..., conditioning frames last."""
         ages: torch.Tensor = self._model.maskmem_tpos_enc[:, 0, 0].detach()
         return ages
 

@@ -155,7 +155,8 @@ def _paint(body: _Body, polygon: NDArray[np.float64], size: NDArray[np.int64]) -
     to_patch = np.array([[scale[0], 0, low[0]], [0, scale[1], low[1]]], np.float64)
     target = (int(size[0]), int(size[1]))
     painted = cv2.warpAffine(body.texture, to_patch, target, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return painted.astype(np.float32, copy=False)
+    result: NDArray[np.float32] = painted.astype(np.float32, copy=False)
+    return result
 
 
 def _polygon_area(polygon: NDArray[np.float64]) -> float:

@@ -3,6 +3,7 @@
 The bank holds what SAM 2 remembers of each object, the book holds each track's life, both by row.
 """
 
+import time
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,7 +58,9 @@ class Tracker:
 
     def step(self, window: Window, detections: Detections | None) -> list[Result]:
         """Track a window's frames; ``detections`` belong to its first. One Result per frame, in order."""
+        began = time.perf_counter()
         features = self._segmenter.encode([frame.image for frame in window.frames])
+        encoded = time.perf_counter()
         seen: list[Heads] = []
         for number, (frame, feature) in enumerate(zip(window.frames, features, strict=True)):
             if number == 0 and detections is not None:
@@ -66,7 +69,9 @@ class Tracker:
                 seen.append(self._propagate(feature))
             self._clock += 1
         self._last = (window.frames[-1], features[-1])
-        return self._conclude(window, seen, detections)
+        results = self._conclude(window, seen, detections)
+        results[0].seconds.update(encode=encoded - began, propagate=time.perf_counter() - encoded)
+        return results
 
     def add(
         self,
@@ -135,7 +140,7 @@ class Tracker:
             recent[row] = False
         memories = self._memorise(feature, heads, recent)
         lost = {row for _, row in plan.reclaimed}
-        for d, row in corrected:
+        for _, row in corrected:
             self._bank.recondition(row, self._clock, memories[row], heads.pointers[row], forget=row in lost)
         for d, row in plan.matched + plan.reclaimed:
             self._book.detected(row, float(detections.scores[d]), frame.index, returned=row in lost)
@@ -233,7 +238,8 @@ class Tracker:
                 raise ConfigError(f"add: the mask is {mask.shape}, the picture {frame.image.shape[:2]} (height, width)")
             return self._segmenter.prompt_masks(feature, mask[None])
         places, labels = (box.reshape(2, 2), np.array([2, 3])) if box is not None else points or (None, None)
-        assert places is not None and labels is not None
+        assert places is not None
+        assert labels is not None
         height, width = frame.image.shape[:2]
         if ((places < 0) | (places > (width, height))).any():
             raise ConfigError(f"add: {places.tolist()} lies outside the picture of {width} x {height} pixels")

@@ -127,4 +127,4 @@ class Result:
     events: tuple[TrackEvent, ...] = ()
     detections: Detections | None = None  # on keyframes, what the detector found
     classes: tuple[Label, ...] | None = None
-    seconds: dict[str, float] = field(default_factory=dict)  # time spent by stage
+    seconds: dict[str, float] = field(default_factory=dict)  # by stage; a window's first result has the whole window's

@@ -233,19 +233,22 @@ CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"
 
 
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=[pytest.mark.gpu, CUDA])])
-def test_bfloat16_places_boxes_within_two_pixels(device: str, detector: Detector, scenes: list[Scene]) -> None:
-    """In bfloat16 the sure detections come back, boxes less than two pixels and scores less than 0.05 off."""
+def test_bfloat16_moves_boxes_by_less_than_a_pixel(device: str, detector: Detector, scenes: list[Scene]) -> None:
+    """In bfloat16 the sure detections come back, mostly within half a pixel and 0.02 of score."""
     rounded = Detector(EMBEDDED, torch.device(device), torch.bfloat16)
-    seen = 0
-    for scene in scenes[:8]:
+    moved = []
+    for scene in scenes:
         prompts = parse_prompts(scene.truth.labels)
         sure = detector.detect([scene.image], prompts, THRESHOLD + 0.1, THRESHOLD)[0]
-        other = rounded.detect([scene.image], prompts, THRESHOLD, THRESHOLD)[0]
+        other = _rows(rounded.detect([scene.image], prompts, THRESHOLD - 0.1, THRESHOLD - 0.1)[0])
         for prompt, score, *box in _rows(sure):
-            away = np.abs(_rows(other) - [prompt, score, *box])
-            assert (away < [0.5, 0.05, 2, 2, 2, 2]).all(1).any()
-            seen += 1
-    assert seen > 8
+            away = np.abs(other[other[:, 0] == prompt, 1:] - [score, *box])
+            moved.append(min(away, key=lambda row: row[1:].max(), default=np.full(5, 999.0)))
+    shift = np.array(moved)
+    assert len(shift) > 40
+    assert shift[:, 1:].max() < 8
+    assert np.median(shift[:, 1:].max(1)) < 0.5
+    assert np.median(shift[:, 0]) < 0.02
 
 
 def test_a_folder_by_any_name_is_loaded_alike(detector: Detector, scenes: list[Scene], tmp_path: Path) -> None:

@@ -153,6 +153,26 @@ def test_another_kind_of_model_is_refused_by_its_name(tmp_path: Path) -> None:
             _load(tmp_path / kind)
 
 
+def test_pictures_of_different_shapes_are_padded_together(copy: Path) -> None:
+    """A checkpoint that keeps a picture's shape, as the full-size ones do: padding a batch does not move the boxes."""
+    size = json.loads((copy / "processor_config.json").read_text())["image_processor"]["size"]["height"]
+    pictures = {"image_processor_type": "GroundingDinoImageProcessor", "do_pad": True}
+    keep_shape = {"shortest_edge": size, "longest_edge": 2 * size}
+    _edit(copy / "processor_config.json", image_processor=pictures | {"size": keep_shape})
+    detector = _load(copy)
+    wide, tall = ShapesWorld(600, 420, 256).render(0)[0], ShapesWorld(601, 256, 330).render(0)[0]
+    seen = 0
+    for seed in range(500, 510):
+        image, truth = ShapesWorld(seed, objects=3).render(0)
+        prompts = parse_prompts(truth.labels)
+        alone = detector.detect([image], prompts, 0.4, 0.4)[0]
+        padded = detector.detect([wide, image, tall], prompts, 0.2, 0.2)[1]
+        for box, prompt in zip(alone.boxes, alone.prompts, strict=True):
+            assert np.abs(padded.boxes[padded.prompts == prompt] - box).max(1).min(initial=256) < 10
+            seen += 1
+    assert seen > 15
+
+
 # --- Damage
 
 

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 
 import numpy as np
@@ -77,7 +77,8 @@ class Bench:
             raise self._made
         return self._made
 
-    def lane(self, name: str = "a", *windows: Window, outcomes: int = 100, live: bool = False, closed: bool = True) -> Lane:
+    def lane(self, name: str, *windows: Window, outcomes: int = 100, live: bool = False, closed: bool = True) -> Lane:
+        """A lane with windows waiting; ``closed``: no more will come."""
         prompts = parse_prompts(["red circle"])
         own = self.metrics.stream(name, ["red circle"])
         lane = Lane(name, prompts, Detection(), Tracking(), own, Mailbox(100), Mailbox(outcomes))
@@ -98,11 +99,22 @@ class Bench:
 
 
 @pytest.fixture
-def bench(request) -> Bench:
-    bench = Bench(getattr(request, "param", None) or models())
-    yield bench
-    bench.go()
-    assert bench.engine.close(PATIENCE)
+def new_bench() -> Iterator[Callable[..., Bench]]:
+    benches: list[Bench] = []
+
+    def make(made: Models | Exception | None = None) -> Bench:
+        benches.append(Bench(made or models()))
+        return benches[-1]
+
+    yield make
+    for bench in benches:
+        bench.go()
+        assert bench.engine.close(PATIENCE)
+
+
+@pytest.fixture
+def bench(new_bench) -> Bench:
+    return new_bench()
 
 
 def outcomes(lane: Lane) -> list[Outcome]:
@@ -129,10 +141,10 @@ def test_every_frame_comes_out_once_in_order_and_the_end_is_passed_on(bench):
     assert bench.value("track_memory_bytes", stream="a") == 42
 
 
-def test_streams_with_waiting_windows_take_turns():
+def test_streams_with_waiting_windows_take_turns(new_bench):
     order: list[str] = []
     trackers = iter([FakeTracker(lambda w: order.append("a")), FakeTracker(lambda w: order.append("b"))])
-    bench = Bench(Models(FakeDetector(), lambda _: next(trackers)))
+    bench = new_bench(Models(FakeDetector(), lambda _: next(trackers)))
     first = bench.lane("a", *(window(i) for i in range(4)))
     second = bench.lane("b", *(window(i) for i in range(4)))
     bench.go()
@@ -140,9 +152,9 @@ def test_streams_with_waiting_windows_take_turns():
     assert "".join(order) == "abababab"
 
 
-def test_the_detector_runs_on_keyframes_only_and_its_boxes_go_to_the_tracker():
+def test_the_detector_runs_on_keyframes_only_and_its_boxes_go_to_the_tracker(new_bench):
     tracker, detector = FakeTracker(), FakeDetector()
-    bench = Bench(models(tracker, detector))
+    bench = new_bench(models(tracker, detector))
     lane = bench.lane("a", window(0, 1, keyframe=True), window(2, 3))
     bench.go()
     outcomes(lane)
@@ -166,8 +178,8 @@ def _failing_at(index: int, error: Exception) -> FakeTracker:
         (RuntimeError("shapes\ndiffer"), "RuntimeError: shapes differ"),
     ],
 )
-def test_a_fault_costs_its_window_only_and_is_told_with_its_reason(error, reason):
-    bench = Bench(models(_failing_at(2, error)))
+def test_a_fault_costs_its_window_only_and_is_told_with_its_reason(new_bench, error, reason):
+    bench = new_bench(models(_failing_at(2, error)))
     lane = bench.lane("a", window(0, 1, keyframe=True), window(2, 3), window(4, 5))
     bench.go()
     found = outcomes(lane)
@@ -176,8 +188,8 @@ def test_a_fault_costs_its_window_only_and_is_told_with_its_reason(error, reason
     assert bench.value("frames_dropped_total", stream="a", reason="error") == 2
 
 
-def test_the_window_after_a_failed_keyframe_detects_in_its_place_and_says_what_was_lost():
-    bench = Bench(models(_failing_at(0, RuntimeError())))
+def test_the_window_after_a_failed_keyframe_detects_in_its_place_and_says_what_was_lost(new_bench):
+    bench = new_bench(models(_failing_at(0, RuntimeError())))
     lane = bench.lane("a", window(0, 1, keyframe=True), window(2, 3))
     bench.go()
     first, second = outcomes(lane)[1].results
@@ -185,26 +197,26 @@ def test_the_window_after_a_failed_keyframe_detects_in_its_place_and_says_what_w
     assert (second.frame.dropped_before, second.keyframe) == (0, False)
 
 
-def test_a_fault_in_one_stream_leaves_the_others_alone():
+def test_a_fault_in_one_stream_leaves_the_others_alone(new_bench):
     trackers = iter([_failing_at(0, RuntimeError()), FakeTracker()])
-    bench = Bench(Models(FakeDetector(), lambda _: next(trackers)))
+    bench = new_bench(Models(FakeDetector(), lambda _: next(trackers)))
     broken, sound = bench.lane("a", window(0)), bench.lane("b", window(0), window(1))
     bench.go()
     assert indices(outcomes(broken)) == []
     assert indices(outcomes(sound)) == [0, 1]
 
 
-def test_a_tracker_that_loses_a_frame_is_a_fault():
+def test_a_tracker_that_loses_a_frame_is_a_fault(new_bench):
     tracker = FakeTracker()
     tracker.step = lambda window, detections: []
-    bench = Bench(models(tracker))
+    bench = new_bench(models(tracker))
     lane = bench.lane("a", window(0))
     bench.go()
     assert outcomes(lane)[0].notices[0].event is StreamEvent.ERROR
 
 
-def test_a_prompt_that_cannot_be_read_ends_its_stream_at_the_first_window():
-    bench = Bench(models(_failing_at(0, ConfigError("prompt 'x' is too long"))))
+def test_a_prompt_that_cannot_be_read_ends_its_stream_at_the_first_window(new_bench):
+    bench = new_bench(models(_failing_at(0, ConfigError("prompt 'x' is too long"))))
     lane = bench.lane("a", window(0, keyframe=True), window(1), closed=False)
     bench.go()
     assert len(outcomes(lane)) == 1
@@ -212,9 +224,9 @@ def test_a_prompt_that_cannot_be_read_ends_its_stream_at_the_first_window():
     assert not lane.inbox.put(window(2))
 
 
-@pytest.mark.parametrize("made", [ModelError("no weights"), models(_failing_at(0, ModelError("the scores are not numbers")))])
-def test_an_error_of_the_models_stops_the_engine_and_ends_every_stream(made):
-    bench = Bench(made)
+@pytest.mark.parametrize("made", [ModelError("no weights"), models(_failing_at(0, ModelError("not a number")))])
+def test_an_error_of_the_models_stops_the_engine_and_ends_every_stream(new_bench, made):
+    bench = new_bench(made)
     first, second = bench.lane("a", window(0), closed=False), bench.lane("b", window(1), closed=False)
     bench.go()
     outcomes(first), outcomes(second)

@@ -151,6 +151,25 @@ def test_an_earlier_recording_is_moved_aside_and_other_streams_stay(tmp_path: Pa
     assert (tmp_path / "gate.first.masks.jsonl").exists()
 
 
+def test_a_video_that_is_no_recording_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "gate.mp4").write_bytes(b"the source")
+    for _ in range(2):
+        with pytest.raises(OutputError, match=r"gate\.mp4 is there and was not recorded by maskcast"):
+            Recorder(tmp_path, "gate", 30.0)
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"the source"]
+
+
+def test_without_x264_the_video_is_mpeg4(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(av, "codecs_available", {"mpeg4"})
+    recorder = Recorder(tmp_path, "gate", 29.97)
+    for index in range(5):
+        recorder.write(header(index, index / 29.97), WORLD.render(index)[0])
+    recorder.close()
+    times, pictures = video(tmp_path / "gate.mp4")
+    assert times == pytest.approx([index / 29.97 for index in range(5)], abs=1e-4)
+    assert np.abs(pictures[4].astype(float) - WORLD.render(4)[0]).mean() < 12
+
+
 def test_a_killed_recording_can_be_read_up_to_its_last_second(tmp_path: Path) -> None:
     script = """
 import sys
@@ -202,18 +221,22 @@ def test_a_full_disk_is_one_clear_line_and_leaves_whole_files(
     tmp_path: Path, limit: int, side: int, text: str, jpeg: bytes
 ) -> None:
     recorder = Recorder(tmp_path, "gate", 10.0, frames=True)
-    told = f"^cannot record into {tmp_path}: file too large; free space or choose another folder$"
-    written = 0
+    told = f"^cannot record into {tmp_path}: File too large; free some space or choose another folder$"
+
+    def write_until_full() -> None:
+        for index in range(1000):
+            recorder.write(header(index, index / 10) | {"text": text}, noise(side), b"j" if index < 15 else jpeg)
+
     with full_at(limit):
         with pytest.raises(OutputError, match=told):
-            for index in range(1000):
-                picture = b"j" if index < 15 else jpeg
-                recorder.write(header(index, index / 10) | {"text": text}, noise(side), picture)
-                written += 1
+            write_until_full()
         with pytest.raises(OutputError, match=told):
-            recorder.write(header(written), noise(side))
+            recorder.write(header(1000), noise(side))
         recorder.close()
-    assert [line["frame"] for line in lines(tmp_path / "gate.masks.jsonl")] == list(range(written))
+    headers = lines(tmp_path / "gate.masks.jsonl")
+    written = len(headers)
+    assert [line["frame"] for line in headers] == list(range(written))
+    assert 15 <= written < 1000
     _, pictures = video(tmp_path / "gate.mp4")
     assert written - 10 <= len(pictures) <= written + 1, "at most the last fragment, a second, is lost"
     assert not list((tmp_path / "gate-frames").glob("*.part"))
@@ -224,7 +247,7 @@ def test_a_disk_that_fills_up_at_the_end_is_told_by_close(tmp_path: Path) -> Non
     recorder = Recorder(tmp_path, "gate", 10.0)
     for index in range(15):
         recorder.write(header(index, index / 10), noise(128))
-    with full_at((tmp_path / "gate.mp4").stat().st_size + 100), pytest.raises(OutputError, match="file too large"):
+    with full_at((tmp_path / "gate.mp4").stat().st_size + 100), pytest.raises(OutputError, match="File too large"):
         recorder.close()
     assert len(video(tmp_path / "gate.mp4")[1]) == 10
     assert len(lines(tmp_path / "gate.masks.jsonl")) == 15
@@ -232,6 +255,6 @@ def test_a_disk_that_fills_up_at_the_end_is_told_by_close(tmp_path: Path) -> Non
 
 def test_a_folder_that_cannot_be_is_one_clear_line(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(OutputError, match=f"cannot record into {tmp_path}/file/x: not a directory") as raised:
+    with pytest.raises(OutputError, match=f"cannot record into {tmp_path}/file/x: Not a directory") as raised:
         Recorder(tmp_path / "file" / "x", "gate", 30.0)
     assert "\n" not in str(raised.value)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from trainer import embedded_detector, embedded_segmenter
+from trainer.embedded import detector, segmenter
 
 
 def main() -> None:
@@ -18,9 +18,9 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     if arguments.model == "segmenter":
-        embedded_segmenter.train(arguments.steps or 5000, arguments.out, arguments.seed)
+        segmenter.train(arguments.steps or 5000, arguments.out, arguments.seed)
     else:
-        embedded_detector.train(arguments.steps or 9000, arguments.out, arguments.seed)
+        detector.train(arguments.steps or 9000, arguments.out, arguments.seed)
 
 
 if __name__ == "__main__":

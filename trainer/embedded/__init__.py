@@ -1,0 +1,1 @@
+"""From-scratch training of the small models that maskcast carries."""

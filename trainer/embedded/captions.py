@@ -1,0 +1,94 @@
+"""Pictures of the test source and captions for the detector."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torchvision.ops import box_convert
+
+from stages.testsrc import COLOURS, LABELS, SHAPES, ShapesWorld
+from trainer.embedded.grounding_dino import CLS, DOT, SEP, UNK
+from trainer.embedded.worlds import MEAN, STD
+
+CLEARLY_VISIBLE = 0.3  # share of a shape that must show for it to be an object; below it is left out of the prompt
+UNKNOWN = -1  # a phrase of words that the vocabulary lacks
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One picture and its caption's phrases, as indices into LABELS or UNKNOWN."""
+
+    image: NDArray[np.uint8]
+    phrases: list[int]
+    boxes: torch.Tensor  # (N, 4) cxcywh in [0, 1]
+    phrase_of_box: torch.Tensor  # (N,) index into phrases
+
+
+def draw_sample(rng: np.random.Generator, seed: int, most_phrases: int = 6) -> Sample:
+    world = ShapesWorld(seed, objects=int(rng.integers(1, 7)))
+    image, truth = world.render(int(rng.integers(0, 600)))
+    numbers = [LABELS.index(label) for label in truth.labels]
+    unclear = {n for n, share in zip(numbers, truth.visible, strict=True) if 0.02 < share < CLEARLY_VISIBLE}
+    shown = {n for n, share in zip(numbers, truth.visible, strict=True) if share >= CLEARLY_VISIBLE}
+    phrases = draw_phrases(
+        rng, sorted(shown - unclear), sorted(set(range(len(LABELS))) - shown - unclear), most_phrases
+    )
+    keep = [i for i, n in enumerate(numbers) if n in phrases and truth.visible[i] >= CLEARLY_VISIBLE]
+    boxes = torch.from_numpy(truth.boxes[keep] / np.array([world.width, world.height] * 2, np.float32))
+    return Sample(
+        image,
+        phrases,
+        box_convert(boxes.view(-1, 4), "xyxy", "cxcywh"),
+        torch.tensor([phrases.index(numbers[i]) for i in keep], dtype=torch.long),
+    )
+
+
+def draw_phrases(rng: np.random.Generator, shown: list[int], absent: list[int], most: int) -> list[int]:
+    """Some of what is shown, and absent ones that mostly share its colour or its shape."""
+    shown = list(rng.permutation(shown)) if shown else []
+    wanted = [int(n) for n in shown[: int(rng.integers(0 if rng.random() < 0.15 else 1, 5))]]
+    near = [
+        n
+        for n in absent
+        if any(n // len(SHAPES) == s // len(SHAPES) or n % len(SHAPES) == s % len(SHAPES) for s in shown)
+    ]
+    phrases = list(wanted)
+    for _ in range(int(rng.integers(0 if wanted else 1, max(2, most - len(wanted) + 1)))):
+        if rng.random() < 0.08:
+            phrases.append(UNKNOWN)
+        else:
+            pick = int(rng.choice(near if near and rng.random() < 0.65 else absent))
+            if pick not in phrases:
+                phrases.append(pick)
+    return [int(n) for n in rng.permutation(phrases)]
+
+
+def encode_captions(rng: np.random.Generator, samples: list[Sample], words: dict[str, int]) -> torch.Tensor:
+    """(B, L) token ids, padded with 0. Some phrases carry an article or a plural, as people write them."""
+    rows = []
+    for sample in samples:
+        row = [CLS]
+        for phrase in sample.phrases:
+            if phrase == UNKNOWN:
+                known = [words[w] for w in (*COLOURS, *SHAPES)]
+                row += [[UNK], [UNK, UNK], [int(rng.choice(known)), UNK]][int(rng.integers(3))]
+            else:
+                if rng.random() < 0.05:
+                    row.append(words[str(rng.choice(["a", "the"]))])
+                row += [words[word] for word in LABELS[phrase].split()]
+                if rng.random() < 0.05:
+                    row.append(words["##s"])
+            row.append(DOT)
+        rows.append([*row, SEP])
+    ids = torch.zeros(len(rows), max(map(len, rows)), dtype=torch.long)
+    for padded, row in zip(ids, rows, strict=True):
+        padded[: len(row)] = torch.tensor(row)
+    return ids
+
+
+def pixels(samples: list[Sample], size: int) -> torch.Tensor:
+    """(B, 3, size, size), resized and normalised as the saved processor does it."""
+    images = torch.from_numpy(np.stack([s.image for s in samples])).permute(0, 3, 1, 2).float() / 255
+    return (F.interpolate(images, (size, size), mode="bilinear", antialias=True) - MEAN) / STD
