@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -13,8 +13,8 @@ from stages.types import Image, Label, Track, TrackState
 
 # Bright, so that dark text can be read on all of them, and ordered so that neighbouring ids differ most.
 COLOURS = ("#ff5c7a", "#35c3ff", "#ffd60a", "#3ddc84", "#c08bff", "#ff9a3c", "#25e0d0", "#ff7ce5", "#b4e332", "#8fa8ff")
-INK = (16, 16, 24)
-OPACITY = 0.45
+INK, PAPER = (16, 16, 24), (250, 250, 250)
+FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
 def annotate(
@@ -49,47 +49,45 @@ def encode_jpeg(image: Image, quality: int = 85) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class _Brushes:
-    """supervision's annotators, scaled to the picture."""
+    """What draws, at the picture's scale."""
 
     mask: sv.MaskAnnotator
     outline: sv.PolygonAnnotator
     label: sv.LabelAnnotator
-    scale: float  # of the text
-    padding: int  # pixels around the text
+    text_scale: float
+    text_thickness: int  # pixels
+    padding: int  # pixels around a text
 
 
-@cache
+@lru_cache(maxsize=8)
 def _brushes(height: int, width: int) -> _Brushes:
     side = min(height, width)
-    scale = float(np.clip(side / 1300, 0.32, 1.2))
-    padding = max(2, round(side / 180))
-    # supervision draws BGR: with red and blue exchanged here, what it draws is RGB.
+    scale, thickness, padding = max(0.32, side / 1300), max(1, round(side / 700)), max(2, round(side / 180))
+    # supervision draws BGR: with red and blue exchanged beforehand, what it draws is RGB.
     palette = sv.ColorPalette([sv.Color(c.b, c.g, c.r) for c in map(sv.Color.from_hex, COLOURS)])
-    return _Brushes(
-        sv.MaskAnnotator(palette, opacity=OPACITY),
-        sv.PolygonAnnotator(palette, thickness=max(1, round(side / 300))),
-        sv.LabelAnnotator(
-            palette,
-            text_color=sv.Color(*reversed(INK)),
-            text_scale=scale,
-            text_thickness=max(1, round(side / 700)),
-            text_padding=padding,
-            smart_position=True,
-        ),
-        scale,
-        padding,
+    by_id = sv.ColorLookup.TRACK
+    label = sv.LabelAnnotator(
+        palette,
+        color_lookup=by_id,
+        text_color=sv.Color(*reversed(INK)),
+        text_scale=scale,
+        text_thickness=thickness,
+        text_padding=padding,
+        smart_position=True,  # inside the picture and apart from each other
     )
+    mask = sv.MaskAnnotator(palette, opacity=0.45, color_lookup=by_id)
+    outline = sv.PolygonAnnotator(palette, max(1, round(side / 300)), color_lookup=by_id)
+    return _Brushes(mask, outline, label, scale, thickness, padding)
 
 
 def _draw_objects(
     scene: Image, masks: NDArray[np.bool_], tracks: Sequence[Track], labels: Sequence[str], brushes: _Brushes
 ) -> None:
-    detections = sv.Detections(sv.mask_to_xyxy(masks), masks)
-    colours = np.array([track.id for track in tracks]) % len(COLOURS)
-    brushes.mask.annotate(scene, detections, colours)
-    brushes.outline.annotate(scene, detections, colours)
-    texts = [_text(track, labels) for track in tracks]
-    brushes.label.annotate(scene, detections, texts, colours)
+    ids = np.array([track.id for track in tracks])
+    detections = sv.Detections(sv.mask_to_xyxy(masks), masks, tracker_id=ids)
+    brushes.mask.annotate(scene, detections)
+    brushes.outline.annotate(scene, detections)
+    brushes.label.annotate(scene, detections, [_text(track, labels) for track in tracks])
 
 
 def _text(track: Track, labels: Sequence[str]) -> str:
@@ -98,4 +96,12 @@ def _text(track: Track, labels: Sequence[str]) -> str:
 
 
 def _draw_classes(scene: Image, classes: Sequence[Label], brushes: _Brushes) -> None:
-    """White text on a darkened strip, a line for each class, in the lower left corner."""
+    bottom = scene.shape[0]
+    for label in reversed(classes):
+        text = f"{label.label} {label.score:.2f}"
+        (width, height), _ = cv2.getTextSize(text, FONT, brushes.text_scale, brushes.text_thickness)
+        top = bottom - height - 2 * brushes.padding
+        cv2.rectangle(scene, (0, top), (width + 2 * brushes.padding, bottom), INK, cv2.FILLED)
+        start = (brushes.padding, bottom - brushes.padding)
+        cv2.putText(scene, text, start, FONT, brushes.text_scale, PAPER, brushes.text_thickness, cv2.LINE_AA)
+        bottom = top

@@ -69,8 +69,8 @@ class Publisher:
         """Send one message, its topic first; False when a subscriber lost it, or when closed.
 
         With ``when_full="wait"`` this blocks while a subscriber is full, until ``stop`` is set; then it drops.
-        libzmq reports the first message that a full subscriber loses, but not the next ones: those are inferred, so
-        False may be wrong for a message or two around its recovery. Its ``seq`` holes are the exact count.
+        libzmq reports the first message that a full subscriber loses, but not the next ones: those are inferred, and
+        close to its recovery False may be said of messages that reach it. Its ``seq`` holes are the exact count.
         """
         while True:
             with self._lock:

@@ -16,7 +16,7 @@ from stages.types import Clock, Frame, Label, Result, Track, TrackChange, TrackS
 from stages.wire import Header, Kind, Message, StreamEvent
 
 GOLDEN = Path(__file__).parent / "golden"
-PLACE = {"stream": "gate", "session": "9f1c", "seq": 1234, "published_at": 1795459200.301112}
+PLACE: dict[str, Any] = {"stream": "gate", "session": "9f1c", "seq": 1234, "published_at": 1795459200.301112}
 PROMPTS = ("car", "Red Circle")
 
 
@@ -34,7 +34,12 @@ def track(number: int, prompt: int | None = 0, state: TrackState = TrackState.TR
 def result(*tracks: Track, **changes: Any) -> Result:
     """A 6x4 picture; the first track's object covers two columns, the second one's, three pixels of the last row."""
     picture = np.zeros((4, 6, 3), np.uint8)
-    values = {"captured_at": 1795459200.1234567, "clock": Clock.ARRIVAL, "dropped_before": 0, "pts": 41041}
+    values: dict[str, Any] = {
+        "captured_at": 1795459200.1234567,
+        "clock": Clock.ARRIVAL,
+        "dropped_before": 0,
+        "pts": 41041,
+    }
     frame = Frame(index=1234, time_base=Fraction(1, 30000), image=picture, **values | changes)
     logits = torch.full((2, 4, 6), -4.0)
     logits[0, :, 1:3] = 4
@@ -53,7 +58,14 @@ def event_header(event: TrackChange | StreamEvent, **changes: Any) -> Header:
 
 def status_header() -> Header:
     models = {"detector": "embedded", "segmenter": "embedded", "classifier": ""}
-    state = {"prompts": PROMPTS, "tracks": 3, "fps": 29.9712, "drops": 2, "models": models, "uptime": 61.25}
+    state: dict[str, Any] = {
+        "prompts": PROMPTS,
+        "tracks": 3,
+        "fps": 29.9712,
+        "drops": 2,
+        "models": models,
+        "uptime": 61.25,
+    }
     return wire.status_header(epoch=1, **PLACE, **state)
 
 
