@@ -17,8 +17,9 @@ from stages.memory import MemoryBank
 from stages.sam2_model import FrameFeatures, Heads, Segmenter
 from stages.types import Detections, Frame, Result, Window
 
-DRIFTED = 0.7  # a matched track whose mask overlaps its detection's by less is prompted again
-UNDETECTED = 3  # keyframes on which a visible track may go without a detection
+DRIFTED = 0.85  # a matched track whose mask overlaps its detection's by less is prompted again
+UNDETECTED = 3  # keyframes in a row on which a visible track may go without a detection
+UNCONFIRMED = 2  # the same for a track that only one keyframe has seen
 _GROUP = 64  # detections that are segmented at once
 
 
@@ -101,7 +102,7 @@ class Tracker:
         row = self._book.row_of(track)
         if row is None or self._last is None:
             raise ConfigError(f"remove: no track {track}; tracked now: {', '.join(map(str, self.ids)) or 'none'}")
-        self._end({row: "removed by hand"}, self._last[0].index)
+        self._end({row: "removed"}, self._last[0].index)
 
     def _look(self, feature: FrameFeatures) -> Heads:
         """Find the tracked objects on a frame."""
@@ -199,10 +200,8 @@ class Tracker:
             if row in held or row in ending or not visible[row] or life.prompt is None:
                 continue
             life.misses += 1
-            if not life.confirmed:
-                ending[row] = "unconfirmed"
-            elif life.misses >= UNDETECTED:
-                ending[row] = "undetected"
+            if life.misses >= (UNDETECTED if life.confirmed else UNCONFIRMED):
+                ending[row] = "undetected" if life.confirmed else "unconfirmed"
         return ending
 
     def _end(self, ending: dict[int, str], frame: int) -> list[int]:

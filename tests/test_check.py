@@ -58,7 +58,7 @@ def test_every_failure_is_found_and_none_hides_another(tmp_path: Path, capsys: p
     found = findings(capsys)
     well = {subject for subject, (ok, _) in found.items() if ok}
     assert well == {"settings", "memory", "device"}
-    assert "No such file" in found["gone"][1]
+    assert "no such file" in found["gone"][1]
     assert "refused" in found["refused"][1]
     assert masks in found["publish"][1]
     assert http in found["http"][1]

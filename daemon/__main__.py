@@ -1,0 +1,93 @@
+"""Arguments -> command."""
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, NoReturn
+
+from stages.errors import MaskcastError
+
+COMMANDS = {
+    "demo": "the whole pipeline on a built-in source: no network, no GPU, no file",
+    "run": "the daemon: video in, masks out",
+    "image": "masks, boxes and an annotated copy of single pictures",
+    "watch": "subscribe to a mask stream",
+    "check": "say whether this machine can do what the configuration asks",
+    "models": "list the configured models, or download them ahead of time",
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"maskcast: error: {message}; see {self.prog} --help\n")
+
+
+class _CommandParser(_Parser):
+    """Imports its command only when that is the one to run; its docstring is the help."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[argparse.Namespace, list[str]]:  # type: ignore[override]
+        module = import_module(f"daemon.commands.{self.prog.split()[-1]}")
+        self.description = module.__doc__
+        module.add_arguments(self)
+        self.add_argument("--debug", action="store_true", help="show the traceback of an error")
+        self.set_defaults(run=module.run)
+        return super().parse_known_args(args, namespace)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; the exit code. Errors are one line on stderr."""
+    argv = sys.argv[1:] if argv is None else argv
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # else each of its retries is a line on stderr
+    try:
+        arguments = _parser().parse_args(argv)
+        code: int = arguments.run(arguments)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # the reader went away; what is still buffered has nowhere to go
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except Exception as error:
+        return _report(error, "--debug" in argv)
+    return code
+
+
+def _report(error: Exception, debug: bool) -> int:
+    if debug:
+        traceback.print_exception(error)
+    line = " ".join(str(error).split())
+    if isinstance(error, MaskcastError):
+        print(f"maskcast: error: {line}", file=sys.stderr)
+        return error.exit_code
+    hint = "" if debug else "; run again with --debug for the traceback"
+    print(f"maskcast: error: unexpected {type(error).__name__}: {line}{hint}", file=sys.stderr)
+    return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="maskcast", description="Text prompts on video to a stream of masks with stable identities.")
+    parser.add_argument("--version", action="version", version=f"maskcast {_version()}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_CommandParser)
+    for name, summary in COMMANDS.items():
+        commands.add_parser(
+            name, help=summary, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+        )
+    return parser
+
+
+def _version() -> str:
+    try:
+        return version("maskcast")
+    except PackageNotFoundError:  # run from a checkout
+        return "(not installed)"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

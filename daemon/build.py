@@ -1,0 +1,140 @@
+"""The composition root: settings -> service. The only place that puts concrete classes together."""
+
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+
+from daemon.api import Api
+from daemon.engine import Engine, Lane, Models
+from daemon.mailbox import Mailbox
+from daemon.metrics import Metrics
+from daemon.service import Parts, Service
+from daemon.settings import Settings, StreamSettings, Tracking
+from daemon.stream import Sources, Stream
+from daemon.writer import Identity, Observer, Writer
+from stages.errors import ConfigError
+from stages.prompts import parse_prompts
+from stages.publish import Publisher
+from stages.record import Recorder
+from stages.source import open_source
+
+WINDOWS = 2  # that may wait for the engine: one is read while one is tracked
+OUTCOMES = 2  # windows' results that may wait for the writer
+
+
+def build(settings: Settings, observers: Mapping[str, Observer] | None = None) -> Service:
+    """The service that the settings ask for; ``observers`` are shown every result of the stream they are named by.
+
+    Raises ConfigError for a device that is not there or prompts that make no sense.
+    """
+    metrics = Metrics()
+    metrics.build.labels(_version(), torch.__version__, str(pick_device(settings.models.device))).set(1)
+    engine = Engine(lambda: build_models(settings, metrics))
+
+    def open_publisher() -> Publisher:
+        publish = settings.publish
+        publisher = Publisher(publish.endpoint, publish.send_hwm, publish.when_full)
+        metrics.subscribers.set_function(lambda: float(publisher.subscribers))
+        return publisher
+
+    def new_stream(stream: StreamSettings, publisher: Publisher) -> Stream:
+        return _new_stream(
+            settings, stream.resolved(settings), engine, metrics, publisher, (observers or {}).get(stream.name)
+        )
+
+    return Service(
+        Parts(engine, open_publisher, lambda not_ready: Api(settings.http, metrics.registry, not_ready), new_stream),
+        settings.streams,
+    )
+
+
+def _new_stream(
+    settings: Settings,
+    stream: StreamSettings,
+    engine: Engine,
+    metrics: Metrics,
+    publisher: Publisher,
+    observe: Observer | None,
+) -> Stream:
+    prompts = parse_prompts(stream.prompts)
+    written = tuple(prompt.written for prompt in prompts)
+    own = metrics.stream(stream.name, written)
+    lane = Lane(stream.name, prompts, stream.detection, stream.tracking, own, Mailbox(WINDOWS), Mailbox(OUTCOMES))
+    models = {role: getattr(settings.models, role) for role in ("detector", "segmenter", "classifier")}
+    identity = Identity(stream.name, str(uuid.uuid4()), written, models)
+
+    def open_recorder(rate: float) -> Recorder | None:
+        record = stream.record
+        return Recorder(Path(record.dir), stream.name, rate, record.frames) if record.dir else None
+
+    def wait_for_start(stop: threading.Event) -> bool:
+        while not engine.ready.wait(0.02):
+            if stop.is_set():
+                return False
+        return publisher.wait_for(settings.publish.wait_for, stop)
+
+    sources = Sources(lambda: open_source(stream.source), open_recorder, wait_for_start)
+    return Stream(lane, Writer(identity, stream, publisher, own, observe), sources)
+
+
+def build_models(settings: Settings, metrics: Metrics | None = None) -> Models:
+    """Load the configured models. Raises ModelError, ConfigError for a device that is not there."""
+    # transformers takes seconds to import: the thread that loads the models does it, while sources are opened
+    from stages.detect import EMBEDDED, Detector
+    from stages.sam2_load import load_segmenter
+    from stages.tracker import Tracker, TrackerOptions
+
+    chosen = settings.models
+    device = pick_device(chosen.device)
+    dtype = pick_dtype(chosen.precision, device)
+    metrics = metrics or Metrics()
+    with _timed(metrics, "detector"):
+        detector = Detector(EMBEDDED if chosen.detector == "embedded" else chosen.detector, device, dtype)
+    with _timed(metrics, "segmenter"):
+        segmenter = load_segmenter(chosen.segmenter, device, dtype, chosen.compile and device.type == "cuda")
+
+    def new_tracker(tracking: Tracking) -> Tracker:
+        options = TrackerOptions(tracking.max_objects, tracking.lost_after, tracking.reidentify)
+        return Tracker(segmenter, options)
+
+    return Models(detector, new_tracker)
+
+
+def pick_device(name: str) -> torch.device:
+    """The device that ``models.device`` means. Raises ConfigError when it is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        found = torch.cuda.device_count()
+        raise ConfigError(
+            f"models.device {name}: torch sees {found} CUDA devices; use auto or cpu, or check the driver"
+        )
+    return device
+
+
+def pick_dtype(precision: str, device: torch.device) -> torch.dtype:
+    """The number type that ``models.precision`` means: auto is bfloat16 on CUDA, float32 elsewhere."""
+    if precision == "auto":
+        return torch.bfloat16 if device.type == "cuda" else torch.float32
+    return torch.bfloat16 if precision == "bfloat16" else torch.float32
+
+
+@contextmanager
+def _timed(metrics: Metrics, model: str) -> Iterator[None]:
+    started = time.perf_counter()
+    yield
+    metrics.model_load.labels(model).set(time.perf_counter() - started)
+
+
+def _version() -> str:
+    try:
+        return version("maskcast")
+    except PackageNotFoundError:
+        return "(not installed)"

@@ -1,0 +1,173 @@
+"""Say whether this machine can do what the configuration asks: device, models, sources, ports, folders.
+
+One line a finding, `ok` or `fail`; exit code 1 if something fails.
+
+examples:
+  maskcast check --config maskcast.toml
+  maskcast check --detector embedded --segmenter embedded --json
+"""
+
+import json
+import os
+import socket
+import tempfile
+import time
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from daemon.flags import add_settings_flags, load_settings
+from daemon.settings import Settings, StreamSettings
+from stages.errors import ConfigError, MaskcastError, OutputError, SourceError
+
+_GIB = 1 << 30
+
+
+class Finding(NamedTuple):
+    """What one check found."""
+
+    ok: bool
+    subject: str
+    detail: str
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """The arguments of ``maskcast check``."""
+    parser.add_argument("--json", action="store_true", help="print the findings as JSON")
+    add_settings_flags(parser)
+
+
+def run(arguments: Namespace) -> int:
+    """Print the findings as they come; 0 if all are well, 1 if not, 2 if the configuration itself is wrong."""
+    findings: list[Finding] = []
+    try:
+        settings = load_settings(arguments)
+    except ConfigError as error:
+        _tell(findings, Finding(False, "settings", str(error)), arguments.json)
+    else:
+        for finding in _findings(settings):
+            _tell(findings, finding, arguments.json)
+    well = all(finding.ok for finding in findings)
+    if arguments.json:
+        print(json.dumps({"ok": well, "findings": [finding._asdict() for finding in findings]}, ensure_ascii=False))
+    if findings[0].subject == "settings" and not findings[0].ok:
+        return ConfigError.exit_code
+    return 0 if well else 1
+
+
+def _tell(findings: list[Finding], finding: Finding, as_json: bool) -> None:
+    findings.append(finding)
+    if not as_json:
+        print(f"{'ok' if finding.ok else 'fail':<5} {finding.subject:<12} {finding.detail}", flush=True)
+
+
+def _findings(settings: Settings) -> Iterator[Finding]:
+    yield Finding(True, "settings", f"{len(settings.streams)} stream(s)")
+    yield _look("memory", _memory)
+    yield _look("device", partial(_device, settings))
+    yield _look("detector", partial(_detector, settings))
+    yield _look("segmenter", partial(_segmenter, settings))
+    for stream in settings.streams:
+        yield _look(stream.name, partial(_source, stream))
+    yield _look("publish", partial(_endpoint, settings.publish.endpoint))
+    yield _look("http", partial(_listen, settings))
+    folders = {stream.resolved(settings).record.dir for stream in settings.streams} | {settings.record.dir}
+    for folder in sorted(folders - {""}):
+        yield _look("record", partial(_folder, Path(folder)))
+
+
+def _look(subject: str, check: Callable[[], str]) -> Finding:
+    try:
+        return Finding(True, subject, check())
+    except MaskcastError as error:
+        return Finding(False, subject, " ".join(str(error).split()))
+    except Exception as error:  # a finding too: the other checks go on
+        return Finding(False, subject, f"{type(error).__name__}: {' '.join(str(error).split())}")
+
+
+def _memory() -> str:
+    page = os.sysconf("SC_PAGE_SIZE")
+    total, free = (os.sysconf(name) * page / _GIB for name in ("SC_PHYS_PAGES", "SC_AVPHYS_PAGES"))
+    return f"{free:.1f} of {total:.1f} GiB free, {len(os.sched_getaffinity(0))} CPU cores"
+
+
+def _device(settings: Settings) -> str:
+    import torch
+
+    from daemon.build import pick_device, pick_dtype
+
+    device = pick_device(settings.models.device)
+    precision = str(pick_dtype(settings.models.precision, device)).removeprefix("torch.")
+    if device.type != "cuda":
+        return f"{device}, {precision}, torch {torch.__version__}"
+    free, total = (size / _GIB for size in torch.cuda.mem_get_info(device))
+    return f"{device}, {precision}, {torch.cuda.get_device_name(device)}, {free:.1f} of {total:.1f} GiB free"
+
+
+def _detector(settings: Settings) -> str:
+    from daemon.build import pick_device, pick_dtype
+    from stages.detect import EMBEDDED, Detector
+
+    chosen = settings.models
+    device = pick_device(chosen.device)
+    started = time.perf_counter()
+    Detector(
+        EMBEDDED if chosen.detector == "embedded" else chosen.detector, device, pick_dtype(chosen.precision, device)
+    )
+    return f"{chosen.detector} loaded in {time.perf_counter() - started:.1f} s"
+
+
+def _segmenter(settings: Settings) -> str:
+    from daemon.build import pick_device, pick_dtype
+    from stages.sam2_load import load_segmenter
+
+    chosen = settings.models
+    device = pick_device(chosen.device)
+    started = time.perf_counter()
+    load_segmenter(chosen.segmenter, device, pick_dtype(chosen.precision, device))
+    return f"{chosen.segmenter} loaded in {time.perf_counter() - started:.1f} s"
+
+
+def _source(stream: StreamSettings) -> str:
+    """Read one frame."""
+    from stages.source import open_source
+
+    source = open_source(stream.source)
+    try:
+        frame = next(source.frames(), None)
+    finally:
+        source.close()
+    if frame is None:
+        raise SourceError("opened, but it has no frame")
+    height, width = frame.image.shape[:2]
+    length = "live" if source.live else f"{source.frames_expected or 'an unknown number of'} frames"
+    return f"{width}x{height} at {source.rate:.4g} FPS, {length}"
+
+
+def _endpoint(endpoint: str) -> str:
+    from stages.publish import Publisher
+
+    Publisher(endpoint).close()
+    return f"{endpoint} is free"
+
+
+def _listen(settings: Settings) -> str:
+    host, port = settings.http.address
+    try:
+        socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
+    except OSError as error:
+        raise OutputError(f"cannot listen on {settings.http.listen}: {error.strerror}; choose another --http") from None
+    return f"{settings.http.listen} is free"
+
+
+def _folder(folder: Path) -> str:
+    """Write and remove a file; a folder that is not there yet stays away, its parent is tried."""
+    existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            free = os.statvfs(existing).f_bavail * os.statvfs(existing).f_frsize / _GIB
+    except OSError as error:
+        raise OutputError(f"cannot write to {folder}: {error.strerror}; choose another record.dir") from None
+    return f"{folder} can be written, {free:.1f} GiB free"

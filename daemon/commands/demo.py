@@ -1,0 +1,116 @@
+"""The whole pipeline on the built-in test source: no network, no GPU, no file needed.
+
+Coloured shapes are found by their names, followed, published and recorded; one of the names is of a shape that is
+not there. The summary says how much of it was right, since the source knows the truth.
+
+examples:
+  maskcast demo
+  maskcast demo --frames 600 --out /tmp/demo --json
+"""
+
+import json
+import socket
+import sys
+from argparse import ArgumentParser, Namespace
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from daemon import log
+from daemon.flags import add_settings_flags, load_settings
+from stages.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from daemon.report import Report
+    from daemon.service import Service
+    from daemon.settings import Settings
+    from stages.testsrc import ShapesWorld
+
+SEED = 0
+SIDE = 256  # pixels
+STREAM = "shapes"
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """The arguments of ``maskcast demo``."""
+    parser.add_argument("--out", dest="record.dir", default="demo", metavar="DIR", help="where to record (demo)")
+    parser.add_argument("--frames", dest="length", type=int, default=150, metavar="N", help="how many (150)")
+    parser.add_argument("--json", action="store_true", help="print the summary as JSON")
+    add_settings_flags(parser)
+    parser.set_defaults(**{"models.detector": "embedded", "models.segmenter": "embedded"})
+
+
+def run(arguments: Namespace) -> int:
+    """Run the demo and say how good it was."""
+    log.set_up(arguments.debug)
+    if arguments.length < 1:
+        raise ConfigError(f"--frames {arguments.length}: a demo has at least 1 frame")
+    from daemon.build import build
+    from daemon.progress import watch_progress
+    from daemon.report import introduce, recorded, report
+    from stages.prompts import parse_prompts
+    from stages.quality import Quality
+    from stages.testsrc import ShapesWorld
+
+    world = ShapesWorld(SEED, SIDE, SIDE)
+    arguments.sources = [f"testsrc://{STREAM}?seed={SEED}&frames={arguments.length}&size={SIDE}x{SIDE}"]
+    arguments.prompts = [*dict.fromkeys(world.labels), _absent_label(world)]
+    settings = _on_free_ports(load_settings(arguments), arguments)
+    quality = Quality(world, parse_prompts(arguments.prompts))
+
+    def announce(service: "Service") -> None:
+        # with --json, stdout is for programs
+        print(introduce(service, settings), file=sys.stderr if arguments.json else sys.stdout, flush=True)
+
+    service = build(settings, {STREAM: quality.observe})
+    code = service.run(watch_progress(announce))
+    [stream] = service.streams.values()
+    if stream.error is None:
+        show = _as_json if arguments.json else _as_text
+        print(show(report(stream), quality.summary(), recorded(settings.record, STREAM)))
+    return service.leave(code)
+
+
+def _absent_label(world: "ShapesWorld") -> str:
+    """A name that fits the world, but nothing in it."""
+    from stages.testsrc import LABELS
+
+    return next(label for label in LABELS if label not in world.labels)
+
+
+def _on_free_ports(settings: "Settings", arguments: Namespace) -> "Settings":
+    """A demo must not fail because a daemon runs: where no flag chose a port and it is taken, any free one does."""
+    publish, http = settings.publish, settings.http
+    host, _, port = publish.endpoint.removeprefix("tcp://").rpartition(":")
+    if vars(arguments)["publish.endpoint"] is None and port.isdigit() and _taken(host, int(port)):
+        publish = publish.model_copy(update={"endpoint": f"tcp://{host}:0"})
+    if vars(arguments)["http.listen"] is None and _taken(*http.address):
+        http = http.model_copy(update={"listen": f"{http.listen.rpartition(':')[0]}:0"})
+    for wanted, taken in ((settings.publish.endpoint, publish.endpoint), (settings.http.listen, http.listen)):
+        if wanted != taken:
+            print(f"maskcast: {wanted} is in use, taking a free port", file=sys.stderr, flush=True)
+    return settings.model_copy(update={"publish": publish, "http": http})
+
+
+def _taken(host: str, port: int) -> bool:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        socket.create_server((host.strip("[]"), port), family=family).close()
+    except OSError:
+        return True
+    return False
+
+
+def _as_json(stream: "Report", quality: dict[str, float], files: "Sequence[str]") -> str:
+    return json.dumps({**asdict(stream), "quality": quality, "files": list(files)}, ensure_ascii=False)
+
+
+def _as_text(stream: "Report", quality: dict[str, float], files: "Sequence[str]") -> str:
+    parts = f"precision {quality['precision']:.2f}, recall {quality['recall']:.2f}"
+    return (
+        f"{stream}\n"
+        f"detection F1 {quality['f1']:.2f} ({parts}), absent name found on {quality['absent_rate']:.0%} of keyframes\n"
+        f"mask IoU {quality['mask_iou']:.2f}, {quality['switches']:.0f} identity switches\n"
+        f"look at {' and '.join(files)}"
+    )

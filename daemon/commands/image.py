@@ -1,0 +1,143 @@
+"""Masks, boxes and an annotated copy of single pictures.
+
+The folder gets <stem>.masks.jpg and <stem>.json, which is the header of a `masks` message.
+
+examples:
+  maskcast image street.jpg --prompt person "red car"
+  maskcast image *.png --prompt "red circle" --detector embedded --segmenter embedded --out found
+"""
+
+import json
+import sys
+import time
+import uuid
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from daemon.cli_streams import stream_name, unique
+from daemon.flags import add_prompt_flag, add_settings_flags, load_settings
+from stages.errors import OutputError, SourceError
+from stages.prompts import Prompt, parse_prompts
+
+if TYPE_CHECKING:
+    from daemon.engine import Models
+    from daemon.settings import Settings
+    from stages.types import Image, Result
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """The arguments of ``maskcast image``."""
+    parser.add_argument("pictures", nargs="+", type=Path, metavar="PATH", help="JPEG, PNG or what else OpenCV reads")
+    add_prompt_flag(parser, required=True)
+    parser.add_argument("--out", type=Path, default=Path("masks"), metavar="DIR", help="folder to write to (masks)")
+    parser.add_argument("--json", action="store_true", help="print the summary as JSON")
+    add_settings_flags(parser)
+
+
+def run(arguments: Namespace) -> int:
+    """Work through the pictures; 1 if one of them cannot be read. Raises ConfigError, ModelError, OutputError."""
+    settings = load_settings(arguments)
+    prompts = parse_prompts(arguments.prompts)
+    _make(arguments.out)
+    pictures = [path for path in arguments.pictures if _exists(path)]
+    found: list[dict[str, Any]] = []
+    if pictures:
+        from daemon.build import build_models
+
+        models = build_models(settings)
+        stems = unique([path.stem for path in pictures])
+        for path, stem in zip(pictures, stems, strict=True):
+            try:
+                picture = read_picture(path)
+            except SourceError as error:
+                _complain(error)
+                continue
+            result = segment(models, settings, prompts, picture)
+            found.append({"picture": str(path), **_write(arguments.out, stem, result, prompts, settings)})
+            if not arguments.json:
+                print(_line(found[-1]), flush=True)
+    if arguments.json:
+        print(json.dumps({"pictures": found}, ensure_ascii=False))
+    return 0 if len(found) == len(arguments.pictures) else 1
+
+
+def read_picture(path: Path) -> "Image":
+    """uint8 (H, W, 3) RGB, turned upright as its EXIF says. Raises SourceError."""
+    import cv2
+    import numpy as np
+
+    try:
+        data = np.frombuffer(path.read_bytes(), np.uint8)
+        decoded = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
+    except OSError as error:
+        raise SourceError(f"cannot read {path}: {error.strerror}") from None
+    except cv2.error:
+        decoded = None
+    if decoded is None:
+        raise SourceError(f"cannot read {path}: not a picture, or a damaged one; videos go to `maskcast run`")
+    return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def segment(models: "Models", settings: "Settings", prompts: Sequence[Prompt], picture: "Image") -> "Result":
+    """Detect ``prompts`` on one picture and find the mask of each detection."""
+    from stages.types import Clock, Frame, Window
+
+    frame = Frame(0, 0, Fraction(1), 0.0, Clock.FILE, picture)
+    thresholds = settings.detection.box_threshold, settings.detection.text_threshold
+    [detections] = models.detector.detect([picture], prompts, *thresholds)
+    [result] = models.new_tracker(settings.tracking).step(Window(0, (frame,), keyframe=True), detections)
+    return result
+
+
+def _write(
+    folder: Path, stem: str, result: "Result", prompts: Sequence[Prompt], settings: "Settings"
+) -> dict[str, Any]:
+    """Write picture and header; what the summary says of them."""
+    from stages import annotate, rle, wire
+
+    texts = [prompt.written for prompt in prompts]
+    masks = rle.full_masks(result)
+    header = wire.masks_header(
+        result,
+        masks,
+        stream=stream_name(stem),
+        session=str(uuid.uuid4()),
+        seq=0,
+        prompts=texts,
+        published_at=time.time(),
+        encoding=settings.publish.mask_encoding,
+    )
+    drawn = annotate.annotate(result.frame.image, masks, result.tracks, texts, result.classes)
+    annotated, description = folder / f"{stem}.masks.jpg", folder / f"{stem}.json"
+    try:
+        annotated.write_bytes(annotate.encode_jpeg(drawn, settings.publish.jpeg_quality))
+        description.write_bytes(wire.to_json(header) + b"\n")
+    except OSError as error:
+        raise OutputError(f"cannot write to {folder}: {error.strerror}; choose another folder with --out") from None
+    objects = [{key: item[key] for key in ("id", "prompt", "score", "box", "area")} for item in header["objects"]]
+    return {"objects": objects, "annotated": str(annotated), "masks": str(description)}
+
+
+def _line(entry: dict[str, Any]) -> str:
+    objects = ", ".join(f"{item['prompt']} {item['score']:.2f}" for item in entry["objects"]) or "nothing found"
+    return f"{entry['picture']}: {objects} -> {entry['annotated']}"
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot create {folder}: {error.strerror}; choose another folder with --out") from None
+
+
+def _exists(path: Path) -> bool:
+    if not path.is_file():
+        _complain(SourceError(f"cannot read {path}: {'it is a directory' if path.is_dir() else 'no such file'}"))
+    return path.is_file()
+
+
+def _complain(error: SourceError) -> None:
+    print(f"maskcast: error: {error}", file=sys.stderr, flush=True)

@@ -1,0 +1,146 @@
+"""List the configured models and where they are, or download them ahead of time.
+
+For a machine behind a firewall: fetch into a folder elsewhere, copy it over, and put the printed lines into the
+configuration there.
+
+examples:
+  maskcast models list
+  maskcast models fetch --to weights
+  maskcast models fetch --segmenter facebook/sam2.1-hiera-tiny
+"""
+
+import json
+from argparse import ArgumentParser, Namespace
+from importlib.resources import files
+from pathlib import Path
+from typing import NamedTuple
+
+from daemon.flags import MODEL_FLAGS, add_settings_flags, load_settings
+from stages.errors import MaskcastError, ModelError, OutputError
+
+_DETECTOR_FILES = ["*.json", "*.txt", "*.safetensors"]
+
+
+class Model(NamedTuple):
+    """One configured model."""
+
+    role: str  # detector, segmenter, classifier
+    name: str  # as configured
+    state: str  # off, embedded, local, cached, missing
+    place: str = ""  # path, where there is one
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """The arguments of ``maskcast models``."""
+    parser.add_argument("action", choices=("fetch", "list"), help="download, or say what is there")
+    parser.add_argument("--to", type=Path, metavar="DIR", help="fetch into DIR instead of the hub's cache")
+    parser.add_argument("--json", action="store_true", help="print the summary as JSON")
+    add_settings_flags(parser, MODEL_FLAGS)
+
+
+def run(arguments: Namespace) -> int:
+    """List or fetch; ``list`` gives 1 if a model is missing. Raises ConfigError, ModelError, OutputError."""
+    settings = load_settings(arguments).models
+    names = {role: getattr(settings, role) for role in ("detector", "segmenter", "classifier")}
+    models = [find(role, name) for role, name in names.items()]
+    if arguments.action == "fetch":
+        models = [_fetch(model, arguments.to) for model in models]
+    if arguments.json:
+        print(json.dumps({model.role: model._asdict() for model in models}, ensure_ascii=False))
+    elif arguments.action == "fetch" and arguments.to:
+        print("[models]")
+        for model in models:
+            print(f"{model.role} = {json.dumps(model.place if model.state == 'local' else model.name)}")
+    else:
+        for model in models:
+            print(f"{model.role:<10}  {model.state:<8}  {model.name}  {model.place}".rstrip())
+    return 1 if any(model.state == "missing" for model in models) else 0
+
+
+def find(role: str, name: str) -> Model:
+    """Where a model is, without the network."""
+    if not name:
+        return Model(role, name, "off")
+    if name == "embedded":
+        return _embedded(role)
+    if Path(name).exists():
+        return Model(role, name, "local", str(Path(name).resolve()))
+    cached = _cached(role, name)
+    return Model(role, name, "cached", cached) if cached else Model(role, name, "missing")
+
+
+def _embedded(role: str) -> Model:
+    folder = Path(str(files("stages"))) / "embedded"
+    present = sorted(str(path) for path in folder.glob(f"{role}*"))
+    return Model(role, "embedded", "embedded", present[0]) if present else Model(role, "embedded", "missing")
+
+
+def _cached(role: str, name: str) -> str:
+    """The path in the hub's cache, "" where it is not there."""
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    if role == "classifier":
+        return ""
+    wanted = ["config.json", "model.safetensors"] if role == "detector" else [_checkpoint(name)]
+    try:
+        found = [try_to_load_from_cache(name, file) for file in wanted if file]
+    except HFValidationError:  # not shaped like a hub id
+        return ""
+    if not found or not all(isinstance(path, str) for path in found):
+        return ""
+    return str(found[0] if role == "segmenter" else Path(str(found[0])).parent)
+
+
+def _checkpoint(name: str) -> str | None:
+    """The file that holds a SAM 2 model on the hub."""
+    from sam2.build_sam import HF_MODEL_ID_TO_FILENAMES
+
+    known: tuple[str, str] | None = HF_MODEL_ID_TO_FILENAMES.get(name)
+    return known[1] if known else None
+
+
+def _fetch(model: Model, to: Path | None) -> Model:
+    """Download what comes from the hub."""
+    from_hub = model.state in ("cached", "missing") and model.name != "embedded" and model.role != "classifier"
+    if not from_hub or (model.state == "cached" and to is None):
+        return model
+    try:
+        place = _download_detector(model.name, to) if model.role == "detector" else _download_segmenter(model.name, to)
+    except MaskcastError:
+        raise
+    except Exception as error:  # the hub's client raises its own, httpx' and the system's errors
+        raise _explain(model, to, error) from error
+    return Model(model.role, model.name, "local" if to else "cached", str(place))
+
+
+def _download_detector(name: str, to: Path | None) -> Path:
+    from huggingface_hub import snapshot_download
+
+    target = to / name.rpartition("/")[2] if to else None
+    return Path(snapshot_download(name, local_dir=target, allow_patterns=_DETECTOR_FILES)).resolve()
+
+
+def _download_segmenter(name: str, to: Path | None) -> Path:
+    from huggingface_hub import hf_hub_download
+
+    checkpoint = _checkpoint(name)
+    if checkpoint is None:
+        raise ModelError(f"segmenter {name}: not a known SAM 2 model; give one such as facebook/sam2.1-hiera-large")
+    return Path(hf_hub_download(name, checkpoint, local_dir=to)).resolve()
+
+
+def _explain(model: Model, to: Path | None, error: Exception) -> MaskcastError:
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
+
+    subject = f"{model.role} {model.name}"
+    if isinstance(error, HFValidationError):
+        return ModelError(f"{subject}: no such file or folder, and not a hub id such as owner/name")
+    if isinstance(error, RepositoryNotFoundError):
+        return ModelError(f"{subject}: the hub has no such model, or it is private; check the name")
+    if isinstance(error, LocalEntryNotFoundError):
+        return ModelError(f"{subject}: the hub cannot be reached; fetch on a machine with network and copy the folder")
+    if isinstance(error, OSError) and error.strerror and to is not None:
+        return OutputError(f"cannot write to {to}: {error.strerror}; choose another folder with --to")
+    reason = str(error).strip().partition("\n")[0] or type(error).__name__
+    return ModelError(f"{subject}: cannot be downloaded: {reason}")

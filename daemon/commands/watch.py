@@ -1,0 +1,133 @@
+"""Subscribe to a mask stream: a line for every frame, the raw headers, or the annotated frames as files.
+
+examples:
+  maskcast watch
+  maskcast watch tcp://gpu-host:5555 --stream gate --json | jq .objects
+  maskcast watch --stream gate --save pictures --count 10
+"""
+
+import json
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import zmq
+
+from daemon.settings import Publish
+from stages.errors import ConfigError, OutputError
+
+if TYPE_CHECKING:
+    from stages.wire import Message
+
+_RECEIVE_HWM = 64  # messages; more would only be old
+_PATIENCE = 3000  # ms without any message before a hint
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """The arguments of ``maskcast watch``."""
+    endpoint = Publish().endpoint
+    parser.add_argument("endpoint", nargs="?", default=endpoint, metavar="ENDPOINT", help=f"default {endpoint}")
+    parser.add_argument("--stream", metavar="NAME", help="only this stream")
+    parser.add_argument("--json", action="store_true", help="print every header as it came: masks, events, status")
+    parser.add_argument("--save", type=Path, metavar="DIR", help="save annotated frames as DIR/<stream>-<frame>.jpg")
+    parser.add_argument("--count", type=int, metavar="N", help="stop after N frames")
+
+
+def run(arguments: Namespace) -> int:
+    """Print what arrives until --count frames have come or Ctrl-C; 0. Raises ConfigError, WireError, OutputError."""
+    if arguments.count is not None and arguments.count < 1:
+        raise ConfigError(f"--count {arguments.count}: must be at least 1")
+    try:
+        with zmq.Context() as context, context.socket(zmq.SUB) as socket:
+            socket.set(zmq.LINGER, 0)
+            _subscribe(socket, arguments)
+            _watch(socket, arguments)
+    except KeyboardInterrupt:
+        pass
+    return 0
+
+
+def _subscribe(socket: "zmq.Socket[bytes]", arguments: Namespace) -> None:
+    kind = "" if arguments.json else "frame" if arguments.save else "masks"
+    socket.set(zmq.RCVHWM, _RECEIVE_HWM)
+    socket.subscribe(f"v1/{arguments.stream}/{kind}" if arguments.stream else "v1/")
+    try:
+        socket.connect(arguments.endpoint)
+    except zmq.ZMQError as error:
+        raise ConfigError(
+            f"cannot subscribe to {arguments.endpoint}: {error.strerror}; write it as in {Publish().endpoint}"
+        ) from None
+
+
+def _watch(socket: "zmq.Socket[bytes]", arguments: Namespace) -> None:
+    from stages.wire import Kind, unpack
+
+    counted = Kind.FRAME if arguments.save else Kind.MASKS
+    left = arguments.count
+    losses = _Losses()
+    for parts in _messages(socket, arguments.endpoint):
+        message = unpack(parts)
+        losses.look(message.stream, message.kind, message.header)
+        if arguments.json:
+            print(json.dumps(message.header, ensure_ascii=False), flush=True)
+        if message.kind is not counted:
+            continue
+        line = _line(message.header) if message.blob is None else _save(arguments.save, message)
+        if not arguments.json:
+            print(line, flush=True)
+        left = left and left - 1
+        if left == 0:
+            return
+
+
+def _messages(socket: "zmq.Socket[bytes]", endpoint: str) -> Iterator[list[bytes]]:
+    """Everything that comes; a hint on stderr if nothing does."""
+    if not socket.poll(_PATIENCE):
+        print(f"maskcast: nothing from {endpoint} yet; does `maskcast run` publish there?", file=sys.stderr)
+    while True:
+        yield socket.recv_multipart()
+
+
+class _Losses:
+    """Finds holes in ``seq``, which counts the messages of one kind of one stream in one session."""
+
+    def __init__(self) -> None:
+        self._last: dict[tuple[str, str, str], int] = {}
+
+    def look(self, stream: str, kind: str, header: dict[str, Any]) -> None:
+        """Say on stderr how many messages are missing before this one."""
+        key = stream, kind, header["session"]
+        lost = header["seq"] - self._last.get(key, header["seq"] - 1) - 1
+        self._last[key] = header["seq"]
+        if lost > 0:
+            print(
+                f"maskcast: {stream}: {lost} {kind} messages lost before {header['seq']}", file=sys.stderr, flush=True
+            )
+
+
+def _line(header: dict[str, Any]) -> str:
+    """``gate 1234: 7 car 0.62, 9 person 0.80 occluded | daylight 0.93``."""
+    objects = [_object(item) for item in header["objects"]]
+    classes = [f"{item['label']} {item['score']:.2f}" for item in header["classes"]]
+    line = f"{header['stream']} {header['frame']}: {', '.join(objects)}".rstrip()
+    return f"{line} | {', '.join(classes)}" if classes else line
+
+
+def _object(item: dict[str, Any]) -> str:
+    state = "" if item["state"] == "tracked" else f" {item['state']}"
+    return f"{item['id']} {item['prompt'] or 'object'} {item['score']:.2f}{state}"
+
+
+def _save(folder: Path, message: "Message") -> str:
+    """Write the JPEG of a frame; its path."""
+    if "/" in message.stream:  # what comes over the network must not choose the folder
+        raise OutputError(f"stream {message.stream!r} has no name for a file; choose another one with --stream")
+    path = folder / f"{message.stream}-{int(message.header['frame']):06d}.jpg"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(message.blob or b"")
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror}; choose another folder with --save") from None
+    return str(path)

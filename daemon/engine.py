@@ -1,0 +1,195 @@
+"""The one thread that runs the models: takes windows from all streams in turn and keeps their faults apart."""
+
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from daemon.mailbox import Mailbox
+from daemon.metrics import StreamMetrics
+from daemon.outcome import Notice, Outcome, skip_window
+from daemon.settings import Detection, Tracking
+from stages.errors import ConfigError, MaskcastError, ModelError, WindowError
+from stages.prompts import Prompt
+from stages.types import Detections, Image, Result, Window
+from stages.wire import StreamEvent
+
+log = logging.getLogger(__name__)
+
+
+class Detector(Protocol):
+    """stages.detect.Detector, as far as the engine knows it."""
+
+    def detect(
+        self, images: Sequence[Image], prompts: Sequence[Prompt], box_threshold: float, text_threshold: float
+    ) -> list[Detections]: ...
+
+
+class Tracker(Protocol):
+    """stages.tracker.Tracker, as far as the engine knows it."""
+
+    @property
+    def nbytes(self) -> int: ...
+
+    def step(self, window: Window, detections: Detections | None) -> list[Result]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Models:
+    """What every stream shares, and a way to make what each has for itself."""
+
+    detector: Detector
+    new_tracker: Callable[[Tracking], Tracker]
+
+
+@dataclass(slots=True, eq=False)
+class Lane:
+    """One stream as the engine sees it: windows come in, outcomes go out."""
+
+    name: str
+    prompts: tuple[Prompt, ...]
+    detection: Detection
+    tracking: Tracking
+    metrics: StreamMetrics
+    inbox: Mailbox[Window]
+    outbox: Mailbox[Outcome]
+    tracker: Tracker | None = None
+    failed: Window | None = None  # the last window, when it could not be processed
+    error: Exception | None = None  # why the last window that failed did so
+
+    @property
+    def ready(self) -> bool:
+        """A window waits, and its outcome has room: results of a file wait here, not in the engine."""
+        return bool(self.inbox.peek()) and not (self.outbox.lossless and self.outbox.full)
+
+
+class Engine:
+    """Runs the models of all lanes in one thread; the thread also loads them, since compiled graphs belong to it.
+
+    ``ready`` is set once the models are there; ``error`` says why the engine stopped by itself.
+    """
+
+    def __init__(self, load: Callable[[], Models]) -> None:
+        self.ready = threading.Event()
+        self.error: Exception | None = None
+        self._load = load
+        self._lanes: list[Lane] = []
+        self._lock = threading.Lock()  # guards the list and the moment it is given up
+        self._changed = threading.Event()
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def add(self, lane: Lane) -> None:
+        """Serve a lane until its inbox is drained; its outbox is closed then."""
+        lane.inbox.watch(self._changed.set)
+        lane.outbox.watch(self._changed.set)
+        with self._lock:
+            self._lanes.append(lane)
+        self._changed.set()
+        if self._closing.is_set():
+            self._abandon()
+
+    def close(self, timeout: float) -> bool:
+        """Stop after the window at hand; False when that takes longer than ``timeout`` seconds."""
+        self._closing.set()
+        self._changed.set()
+        if self._thread.ident is not None:
+            self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        try:
+            models = self._load()
+            self.ready.set()
+            while not self._closing.is_set():
+                self._changed.clear()
+                if not self._turn(models):
+                    self._changed.wait()
+        except Exception as error:
+            log.debug("the engine stopped", exc_info=True)
+            self.error = error
+        finally:
+            self._closing.set()
+            self._abandon()
+
+    def _abandon(self) -> None:
+        with self._lock:
+            lanes, self._lanes = self._lanes, []
+        for lane in lanes:
+            lane.inbox.close(discard=True)
+            lane.outbox.close()
+
+    def _turn(self, models: Models) -> bool:
+        """One window of every lane that has one waiting; False when none had."""
+        with self._lock:
+            ended = [lane for lane in self._lanes if lane.inbox.drained]
+            self._lanes = [lane for lane in self._lanes if lane not in ended]
+            ready = [lane for lane in self._lanes if lane.ready]
+        for lane in ended:
+            lane.outbox.close()
+            lane.tracker = None
+        for lane in ready:
+            window = lane.inbox.get(0)
+            if window is not None and not self._closing.is_set():
+                lane.outbox.put(_process(models, lane, window))
+        return bool(ready)
+
+
+def _process(models: Models, lane: Lane, window: Window) -> Outcome:
+    """Run the models; whatever goes wrong with this window costs this window only.
+
+    Raises ModelError. A ConfigError, such as a prompt that the detector cannot read, would come back with every
+    window: it closes the lane.
+    """
+    if lane.failed is not None:
+        window, lane.failed = skip_window(lane.failed, window), None
+    try:
+        results = _track(models, lane, window)
+    except ModelError:
+        raise
+    except Exception as error:
+        log.debug("stream %s: a window failed", lane.name, exc_info=True)
+        if isinstance(error, ConfigError):
+            lane.inbox.close(discard=True)
+        lane.failed, lane.error = window, error
+        lane.metrics.drop("error", len(window.frames))
+        return Outcome(notices=(Notice(StreamEvent.ERROR, one_line(error)),))
+    lane.metrics.frames["tracked"].inc(len(results))
+    return Outcome(results=tuple(results))
+
+
+def _track(models: Models, lane: Lane, window: Window) -> list[Result]:
+    if lane.tracker is None:
+        lane.tracker = models.new_tracker(lane.tracking)
+    detections = _detect(models.detector, lane, window.frames[0].image) if window.keyframe and lane.prompts else None
+    results = lane.tracker.step(window, detections)
+    if len(results) != len(window.frames):
+        raise WindowError(f"the tracker gave {len(results)} results for {len(window.frames)} frames")
+    spent: Counter[str] = Counter()
+    for result in results:
+        spent.update(result.seconds)
+    lane.metrics.observe(spent)
+    lane.metrics.track_memory.set(lane.tracker.nbytes)
+    return results
+
+
+def _detect(detector: Detector, lane: Lane, image: Image) -> Detections:
+    started = time.perf_counter()
+    thresholds = lane.detection.box_threshold, lane.detection.text_threshold
+    detections = detector.detect([image], lane.prompts, *thresholds)[0]
+    lane.metrics.observe({"detect": time.perf_counter() - started})
+    for prompt, count in Counter(detections.prompts.tolist()).items():
+        lane.metrics.detections[lane.prompts[prompt].written].inc(count)
+    return detections
+
+
+def one_line(error: Exception) -> str:
+    """For people: our own errors say what is wrong themselves, others need their name."""
+    text = " ".join(str(error).split())
+    return text if isinstance(error, MaskcastError) else f"{type(error).__name__}: {text}"

@@ -1,0 +1,87 @@
+"""A bounded queue between two threads, with a named policy for when it is full."""
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+
+
+class Mailbox(Generic[Item]):
+    """Bounded, first in, first out.
+
+    Full, it makes the sender wait. After ``drop_oldest(merge)`` it throws out the oldest item instead, and
+    ``merge(lost, following)`` returns what takes the place of the item after it, so that the account of the loss
+    travels on with the data.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self._changed: Callable[[], None] = lambda: None
+        self._items: deque[Item] = deque()
+        self._merge: Callable[[Item, Item], Item] | None = None
+        self._closed = False
+        self._condition = threading.Condition()
+
+    def drop_oldest(self, merge: Callable[[Item, Item], Item]) -> None:
+        """From now on a full mailbox drops its oldest item, and no sender waits."""
+        self._merge = merge
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        """Call ``changed`` after every put, get and close, in the thread that did it."""
+        self._changed = changed
+
+    @property
+    def lossless(self) -> bool:
+        return self._merge is None
+
+    @property
+    def full(self) -> bool:
+        return len(self._items) >= self.capacity
+
+    @property
+    def drained(self) -> bool:
+        """Closed and empty: nothing will ever come out again."""
+        with self._condition:
+            return self._closed and not self._items
+
+    def peek(self) -> tuple[Item, ...]:
+        """What is waiting, oldest first."""
+        with self._condition:
+            return tuple(self._items)
+
+    def put(self, item: Item) -> bool:
+        """Add an item; False when the mailbox is or gets closed, and the item is not taken."""
+        with self._condition:
+            while self._merge is None and self.full and not self._closed:
+                self._condition.wait()
+            if self._closed:
+                return False
+            self._items.append(item)
+            if self._merge is not None and len(self._items) > self.capacity:
+                lost = self._items.popleft()
+                self._items[0] = self._merge(lost, self._items[0])
+            self._condition.notify_all()
+        self._changed()
+        return True
+
+    def get(self, timeout: float | None = None) -> Item | None:
+        """The oldest item; None when none came within ``timeout`` seconds or the mailbox is drained."""
+        with self._condition:
+            self._condition.wait_for(lambda: self._items or self._closed, timeout)
+            if not self._items:
+                return None
+            item = self._items.popleft()
+            self._condition.notify_all()
+        self._changed()
+        return item
+
+    def close(self, discard: bool = False) -> None:
+        """Take nothing more; what waits can still be had, unless it is to be discarded."""
+        with self._condition:
+            self._closed = True
+            if discard:
+                self._items.clear()
+            self._condition.notify_all()
+        self._changed()

@@ -1,0 +1,246 @@
+"""The settings as one frozen tree, and the only reader of file, environment and flags.
+
+A flag wins over an environment variable (``MASKCAST_DETECTION__EVERY``), which wins over the TOML file, which wins
+over the defaults below. ``Settings(...)`` in code reads nothing but its arguments; ``load`` reads all of them.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+    TomlConfigSettingsSource,
+)
+
+from daemon import settings_types as kind
+from daemon.settings_errors import Layer, explain, unknown_variable
+from stages.errors import ConfigError
+from stages.prompts import parse_prompts
+
+DEFAULT_PATH = Path("/etc/maskcast/maskcast.toml")
+CONFIG_VARIABLE = "MASKCAST_CONFIG"
+PREFIX = "MASKCAST_"
+
+_SECTIONS_OF_A_STREAM = ("detection", "tracking", "classification", "publish", "record")
+_PUBLISH_KEYS_OF_A_STREAM = ("frames", "jpeg_quality", "mask_encoding")
+
+
+class _Table(BaseModel):
+    """One table of the file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Models(_Table):
+    detector: kind.Text = "IDEA-Research/grounding-dino-tiny"  # hub id, local folder, "embedded"
+    segmenter: kind.Text = "facebook/sam2.1-hiera-large"  # hub id, .pt file or folder, "embedded"
+    classifier: str = ""  # checkpoint, .onnx, "embedded", "" = off
+    device: kind.Device = "auto"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    compile: bool = True
+
+
+class Detection(_Table):
+    every: kind.Count = 30  # frames between keyframes
+    box_threshold: kind.Fraction = 0.25
+    text_threshold: kind.Fraction = 0.3
+    auto_threshold: bool = False
+
+
+class Tracking(_Table):
+    window: kind.Count = 8  # frames
+    max_objects: kind.Count = 64
+    lost_after: kind.Count = 90  # frames
+    reidentify: bool = True
+
+
+class Classification(_Table):
+    target: Literal["frame", "objects"] = "frame"
+    every: kind.Count = 30  # frames
+
+
+class Publish(_Table):
+    endpoint: kind.Endpoint = "tcp://127.0.0.1:5555"
+    frames: bool = True
+    jpeg_quality: Annotated[int, Field(ge=1, le=100)] = 85
+    send_hwm: kind.Count = 64  # messages
+    when_full: Literal["drop", "wait"] = "drop"
+    wait_for: Annotated[int, Field(ge=0)] = 0  # subscribers
+    mask_encoding: Literal["rle", "counts"] = "rle"
+    curve_dir: str = ""
+
+
+class Http(_Table):
+    listen: kind.Listen = "127.0.0.1:9109"
+    token: kind.Secret = ""
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host without brackets, and port."""
+        host, _, port = self.listen.rpartition(":")
+        return host.strip("[]"), int(port)
+
+    @model_validator(mode="after")
+    def _guarded(self) -> Self:
+        if not self.token and not kind.is_loopback(self.address[0]):
+            raise ValueError(f"needs a token, because {self.listen} can be reached from other machines")
+        return self
+
+
+class Record(_Table):
+    dir: str = ""  # "" = off
+    frames: bool = False  # the annotated frames as JPEG files too
+
+
+class Limits(_Table):
+    gpu_memory: kind.Memory = "80%"
+
+
+class StreamSettings(_Table):
+    """One stream. In its tables only the keys that are set count; ``resolved`` has them all."""
+
+    name: kind.StreamName
+    source: kind.SecretText  # may hold a password
+    prompts: kind.Texts = ()
+    detection: Detection = Detection()
+    tracking: Tracking = Tracking()
+    classification: Classification = Classification()
+    publish: Publish = Publish()
+    record: Record = Record()
+
+    def resolved(self, settings: "Settings") -> Self:
+        """The same stream with complete tables: its own keys over those of ``settings``."""
+        tables = {}
+        for section in _SECTIONS_OF_A_STREAM:
+            own: BaseModel = getattr(self, section)
+            changes = {key: getattr(own, key) for key in own.model_fields_set}
+            tables[section] = getattr(settings, section).model_copy(update=changes)
+        return self.model_copy(update=tables)
+
+    @field_validator("publish")
+    @classmethod
+    def _only_its_own(cls, publish: Publish) -> Publish:
+        shared = sorted(publish.model_fields_set.difference(_PUBLISH_KEYS_OF_A_STREAM))
+        if shared:
+            raise ValueError(f"cannot set {shared[0]} for one stream; only {', '.join(_PUBLISH_KEYS_OF_A_STREAM)}")
+        return publish
+
+    @field_validator("prompts")
+    @classmethod
+    def _say_something(cls, prompts: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            parse_prompts(prompts)
+        except ConfigError as error:
+            raise ValueError(f"is wrong: {error}") from None
+        return prompts
+
+
+class Settings(BaseSettings):
+    """All settings, as in deploy/maskcast.toml."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", strict=True, env_prefix=PREFIX, env_nested_delimiter="__"
+    )
+
+    models: Models = Models()
+    detection: Detection = Detection()
+    tracking: Tracking = Tracking()
+    classification: Classification = Classification()
+    publish: Publish = Publish()
+    http: Http = Http()
+    record: Record = Record()
+    limits: Limits = Limits()
+    streams: Annotated[tuple[StreamSettings, ...], Field(strict=False)] = ()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 (the signature is pydantic-settings')
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings,)
+
+    @model_validator(mode="after")
+    def _streams_fit(self) -> Self:
+        names = [stream.name for stream in self.streams]
+        for stream in self.streams:
+            if names.count(stream.name) > 1:
+                raise ValueError(f'two streams are named "{stream.name}"; give each its own name')
+            own = stream.resolved(self)
+            if own.record.frames and not own.record.dir:
+                raise ValueError(
+                    f'stream "{stream.name}" records frames but has no folder; set record.dir (--record DIR)'
+                )
+            classified = self.models.classifier and own.classification.target == "frame"
+            if not stream.prompts and not classified:
+                raise ValueError(f'stream "{stream.name}" has no prompts; say what to look for: prompts = ["person"]')
+        return self
+
+
+def load(config: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Settings:
+    """Settings from the file, the environment and ``overrides``, a nested dict.
+
+    ``config`` is the file; without it the one that MASKCAST_CONFIG names, else /etc/maskcast/maskcast.toml if that
+    exists. Raises ConfigError: what is wrong, where it was set, and what is allowed.
+    """
+    path = config or _default_file()
+    layers: list[Layer] = [("command line", dict(overrides or {})), ("environment", _environment())]
+    if path is not None:
+        layers.append((str(path), _file(path)))
+    merged: dict[str, Any] = {}
+    for _, values in reversed(layers):
+        merged = _merge(merged, values)
+    try:
+        return Settings(**merged)
+    except ValidationError as error:
+        raise ConfigError(explain(error, Settings, layers)) from None
+
+
+def _default_file() -> Path | None:
+    named = os.environ.get(CONFIG_VARIABLE)
+    if named:
+        return Path(named)
+    return DEFAULT_PATH if DEFAULT_PATH.exists() else None
+
+
+def _file(path: Path) -> dict[str, Any]:
+    try:
+        if not path.is_file():
+            problem = "is a directory" if path.is_dir() else "no such file"
+            raise ConfigError(f"{path}: {problem}; name the configuration with --config or {CONFIG_VARIABLE}")
+        return TomlConfigSettingsSource(Settings, path)()
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: not valid TOML: not a UTF-8 text file") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def _environment() -> dict[str, Any]:
+    problem = unknown_variable(Settings, PREFIX, [name for name in os.environ if name != CONFIG_VARIABLE])
+    if problem:
+        raise ConfigError(problem)
+    try:
+        return EnvSettingsSource(Settings)()
+    except SettingsError as error:
+        raise ConfigError(f"environment: {error}; lists and tables are written as JSON") from None
+
+
+def _merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(under)
+    for key, value in over.items():
+        below = merged.get(key)
+        merged[key] = _merge(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
+    return merged

@@ -1,0 +1,210 @@
+"""What leaves a stream, in order and from one thread: masks, annotated frames, events, status, the recording."""
+
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from daemon.engine import one_line
+from daemon.metrics import StreamMetrics
+from daemon.outcome import Outcome
+from daemon.settings import StreamSettings
+from stages import wire
+from stages.annotate import annotate, encode_jpeg
+from stages.errors import OutputError
+from stages.publish import Publisher
+from stages.record import Recorder
+from stages.rle import full_masks
+from stages.types import Clock, Frame, Result, TrackChange, TrackEvent
+from stages.wire import Header, Kind, StreamEvent
+
+STATUS_EVERY = 5.0  # seconds
+
+Observer = Callable[[Result, NDArray[np.bool_]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What every header of a stream says, and what its status tells."""
+
+    stream: str
+    session: str
+    prompts: Sequence[str]  # as written
+    models: Mapping[str, str]  # names by role
+
+
+class Writer:
+    """Writes the outcomes of one stream, whose ``settings`` are resolved.
+
+    Not thread-safe: all calls but ``decoded`` come from the writer thread.
+    ``seq`` counts each kind by itself, so that whoever subscribes to one kind sees every hole; an annotated frame
+    carries the ``seq`` of its masks.
+    """
+
+    def __init__(
+        self,
+        identity: Identity,
+        settings: StreamSettings,
+        publisher: Publisher,
+        metrics: StreamMetrics,
+        observe: Observer | None = None,
+    ) -> None:
+        self.recorder: Recorder | None = None
+        self.hurry = threading.Event()  # once set, no subscriber is waited for
+        self._identity, self._settings, self._publisher, self._metrics = identity, settings, publisher, metrics
+        self._observe = observe
+        self._seq: Counter[Kind] = Counter()
+        self._epoch = 0
+        self._tracks = 0
+        self._lost = 0  # frames lost since the last result
+        self._decoded_at: deque[tuple[int, float]] = deque()  # frame index, monotonic seconds
+        self._started = self._last_status = time.monotonic()
+
+    def decoded(self, frame: Frame) -> None:
+        """Note when a frame of a file was decoded; its clock does not tell. Called by the reader thread."""
+        if frame.clock is Clock.FILE:
+            self._decoded_at.append((frame.index, time.monotonic()))
+
+    def write(self, outcome: Outcome) -> None:
+        """Publish and record. Raises OutputError; anything else that goes wrong costs one frame and is told."""
+        for notice in outcome.notices:
+            self.event(notice.event, notice.reason)
+        for event in outcome.lost_events:
+            self._track_event(event)
+        self._lost += outcome.lost_frames
+        for result in outcome.results:
+            try:
+                self._write(result)
+            except OutputError:
+                raise
+            except Exception as error:
+                self._metrics.drop("error", 1)
+                self.event(StreamEvent.ERROR, one_line(error))
+
+    def event(self, event: TrackChange | StreamEvent, reason: str, **about: Any) -> None:
+        """Tell what happened; ``about`` names the frame, track and prompt."""
+        header = wire.event_header(event, reason, **self._envelope(Kind.EVENT), **about)
+        self._send(Kind.EVENT, header)
+
+    def status_when_due(self) -> None:
+        """For late joiners, every five seconds."""
+        now = time.monotonic()
+        if now - self._last_status >= STATUS_EVERY:
+            self._last_status = now
+            self._status(now)
+
+    def close(self, reason: str) -> None:
+        """Say that the source is down and finish the recording. Raises OutputError."""
+        try:
+            for gauge in self._metrics.tracks.values():
+                gauge.set(0)
+            self._tracks = 0
+            self.event(StreamEvent.SOURCE_DOWN, reason)
+            self._status(time.monotonic())
+        finally:
+            if self.recorder is not None:
+                self.recorder.close()
+
+    def _write(self, result: Result) -> None:
+        started = time.perf_counter()
+        if self._lost:
+            frame = replace(result.frame, dropped_before=result.frame.dropped_before + self._lost)
+            result, self._lost = replace(result, frame=frame), 0
+        if result.epoch != self._epoch:
+            self._epoch = result.epoch
+            height, width = result.frame.image.shape[:2]
+            self.event(StreamEvent.EPOCH, f"the picture is now {width}x{height}", frame=result.frame.index)
+        masks = full_masks(result)
+        seq = self._next(Kind.MASKS)
+        header = wire.masks_header(
+            result,
+            masks,
+            stream=self._identity.stream,
+            session=self._identity.session,
+            seq=seq,
+            prompts=self._identity.prompts,
+            published_at=time.time(),
+            encoding=self._settings.publish.mask_encoding,
+        )
+        self._send(Kind.MASKS, header)
+        self._metrics.published(self._latency(result.frame))
+        for event in result.events:
+            self._track_event(event)
+        drawing = self._write_picture(result, masks, header)
+        self._count(result)
+        if self._observe is not None:
+            self._observe(result, masks)
+        self._metrics.observe({"publish": time.perf_counter() - started - drawing, "annotate": drawing})
+
+    def _write_picture(self, result: Result, masks: NDArray[np.bool_], header: Header) -> float:
+        """Draw, publish and record the picture if someone needs it; returns the seconds that drawing took."""
+        publishes = self._settings.publish.frames and self._publisher.subscribers > 0
+        if not publishes and self.recorder is None:
+            return 0.0
+        started = time.perf_counter()
+        picture = annotate(result.frame.image, masks, result.tracks, self._identity.prompts, result.classes)
+        saves = self.recorder is not None and self._settings.record.frames
+        jpeg = encode_jpeg(picture, self._settings.publish.jpeg_quality) if publishes or saves else None
+        drawing = time.perf_counter() - started
+        if publishes:
+            about = {key: header[key] for key in ("stream", "session", "seq")}
+            self._send(Kind.FRAME, wire.frame_header(result, published_at=time.time(), **about), jpeg)
+        if self.recorder is not None:
+            self.recorder.write(header, picture, jpeg if saves else None)
+        return drawing
+
+    def _count(self, result: Result) -> None:
+        alive = Counter(track.prompt for track in result.tracks)
+        for number, prompt in enumerate(self._identity.prompts):
+            self._metrics.tracks[prompt].set(alive[number])
+        self._tracks = len(result.tracks)
+
+    def _latency(self, frame: Frame) -> float:
+        """Seconds from capture, for files from decoding, until now."""
+        if frame.clock is not Clock.FILE:
+            return max(0.0, time.time() - frame.captured_at)
+        index, decoded_at = -1, time.monotonic()
+        while self._decoded_at and index < frame.index:
+            index, decoded_at = self._decoded_at.popleft()
+        return time.monotonic() - decoded_at
+
+    def _track_event(self, event: TrackEvent) -> None:
+        self._metrics.track_event(event)
+        prompt = None if event.prompt is None else self._identity.prompts[event.prompt]
+        self.event(event.change, event.reason, frame=event.frame, track=event.track, prompt=prompt)
+
+    def _status(self, now: float) -> None:
+        header = wire.status_header(
+            **self._envelope(Kind.STATUS),
+            prompts=self._identity.prompts,
+            tracks=self._tracks,
+            fps=self._metrics.fps(),
+            drops=self._metrics.drops,
+            models=self._identity.models,
+            uptime=now - self._started,
+        )
+        self._send(Kind.STATUS, header)
+
+    def _envelope(self, kind: Kind) -> dict[str, Any]:
+        return {
+            "stream": self._identity.stream,
+            "session": self._identity.session,
+            "epoch": self._epoch,
+            "seq": self._next(kind),
+            "published_at": time.time(),
+        }
+
+    def _next(self, kind: Kind) -> int:
+        self._seq[kind] += 1
+        return self._seq[kind] - 1
+
+    def _send(self, kind: Kind, header: Header, blob: bytes | None = None) -> None:
+        parts = wire.pack(wire.topic(self._identity.stream, kind), header, blob)
+        self._metrics.bytes[kind].inc(sum(map(len, parts)))
+        if not self._publisher.send(parts, self.hurry):
+            self._metrics.publish_dropped.inc()
