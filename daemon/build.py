@@ -1,5 +1,6 @@
 """The composition root: settings -> service. The only place that puts concrete classes together."""
 
+import os
 import threading
 import time
 import uuid
@@ -93,6 +94,9 @@ def build_models(settings: Settings, metrics: Metrics | None = None) -> Models:
     chosen = settings.models
     device = pick_device(chosen.device)
     dtype = pick_dtype(chosen.precision, device)
+    if device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
+        # the other threads need a core: torch's workers spin while one of them waits for its turn
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) - 1))
     metrics = metrics or Metrics()
     with _timed(metrics, "detector"):
         detector = Detector(EMBEDDED if chosen.detector == "embedded" else chosen.detector, device, dtype)

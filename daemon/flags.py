@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from daemon.cli_streams import streams_of
-from daemon.settings import Settings, load
+from daemon.settings import Settings, load, refuse_unsupported
 
 
 class Flag(NamedTuple):
@@ -85,4 +85,6 @@ def load_settings(arguments: Namespace) -> Settings:
             overrides.setdefault(section, {})[key] = value
     if hasattr(arguments, "sources"):
         overrides |= streams_of(arguments.sources, arguments.prompts or [])
-    return load(arguments.config, overrides)
+    settings = load(arguments.config, overrides)
+    refuse_unsupported(settings)
+    return settings

@@ -207,6 +207,19 @@ def load(config: Path | None = None, overrides: Mapping[str, Any] | None = None)
         raise ConfigError(explain(error, Settings, layers)) from None
 
 
+def refuse_unsupported(settings: Settings) -> None:
+    """Settings of the public interface that nothing acts on yet. Raises ConfigError for one that is set."""
+    tables = [stream.detection for stream in settings.streams] + [settings.detection]
+    unsupported = {
+        "models.classifier": bool(settings.models.classifier),
+        "detection.auto_threshold": any(table.auto_threshold for table in tables),
+        "publish.curve_dir": bool(settings.publish.curve_dir),
+    }
+    for name, is_set in unsupported.items():
+        if is_set:
+            raise ConfigError(f"{name} is set, but this version does not support it; leave it at its default")
+
+
 def _default_file() -> Path | None:
     named = os.environ.get(CONFIG_VARIABLE)
     if named:

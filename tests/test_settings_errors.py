@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from daemon import settings as settings_module
-from daemon.settings import load
+from daemon.settings import load, refuse_unsupported
 from stages.errors import ConfigError
 
 GATE = """
@@ -190,3 +190,18 @@ def test_missing_file_and_folder_are_errors(tmp_path: Path) -> None:
 )
 def test_no_error_shows_a_secret(file: Path, text: str) -> None:
     assert "hunter2" not in error_of(file, text)
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("[models]\nclassifier = 'best.pt'", "models.classifier"),
+        ("[publish]\ncurve_dir = '/etc/keys'", "publish.curve_dir"),
+        ("[detection]\nauto_threshold = true", "detection.auto_threshold"),
+        (f"{GATE}detection.auto_threshold = true", "detection.auto_threshold"),
+    ],
+)
+def test_a_setting_that_nothing_acts_on_is_refused_not_ignored(file: Path, text: str, name: str) -> None:
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=name):
+        refuse_unsupported(load(file))
