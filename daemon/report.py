@@ -41,6 +41,8 @@ def introduce(service: Service, settings: Settings) -> str:
         files = recorded(stream.resolved(settings).record, stream.name)
         lines.append(f"{stream.name}: {redact(stream.source)}, looking for: {prompts}")
         lines += [f"{stream.name}: recording to {files[0]}"] if files else []
+    if settings.publish.wait_for:
+        lines.append(f"files start once {settings.publish.wait_for} subscribers are there")
     lines.append(f"masks: maskcast watch {service.publisher.endpoint}")
     lines.append(f"metrics: {service.api.url}/metrics")
     return "\n".join(lines)

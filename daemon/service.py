@@ -121,7 +121,7 @@ class Service:
         if settings.name in self.streams:
             raise ConfigError(f'a stream is already named "{settings.name}"; remove it first or choose another name')
         stream = self._parts.new_stream(settings, self.publisher)
-        self.streams[settings.name] = stream
+        self.streams = {**self.streams, settings.name: stream}  # other threads may be going through the old one
         self.engine.add(stream.lane)
         stream.start()
         return stream
@@ -130,10 +130,13 @@ class Service:
         """End a stream and forget it; what was read leaves first. Raises ConfigError for an unknown name."""
         if name not in self.streams:
             raise ConfigError(f'no stream is named "{name}"; there are: {", ".join(self.streams) or "none"}')
-        stream = self.streams.pop(name)
+        stream = self.streams[name]
         stream.stop()
         if not stream.join(DRAIN):
             stream.abort()
+            stream.join(ABORT)
+        self.streams = {other: kept for other, kept in self.streams.items() if other != name}
+        self._failed.pop(name, None)
         stream.metrics.close()
 
     def not_ready(self) -> str | None:

@@ -14,6 +14,15 @@ def mask_iou(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
     return common / union.clamp(min=1)
 
 
+def keep_best(overlap: NDArray[np.float32], scores: NDArray[np.float32], most: float) -> list[int]:
+    """Of N things with their overlaps (N, N), those that overlap no better one by ``most`` or more, best first."""
+    kept: list[int] = []
+    for candidate in np.argsort(-scores, kind="stable"):
+        if all(overlap[candidate, other] < most for other in kept):
+            kept.append(int(candidate))
+    return kept
+
+
 def likeness(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
     """Cosine similarity of object pointers, (A, C) and (B, C) -> (A, B)."""
     return F.normalize(first.float(), dim=1) @ F.normalize(second.float(), dim=1).T

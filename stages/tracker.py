@@ -127,7 +127,8 @@ class Tracker:
 
     def _keyframe(self, frame: Frame, feature: FrameFeatures, detections: Detections) -> Heads:
         """Propagate, then let the detections confirm, correct and start tracks."""
-        tracked, found = self._look(feature), self._segment(frame, feature, detections)
+        tracked = self._look(feature)
+        detections, found = self._segment(frame, feature, detections)
         overlap = affinity.mask_iou(found.masks, tracked.masks)
         plan = self._plan(detections, found, tracked, affinity.on_host(overlap))
         drifted = [(d, row) for d, row in plan.matched if overlap[d, row] < DRIFTED]
@@ -214,13 +215,17 @@ class Tracker:
             order.pop()
         return order
 
-    def _segment(self, frame: Frame, feature: FrameFeatures, detections: Detections) -> Heads:
-        """A mask for each detection."""
+    def _segment(self, frame: Frame, feature: FrameFeatures, detections: Detections) -> tuple[Detections, Heads]:
+        """A mask for each detection; of detections of one prompt with the same mask, only the best is kept."""
         if not len(detections):
-            return self._segmenter.nothing()
+            return detections, self._segmenter.nothing()
         boxes = self._to_model(frame, torch.from_numpy(detections.boxes).reshape(-1, 2, 2)).reshape(-1, 4)
         groups = [self._segmenter.prompt_boxes(feature, group) for group in boxes.split(_GROUP)]
-        return Heads(*(torch.cat(parts) for parts in zip(*groups, strict=True)))
+        found = Heads(*(torch.cat(parts) for parts in zip(*groups, strict=True)))
+        same_prompt = detections.prompts[:, None] == detections.prompts[None]
+        overlap = np.where(same_prompt, affinity.on_host(affinity.mask_iou(found.masks, found.masks)), 0)
+        kept = affinity.keep_best(overlap, detections.scores, identity.DUPLICATE)
+        return detections.take(kept), Heads(*(part[kept] for part in found))
 
     def _segment_by_hand(
         self,

@@ -5,6 +5,7 @@ single pixel (x, y) is [x, y, x + 1, y + 1]. Times are seconds, ``captured_at`` 
 time since the first frame.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from fractions import Fraction
@@ -64,6 +65,10 @@ class Detections:
 
     def __len__(self) -> int:
         return len(self.scores)
+
+    def take(self, indices: Sequence[int]) -> "Detections":
+        """Some of the detections, in the given order."""
+        return Detections(self.boxes[indices], self.scores[indices], self.prompts[indices])
 
     @classmethod
     def empty(cls) -> "Detections":

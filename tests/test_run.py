@@ -10,7 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +21,15 @@ import zmq
 from daemon import service as daemon_service
 from daemon.build import build
 from daemon.progress import Lines
-from daemon.settings import Settings
+from daemon.settings import Settings, StreamSettings
+from stages.errors import ConfigError
 from stages.testsrc import ShapesWorld
 from tests.media import write_video
 
 PATIENCE = 240  # seconds; nothing here takes that long unless it hangs
 FRAMES = 20
-PROMPTS = ("red circle, blue square", "Green Star.")
+NAMES = [*dict.fromkeys(ShapesWorld(0, 128, 128).labels)]  # of what the test source shows
+WRITTEN = [name.title() for name in NAMES]
 WAITS = {"MASKCAST_PUBLISH__WAIT_FOR": "1", "MASKCAST_PUBLISH__WHEN_FULL": "wait"}
 SHAPES = f"testsrc://shapes?frames={FRAMES}&size=128x128"
 
@@ -112,7 +114,7 @@ class Broadcast:
         world = ShapesWorld(3, 160, 96)
         clip = write_video(folder / "clip.mp4", [world.render(index)[0] for index in range(FRAMES)])
         self.record = folder / "out"
-        prompts = [word for prompt in PROMPTS for word in ("--prompt", prompt)]
+        prompts = ("--prompt", ", ".join(WRITTEN) + ".")
         program = Program(
             SHAPES, str(clip), *prompts, "--every", "10", "--record", str(self.record), "--frames", **WAITS
         )
@@ -179,7 +181,7 @@ def test_the_recording_holds_the_published_masks_and_every_picture(broadcast, st
 def test_objects_are_found_and_keep_to_the_prompts_as_written(broadcast):
     found = {item["prompt"] for header in broadcast.headers("v1/shapes/masks") for item in header["objects"]}
     assert found
-    assert found <= {"red circle", "blue square", "Green Star"}
+    assert found <= set(WRITTEN)
 
 
 def test_sessions_differ_between_streams_and_stay_within_one(broadcast):
@@ -275,6 +277,52 @@ def stuck_settings(endpoint: str, folder: Path) -> Settings:
         record={"dir": str(folder)},
         streams=[{"name": "gate", "source": source, "prompts": ["red circle"]}],
     )
+
+
+class Operator(Lines):
+    """Adds a file to a daemon with a camera, and takes the camera away when the file is done."""
+
+    def __init__(self, file: StreamSettings) -> None:
+        super().__init__(lambda service: None)
+        self._file = file
+        self.refused: list[str] = []
+        self.up: list[str | None] = []
+
+    def tick(self, service: daemon_service.Service) -> None:
+        if "file" not in service.streams:
+            if service.streams["camera"].metrics.frames_published:
+                self.up.append(service.not_ready())
+                service.add(self._file)
+                self._try(lambda: service.add(self._file))
+                self._try(lambda: service.remove("nobody"))
+        elif service.streams["file"].ended and "camera" in service.streams:
+            service.remove("camera")
+
+    def _try(self, change: Callable[[], object]) -> None:
+        with pytest.raises(ConfigError) as refused:
+            change()
+        self.refused.append(str(refused.value))
+
+
+def test_streams_come_and_go_while_the_daemon_runs(tmp_path):
+    shapes = {"prompts": ["red circle"], "record": {"dir": str(tmp_path)}}
+    settings = Settings(
+        models={"detector": "embedded", "segmenter": "embedded", "device": "cpu"},
+        publish={"endpoint": "tcp://127.0.0.1:0"},
+        http={"listen": "127.0.0.1:0"},
+        streams=[{"name": "camera", "source": "testsrc://shapes?size=96x96&live=1", **shapes}],
+    )
+    operator = Operator(StreamSettings(name="file", source="testsrc://shapes?size=96x96&frames=12", **shapes))
+    service = build(settings)
+    assert service.run(operator) == 0
+    assert operator.up == [None]
+    assert list(service.streams) == ["file"]
+    assert len(lines_of(tmp_path / "file.masks.jsonl")) == 12
+    assert pictures_in(tmp_path / "camera.mp4") == len(lines_of(tmp_path / "camera.masks.jsonl")) > 0
+    assert operator.refused == [
+        'a stream is already named "file"; remove it first or choose another name',
+        'no stream is named "nobody"; there are: camera, file',
+    ]
 
 
 class Saboteur(Lines):

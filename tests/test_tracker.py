@@ -135,12 +135,14 @@ def test_a_detection_on_a_track_continues_it(segmenter, world, shapes_frame):
     assert all(second[prompt].id == first[prompt].id for prompt in again)
 
 
-def test_a_track_that_the_next_keyframe_does_not_confirm_ends(segmenter, world, shapes_frame):
+def test_a_track_that_two_keyframes_do_not_confirm_ends(segmenter, world, shapes_frame):
     tracker = Tracker(segmenter)
     tracker.step(Window(0, (shapes_frame(world, 0),), True), truth_detections(world, 0))
-    result = tracker.step(Window(0, (shapes_frame(world, 1),), True), Detections.empty())[0]
-    assert {(e.change, e.reason) for e in result.events} == {(TrackChange.ENDED, "unconfirmed")}
-    assert result.tracks == ()
+    once = tracker.step(Window(0, (shapes_frame(world, 1),), True), Detections.empty())[0]
+    assert [e.change for e in once.events] == []
+    twice = tracker.step(Window(0, (shapes_frame(world, 2),), True), Detections.empty())[0]
+    assert {(e.change, e.reason) for e in twice.events} == {(TrackChange.ENDED, "unconfirmed")}
+    assert twice.tracks == ()
 
 
 def test_an_object_out_of_sight_is_kept_for_lost_after_frames_and_then_ends(segmenter, world, shapes_frame):
@@ -175,6 +177,14 @@ def test_a_thousand_detections_on_one_keyframe_are_segmented_in_groups(segmenter
     boxes = np.random.default_rng(0).uniform(0, 200, (1000, 2)).astype(np.float32)
     found = detections(np.concatenate([boxes, boxes + 20], 1))
     assert len(tracker.step(Window(0, (shapes_frame(world, 0),), True), found)[0].tracks) == 4
+
+
+def test_two_boxes_of_one_prompt_on_one_object_are_one_track(segmenter, world, shapes_frame):
+    """The better one starts it; under another prompt the same object is another track."""
+    box = world.render(0)[1].boxes[int(world.render(0)[1].masks.sum((1, 2)).argmax())]
+    found = Detections(np.stack([box + 3, box, box]), np.array([0.5, 0.9, 0.8], np.float32), np.array([0, 0, 1]))
+    tracks = Tracker(segmenter).step(Window(0, (shapes_frame(world, 0),), True), found)[0].tracks
+    assert sorted((t.prompt, round(t.score, 2)) for t in tracks) == [(0, 0.9), (1, 0.8)]
 
 
 @pytest.mark.parametrize("kind", ["box", "points", "mask"])
