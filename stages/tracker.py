@@ -219,6 +219,8 @@ class Tracker:
         """A mask for each detection; of detections of one prompt with the same mask, only the best is kept."""
         if not len(detections):
             return detections, self._segmenter.nothing()
+        # more than can be matched and started need no mask
+        detections = detections.take(np.argsort(-detections.scores, kind="stable")[: 2 * self._bank.capacity].tolist())
         boxes = self._to_model(frame, torch.from_numpy(detections.boxes).reshape(-1, 2, 2)).reshape(-1, 4)
         groups = [self._segmenter.prompt_boxes(feature, group) for group in boxes.split(_GROUP)]
         found = Heads(*(torch.cat(parts) for parts in zip(*groups, strict=True)))

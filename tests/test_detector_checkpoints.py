@@ -28,6 +28,7 @@ from stages.detect import EMBEDDED, Detector
 from stages.errors import ModelError
 from stages.prompts import parse_prompts
 from stages.testsrc import ShapesWorld
+from tests.checkpoints import write_grounding_dino
 
 CPU = torch.device("cpu")
 PROMPTS = parse_prompts(["red circle", "blue square"])
@@ -81,22 +82,7 @@ def _digests(network: Any) -> dict[str, str]:
 def full_size(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Written]:
     """The architecture of grounding-dino-tiny (Swin-T, BERT base), random weights, in the file layout of the hub."""
     folder = tmp_path_factory.mktemp("full_size")
-    network = GroundingDinoForObjectDetection(GroundingDinoConfig())
-    network.save_pretrained(folder)
-    words = {0: "[PAD]", 100: "[UNK]", 101: "[CLS]", 102: "[SEP]", 103: "[MASK]", 1012: ".", 1029: "?"}
-    words |= {2417: "red", 4418: "circle", 2630: "blue", 2675: "square"}
-    (folder / "vocab.txt").write_text("".join(words.get(i, f"[unused{i}]") + "\n" for i in range(30522)))
-    names = {"processor_class": "GroundingDinoProcessor"}
-    tokenizer = {"tokenizer_class": "BertTokenizer", "do_lower_case": True, "model_max_length": 512}
-    (folder / "tokenizer_config.json").write_text(json.dumps(names | tokenizer))
-    pictures = {
-        "image_processor_type": "GroundingDinoImageProcessor",
-        "size": {"shortest_edge": 160, "longest_edge": 267},  # the real one is 800, 1333
-        "image_mean": [0.485, 0.456, 0.406],
-        "image_std": [0.229, 0.224, 0.225],
-        "do_pad": True,
-    }
-    (folder / "preprocessor_config.json").write_text(json.dumps(names | pictures))
+    network = write_grounding_dino(folder)
     yield Written(folder, _digests(network))
     shutil.rmtree(folder)
 

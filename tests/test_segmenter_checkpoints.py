@@ -5,42 +5,33 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
-from sam2.build_sam import build_sam2
 
 from stages.errors import ModelError
 from stages.sam2_load import load_segmenter
 from stages.tracker import Tracker, TrackerOptions
 from stages.types import Clock, Detections, Frame, Window
+from tests.checkpoints import SAM2_SIZES, write_sam2
 
-SIZES = {"tiny": "t", "small": "s", "base_plus": "b+", "large": "l"}
 CPU = torch.device("cpu")
 
 
-def write_checkpoint(folder, size: str, version: str = "2.1"):
-    """Random weights of upstream's builder, in the format of upstream's files."""
-    model = build_sam2(f"configs/sam{version}/sam{version}_hiera_{SIZES[size]}.yaml", device="cpu")
-    path = folder / f"sam{version}_hiera_{size}.pt"
-    torch.save({"model": model.state_dict()}, path)
-    return path, model.state_dict()
-
-
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("size", SAM2_SIZES)
 def test_a_checkpoint_of_each_size_loads_key_for_key(size, tmp_path):
     """The architecture is read off the weights, and every tensor arrives unchanged."""
-    path, written = write_checkpoint(tmp_path, size)
+    path, written = write_sam2(tmp_path, size)
     loaded = load_segmenter(str(path), CPU, torch.float32).state_dict()
     assert loaded.keys() == written.keys()
     assert all(torch.equal(loaded[key], written[key]) for key in written)
 
 
 def test_sam_2_without_point_one_loads_too(tmp_path):
-    path, written = write_checkpoint(tmp_path, "tiny", version="2")
+    path, written = write_sam2(tmp_path, "tiny", version="2")
     assert load_segmenter(str(path), CPU, torch.float32).state_dict().keys() == written.keys()
 
 
 def test_a_folder_that_holds_one_checkpoint_stands_for_it_and_frames_of_720p_go_through(tmp_path):
     """Full-size weights run the same path as the embedded ones: two objects prompted, then propagated."""
-    write_checkpoint(tmp_path, "tiny")
+    write_sam2(tmp_path, "tiny")
     tracker = Tracker(load_segmenter(str(tmp_path), CPU, torch.float32), TrackerOptions(max_objects=2, gate=False))
     picture = np.random.default_rng(0).integers(0, 255, (720, 1280, 3), np.uint8)
     frames = tuple(Frame(t, t, Fraction(1, 30), t / 30, Clock.FILE, picture) for t in range(2))
@@ -61,7 +52,7 @@ def wrong_shape(state):
 
 @pytest.mark.parametrize("damage", [missing_key, wrong_shape])
 def test_a_checkpoint_that_is_not_whole_is_refused(damage, tmp_path):
-    path, state = write_checkpoint(tmp_path, "tiny")
+    path, state = write_sam2(tmp_path, "tiny")
     damage(state)
     torch.save({"model": state}, path)
     with pytest.raises(ModelError, match="maskmem_tpos_enc"):

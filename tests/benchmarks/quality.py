@@ -17,7 +17,7 @@ from stages.prompts import parse_prompts
 from stages.quality import Quality
 from stages.rle import full_masks
 from stages.sam2_load import EMBEDDED, load_segmenter
-from stages.testsrc import COLOURS, LABELS, SHAPES, ShapesWorld
+from stages.testsrc import COLOURS, SHAPES, ShapesWorld
 from stages.tracker import Tracker
 from stages.types import Clock, Frame, Window
 

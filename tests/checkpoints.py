@@ -1,0 +1,39 @@
+"""Checkpoints of the full-size architectures with random weights, in the formats of their publishers."""
+
+import json
+from pathlib import Path
+
+import torch
+from sam2.build_sam import build_sam2
+from transformers import GroundingDinoConfig, GroundingDinoForObjectDetection
+
+SAM2_SIZES = {"tiny": "t", "small": "s", "base_plus": "b+", "large": "l"}
+
+
+def write_grounding_dino(folder: Path) -> GroundingDinoForObjectDetection:
+    """grounding-dino-tiny (Swin-T, BERT base), in the file layout of the hub; pictures are shrunk to 192 pixels."""
+    network = GroundingDinoForObjectDetection(GroundingDinoConfig())
+    network.save_pretrained(folder)
+    words = {0: "[PAD]", 100: "[UNK]", 101: "[CLS]", 102: "[SEP]", 103: "[MASK]", 1012: ".", 1029: "?"}
+    words |= {2417: "red", 4418: "circle", 2630: "blue", 2675: "square"}
+    (folder / "vocab.txt").write_text("".join(words.get(i, f"[unused{i}]") + "\n" for i in range(30522)))
+    names = {"processor_class": "GroundingDinoProcessor"}
+    tokenizer = {"tokenizer_class": "BertTokenizer", "do_lower_case": True, "model_max_length": 512}
+    (folder / "tokenizer_config.json").write_text(json.dumps(names | tokenizer))
+    pictures = {
+        "image_processor_type": "GroundingDinoImageProcessor",
+        "size": {"shortest_edge": 192, "longest_edge": 342},  # the real one is 800, 1333
+        "image_mean": [0.485, 0.456, 0.406],
+        "image_std": [0.229, 0.224, 0.225],
+        "do_pad": True,
+    }
+    (folder / "preprocessor_config.json").write_text(json.dumps(names | pictures))
+    return network
+
+
+def write_sam2(folder: Path, size: str, version: str = "2.1") -> tuple[Path, dict[str, torch.Tensor]]:
+    """A model of upstream's builder as upstream's ``.pt`` file, and its weights."""
+    model = build_sam2(f"configs/sam{version}/sam{version}_hiera_{SAM2_SIZES[size]}.yaml", device="cpu")
+    path = folder / f"sam{version}_hiera_{size}.pt"
+    torch.save({"model": model.state_dict()}, path)
+    return path, model.state_dict()
