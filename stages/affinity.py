@@ -14,6 +14,11 @@ def mask_iou(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
     return common / union.clamp(min=1)
 
 
+def areas(masks: torch.Tensor) -> torch.Tensor:
+    """(N, h, w) logits -> (N,) pixels above 0."""
+    return (masks > 0).flatten(1).sum(1)
+
+
 def keep_best(overlap: NDArray[np.float32], scores: NDArray[np.float32], most: float) -> list[int]:
     """Of N things with their overlaps (N, N), those that overlap no better one by ``most`` or more, best first."""
     kept: list[int] = []

@@ -35,25 +35,25 @@ def plan(
     overlap: NDArray[np.float32],
     likeness: NDArray[np.float32],
     between: NDArray[np.float32],
-    visible: NDArray[np.bool_],
+    whole: NDArray[np.bool_],
     reidentify: bool,
 ) -> Plan:
     """Associate D detections with T tracks.
 
     same_prompt (D, T); overlap (D, T): IoU of the detection's mask with the track's; likeness (D, T): how alike they
-    look, in [-1, 1]; between (T, T): IoU of the tracks of one prompt with each other; visible (T,): the track has a
-    mask on this frame.
+    look, in [-1, 1]; between (T, T): IoU of the tracks of one prompt with each other; whole (T,): the track's mask is
+    about as large as when it was last detected. What is left of a mask when its object hides or leaves is not.
     """
-    matched = assign(overlap, same_prompt & visible, MATCH)
+    matched = assign(overlap, same_prompt, MATCH)
     held = {track for _, track in matched}
-    free = [t for t in range(len(visible)) if t not in held]
-    displaced = [t for t in free if visible[t] and any(between[t, other] >= DUPLICATE for other in held)]
+    free = [t for t in range(len(whole)) if t not in held]
+    displaced = [t for t in free if any(between[t, other] >= DUPLICATE for other in held)]
     matched_detections = {d for d, _ in matched}
     waiting = [d for d in range(len(overlap)) if d not in matched_detections]
     reclaimed: list[tuple[int, int]] = []
     if reidentify:
-        lost = np.zeros(len(visible), bool)
-        lost[[t for t in free if not visible[t] or t in displaced]] = True
+        lost = np.zeros(len(whole), bool)
+        lost[[t for t in free if not whole[t] or t in displaced]] = True
         eligible = same_prompt & lost
         eligible[sorted(matched_detections)] = False
         reclaimed = assign(likeness, eligible, -1.0)

@@ -18,6 +18,7 @@ class Life:
     last_seen: int
     score: float
     confirmed: bool
+    area: int  # of its mask when last detected, in pixels of the decoder
     visible: bool = True
     misses: int = 0  # keyframes in a row that showed its mask but no detection there
 
@@ -34,18 +35,18 @@ class Lives:
         self._next_id = 1
         self._events: list[TrackEvent] = []
 
-    def start(self, prompt: int | None, frame: int, score: float, confirmed: bool, reason: str) -> int:
+    def start(self, prompt: int | None, frame: int, score: float, confirmed: bool, area: int, reason: str) -> int:
         """Begin a track in the next row; returns its id."""
-        life = Life(self._next_id, prompt, frame, frame, score, confirmed)
+        life = Life(self._next_id, prompt, frame, frame, score, confirmed, area)
         self._next_id += 1
         self.rows.append(life)
         self._note(TrackChange.STARTED, life, frame, reason)
         return life.id
 
-    def detected(self, row: int, score: float, frame: int, returned: bool = False) -> None:
+    def detected(self, row: int, score: float, frame: int, area: int, returned: bool = False) -> None:
         """A keyframe confirms the track of ``row``."""
         life = self.rows[row]
-        life.score, life.confirmed, life.misses = score, True, 0
+        life.score, life.confirmed, life.misses, life.area = score, True, 0, area
         if returned:
             life.visible, life.last_seen = True, frame
             self._note(TrackChange.RETURNED, life, frame, "detected again")

@@ -19,6 +19,7 @@ from stages.types import Detections, Frame, Result, Window
 
 DRIFTED = 0.85  # a matched track whose mask overlaps its detection's by less is prompted again
 UNDETECTED = 3  # keyframes in a row on which a visible track may go without a detection
+SHRUNK = 0.35  # share of its size when last detected below which a mask is only what is left of its object
 UNCONFIRMED = 2  # the same for a track that only one keyframe has seen
 _GROUP = 64  # detections that are segmented at once
 
@@ -95,7 +96,8 @@ class Tracker:
         frame, feature = self._last
         heads = self._segment_by_hand(frame, feature, box, points, mask)
         self._bank.append(self._clock - 1, self._segmenter.memorise(feature, heads), heads.pointers)
-        return self._book.start(prompt, frame.index, 1.0, True, "added by hand")
+        area = int(affinity.areas(heads.masks))
+        return self._book.start(prompt, frame.index, 1.0, True, area, "added by hand")
 
     def remove(self, track: int) -> None:
         """End a track by hand. Raises ConfigError for an id that is not tracked."""
@@ -144,8 +146,9 @@ class Tracker:
         lost = {row for _, row in plan.reclaimed}
         for _, row in corrected:
             self._bank.recondition(row, self._clock, memories[row], heads.pointers[row], forget=row in lost)
+        areas = affinity.areas(heads.masks).tolist()
         for d, row in plan.matched + plan.reclaimed:
-            self._book.detected(row, float(detections.scores[d]), frame.index, returned=row in lost)
+            self._book.detected(row, float(detections.scores[d]), frame.index, areas[row], returned=row in lost)
         return self._renew(frame, heads, memories, fresh, detections, plan, evicted)
 
     def _renew(
@@ -164,22 +167,23 @@ class Tracker:
         order = self._end(ending, frame.index) + list(range(rows, len(heads.masks)))
         if fresh:
             self._bank.append(self._clock, memories[rows:], heads.pointers[rows:])
-        for d in fresh:
-            self._book.start(int(detections.prompts[d]), frame.index, float(detections.scores[d]), False, "detected")
+        for d, area in zip(fresh, affinity.areas(heads.masks[rows:]).tolist(), strict=True):
+            prompt, score = int(detections.prompts[d]), float(detections.scores[d])
+            self._book.start(prompt, frame.index, score, False, area, "detected")
         return Heads(*(part[order] for part in heads))
 
     def _plan(
         self, detections: Detections, found: Heads, tracked: Heads, overlap: NDArray[np.float32]
     ) -> identity.Plan:
         prompts = np.array([-1 if life.prompt is None else life.prompt for life in self._book.rows], np.int64)
-        visible = affinity.on_host((tracked.masks > 0).flatten(1).any(1)) > 0
+        sizes = np.array([life.area for life in self._book.rows], np.float32)
         between = affinity.on_host(affinity.mask_iou(tracked.masks, tracked.masks))
         return identity.plan(
             same_prompt=detections.prompts[:, None] == prompts[None],
             overlap=overlap,
             likeness=affinity.on_host(affinity.likeness(found.pointers, self._bank.appearances())),
             between=np.where(prompts[:, None] == prompts[None], between, 0),
-            visible=visible,
+            whole=affinity.on_host(affinity.areas(tracked.masks)) >= SHRUNK * sizes,
             reidentify=self._options.reidentify,
         )
 
@@ -195,10 +199,10 @@ class Tracker:
     def _undetected(self, heads: Heads, plan: identity.Plan) -> dict[int, str]:
         """Tracks that this keyframe speaks against, and why they end."""
         held = {row for _, row in plan.matched + plan.reclaimed}
-        visible = (heads.masks > 0).flatten(1).any(1).tolist()
+        areas = affinity.areas(heads.masks).tolist()
         ending = dict.fromkeys(plan.displaced, "displaced")
         for row, life in enumerate(self._book.rows):
-            if row in held or row in ending or not visible[row] or life.prompt is None:
+            if row in held or row in ending or not areas[row] or life.prompt is None:
                 continue
             life.misses += 1
             if life.misses >= (UNDETECTED if life.confirmed else UNCONFIRMED):

@@ -3,63 +3,21 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
-from fractions import Fraction
 
-import numpy as np
 import pytest
-import torch
 
 from daemon.engine import Engine, Lane, Models
 from daemon.mailbox import Mailbox
 from daemon.metrics import Metrics
-from daemon.outcome import Notice, Outcome, skip_outcome, skip_window
+from daemon.outcome import Notice, Outcome, skip_outcome
 from daemon.settings import Detection, Tracking
 from stages.errors import ConfigError, ModelError, WindowError
 from stages.prompts import parse_prompts
-from stages.types import Clock, Detections, Frame, Result, TrackChange, TrackEvent, Window
+from stages.types import Window
 from stages.wire import StreamEvent
+from tests.fakes import FakeDetector, FakeTracker, models, window
 
 PATIENCE = 20.0  # seconds until a test gives up
-
-
-def frames(*indices: int) -> tuple[Frame, ...]:
-    image = np.zeros((8, 8, 3), np.uint8)
-    return tuple(Frame(i, i, Fraction(1, 30), i / 30, Clock.FILE, image) for i in indices)
-
-
-def window(*indices: int, keyframe: bool = False) -> Window:
-    return Window(0, frames(*indices), keyframe)
-
-
-class FakeDetector:
-    """One box of the first prompt on every picture."""
-
-    def __init__(self) -> None:
-        self.calls = 0
-
-    def detect(self, images, prompts, box_threshold, text_threshold) -> list[Detections]:
-        self.calls += 1
-        return [Detections(np.zeros((1, 4), np.float32), np.ones(1, np.float32), np.zeros(1, np.int64)) for _ in images]
-
-
-class FakeTracker:
-    """Tracks nothing; calls ``before`` with each window first."""
-
-    nbytes = 42
-
-    def __init__(self, before: Callable[[Window], None] = lambda _: None) -> None:
-        self.windows: list[tuple[Window, Detections | None]] = []
-        self._before = before
-
-    def step(self, window: Window, detections: Detections | None) -> list[Result]:
-        self.windows.append((window, detections))
-        self._before(window)
-        nothing = torch.zeros(0, 2, 2)
-        return [Result(f, window.epoch, window.keyframe and i == 0, (), nothing) for i, f in enumerate(window.frames)]
-
-
-def models(tracker: FakeTracker | None = None, detector: FakeDetector | None = None) -> Models:
-    return Models(detector or FakeDetector(), lambda _: tracker or FakeTracker())
 
 
 class Bench:
@@ -260,29 +218,3 @@ def test_the_writer_of_a_live_stream_is_never_waited_for(bench):
     [last] = outcomes(live)
     assert indices([last]) == [49]
     assert last.lost_frames == 49
-
-
-def test_a_skipped_window_leaves_its_keyframe_and_its_frames_count_to_the_next():
-    lost = Window(0, (*frames(0), Frame(1, 1, Fraction(1), 0, Clock.FILE, np.zeros((8, 8, 3), np.uint8), 5)), True)
-    following = skip_window(lost, window(2, 3))
-    assert following.keyframe
-    assert [frame.dropped_before for frame in following.frames] == [7, 0]
-
-
-def test_skipped_results_leave_their_events_and_their_frames_count_to_the_next():
-    event = TrackEvent(TrackChange.STARTED, 1, 0, 0, "detected")
-    [frame] = frames(0)
-    lost = Outcome((Result(frame, 0, True, (), torch.zeros(0, 2, 2), (event,)),), (Notice(StreamEvent.ERROR, "x"),), 3)
-    following = skip_outcome(lost, Outcome(lost_frames=10))
-    assert following.lost_frames == 14
-    assert following.lost_events == (event,)
-    assert following.notices == (Notice(StreamEvent.ERROR, "x"),)
-    assert following.results == ()
-
-
-def test_what_is_kept_of_skipped_results_is_bounded():
-    piled = Outcome()
-    for number in range(2000):
-        piled = skip_outcome(piled, Outcome(notices=(Notice(StreamEvent.ERROR, str(number)),)))
-    assert len(piled.notices) < 1000
-    assert piled.notices[-1].reason == "1999"

@@ -5,14 +5,14 @@ import numpy as np
 from stages.identity import Plan, assign, plan
 
 
-def make(overlap, visible, same_prompt=None, likeness=None, between=None, reidentify=True) -> Plan:
+def make(overlap, whole, same_prompt=None, likeness=None, between=None, reidentify=True) -> Plan:
     overlap = np.array(overlap, np.float32)
     return plan(
         np.ones_like(overlap, bool) if same_prompt is None else np.array(same_prompt, bool),
         overlap,
         np.zeros_like(overlap) if likeness is None else np.array(likeness, np.float32),
-        np.eye(len(visible), dtype=np.float32) if between is None else np.array(between, np.float32),
-        np.array(visible, bool),
+        np.eye(len(whole), dtype=np.float32) if between is None else np.array(between, np.float32),
+        np.array(whole, bool),
         reidentify,
     )
 

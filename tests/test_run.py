@@ -1,32 +1,20 @@
 """``maskcast run``: the real program, real subscribers, real files, real signals."""
 
 import json
-import os
-import re
 import signal
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import av
 import pytest
-import zmq
 
-from daemon import service as daemon_service
-from daemon.build import build
-from daemon.progress import Lines
-from daemon.settings import Settings, StreamSettings
-from stages.errors import ConfigError
 from stages.testsrc import ShapesWorld
 from tests.media import write_video
+from tests.program import PATIENCE, Program, deaf_subscriber, get, lines_of, pictures_in, wait_until
 
-PATIENCE = 240  # seconds; nothing here takes that long unless it hangs
 FRAMES = 20
 NAMES = [*dict.fromkeys(ShapesWorld(0, 128, 128).labels)]  # of what the test source shows
 WRITTEN = [name.title() for name in NAMES]
@@ -48,63 +36,6 @@ while waiting:
     if header.get("type") == "source_down":
         waiting.discard(header["stream"])
 """
-
-
-class Program:
-    """``maskcast run`` with the embedded models on free ports."""
-
-    def __init__(self, *arguments: str, **environment: str) -> None:
-        clean = {name: value for name, value in os.environ.items() if not name.startswith("MASKCAST_")}
-        embedded = ("--detector", "embedded", "--segmenter", "embedded", "--device", "cpu")
-        free = ("--publish", "tcp://127.0.0.1:0", "--http", "127.0.0.1:0")
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "daemon", "run", *embedded, *free, *arguments],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**clean, "OMP_NUM_THREADS": "1", **environment},
-        )
-        self.said: list[str] = []
-
-    def address(self, name: str) -> str:
-        """What the program says after "masks:" or "metrics:"."""
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.said.append(line)
-            if line.startswith(f"{name}: "):
-                return line.split()[-1]
-        raise AssertionError(f"it ended without naming its {name}: {self.said} {self.process.communicate()}")
-
-    def end(self) -> tuple[int, str, list[str]]:
-        """Exit code, stdout and what went wrong, a line each; the other lines of stderr tell of progress."""
-        out, err = self.process.communicate(timeout=PATIENCE)
-        progress = re.compile(r"maskcast: (loading the models|[\w.-]+: \d+ frames, .*)|(masks|metrics|shapes): .*")
-        wrong = [line for line in err.splitlines() if not progress.fullmatch(line)]
-        return self.process.returncode, "".join(self.said) + out, wrong
-
-
-def get(url: str) -> tuple[int, str]:
-    try:
-        with urllib.request.urlopen(url, timeout=30) as answer:
-            return answer.status, answer.read().decode()
-    except urllib.error.HTTPError as error:
-        return error.code, error.read().decode()
-
-
-def wait_until(condition: Any) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, "it never happened"
-        time.sleep(0.05)
-
-
-def lines_of(file: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in file.read_text().splitlines()]
-
-
-def pictures_in(video: Path) -> int:
-    with av.open(str(video)) as container:
-        return sum(1 for _ in container.decode(video=0))
 
 
 class Broadcast:
@@ -257,111 +188,23 @@ def test_a_stream_that_breaks_is_one_line_and_the_others_go_on(tmp_path):
     assert f"shapes: {FRAMES} frames" in out
 
 
-@pytest.fixture
-def deaf(tmp_path: Path) -> Iterator[str]:
-    """An endpoint with a subscriber that never reads."""
-    endpoint = f"ipc://{tmp_path}/masks"
-    with zmq.Context() as context, context.socket(zmq.SUB) as socket:
-        socket.set(zmq.RCVHWM, 1)
-        socket.subscribe("")
-        socket.connect(endpoint)
-        yield endpoint
+def test_a_second_signal_leaves_at_once(tmp_path):
+    lines, seen = tmp_path / "shapes.masks.jsonl", [0]
 
+    def is_stuck() -> bool:
+        """The writer has begun and then waited for two seconds for the subscriber that never reads."""
+        time.sleep(2)
+        seen.append(lines.read_text().count("\n") if lines.exists() else 0)
+        return seen[-1] == seen[-2] > 0
 
-def stuck_settings(endpoint: str, folder: Path) -> Settings:
-    source = "testsrc://shapes?size=640x480&frames=500"
-    return Settings(
-        models={"detector": "embedded", "segmenter": "embedded", "device": "cpu"},
-        publish={"endpoint": endpoint, "send_hwm": 1, "when_full": "wait", "wait_for": 1},
-        http={"listen": "127.0.0.1:0"},
-        record={"dir": str(folder)},
-        streams=[{"name": "gate", "source": source, "prompts": ["red circle"]}],
-    )
-
-
-class Operator(Lines):
-    """Adds a file to a daemon with a camera, and takes the camera away when the file is done."""
-
-    def __init__(self, file: StreamSettings) -> None:
-        super().__init__(lambda service: None)
-        self._file = file
-        self.refused: list[str] = []
-        self.up: list[str | None] = []
-
-    def tick(self, service: daemon_service.Service) -> None:
-        if "file" not in service.streams:
-            if service.streams["camera"].metrics.frames_published:
-                self.up.append(service.not_ready())
-                service.add(self._file)
-                self._try(lambda: service.add(self._file))
-                self._try(lambda: service.remove("nobody"))
-        elif service.streams["file"].ended and "camera" in service.streams:
-            service.remove("camera")
-
-    def _try(self, change: Callable[[], object]) -> None:
-        with pytest.raises(ConfigError) as refused:
-            change()
-        self.refused.append(str(refused.value))
-
-
-def test_streams_come_and_go_while_the_daemon_runs(tmp_path):
-    shapes = {"prompts": ["red circle"], "record": {"dir": str(tmp_path)}}
-    settings = Settings(
-        models={"detector": "embedded", "segmenter": "embedded", "device": "cpu"},
-        publish={"endpoint": "tcp://127.0.0.1:0"},
-        http={"listen": "127.0.0.1:0"},
-        streams=[{"name": "camera", "source": "testsrc://shapes?size=96x96&live=1", **shapes}],
-    )
-    operator = Operator(StreamSettings(name="file", source="testsrc://shapes?size=96x96&frames=12", **shapes))
-    service = build(settings)
-    assert service.run(operator) == 0
-    assert operator.up == [None]
-    assert list(service.streams) == ["file"]
-    assert len(lines_of(tmp_path / "file.masks.jsonl")) == 12
-    assert pictures_in(tmp_path / "camera.mp4") == len(lines_of(tmp_path / "camera.masks.jsonl")) > 0
-    assert operator.refused == [
-        'a stream is already named "file"; remove it first or choose another name',
-        'no stream is named "nobody"; there are: camera, file',
-    ]
-
-
-class Saboteur(Lines):
-    """Sends itself a signal once the writer waits for the subscriber that never reads."""
-
-    def __init__(self) -> None:
-        super().__init__(lambda service: None)
-        self._seen, self._since = 0, time.monotonic()
-
-    def tick(self, service: daemon_service.Service) -> None:
-        frames = service.streams["gate"].metrics.frames_published
-        if frames != self._seen:
-            self._seen, self._since = frames, time.monotonic()
-        if frames and service.streams["gate"].lane.outbox.full and time.monotonic() - self._since > 2:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-
-def test_a_subscriber_that_never_reads_delays_the_end_only_within_bounds(deaf, tmp_path, monkeypatch):
-    monkeypatch.setattr(daemon_service, "DRAIN", 0.5)
-    service = build(stuck_settings(deaf, tmp_path))
-    assert service.run(Saboteur()) == 0
-    assert service.streams["gate"].ended
-    assert pictures_in(tmp_path / "gate.mp4") == len(lines_of(tmp_path / "gate.masks.jsonl")) > 0
-
-
-def test_a_second_signal_leaves_at_once(deaf, tmp_path):
-    settings: Sequence[str] = ("--publish", deaf, "--record", str(tmp_path), "--prompt", "red circle")
-    waits = {
-        "MASKCAST_PUBLISH__WAIT_FOR": "1",
-        "MASKCAST_PUBLISH__WHEN_FULL": "wait",
-        "MASKCAST_PUBLISH__SEND_HWM": "1",
-    }
-    program = Program("testsrc://shapes?size=640x480", *settings, **waits)
-    program.address("metrics")
-    lines = tmp_path / "shapes.masks.jsonl"
-    wait_until(lambda: lines.exists() and lines.read_text().count("\n") > 0)
-    time.sleep(1)
-    program.process.send_signal(signal.SIGTERM)
-    time.sleep(1)
-    assert program.process.poll() is None, "it ended without waiting for the subscriber"
-    program.process.send_signal(signal.SIGTERM)
-    assert program.end()[0] == 128 + signal.SIGTERM
+    with deaf_subscriber(tmp_path) as endpoint:
+        places = ("--publish", endpoint, "--record", str(tmp_path))
+        program = Program(
+            "testsrc://shapes?size=640x480", "--prompt", "car", *places, **WAITS, MASKCAST_PUBLISH__SEND_HWM="1"
+        )
+        wait_until(is_stuck)
+        program.process.send_signal(signal.SIGTERM)
+        time.sleep(1)
+        assert program.process.poll() is None, "it ended without waiting for the subscriber"
+        program.process.send_signal(signal.SIGTERM)
+        assert program.end()[0] == 128 + signal.SIGTERM

@@ -1,0 +1,50 @@
+"""Small fakes of the models, for faults that real ones do not make when a test wants them."""
+
+from collections.abc import Callable
+from fractions import Fraction
+
+import numpy as np
+import torch
+
+from daemon.engine import Models
+from stages.types import Clock, Detections, Frame, Result, Window
+
+
+def frames(*indices: int) -> tuple[Frame, ...]:
+    image = np.zeros((8, 8, 3), np.uint8)
+    return tuple(Frame(i, i, Fraction(1, 30), i / 30, Clock.FILE, image) for i in indices)
+
+
+def window(*indices: int, keyframe: bool = False) -> Window:
+    return Window(0, frames(*indices), keyframe)
+
+
+class FakeDetector:
+    """One box of the first prompt on every picture."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def detect(self, images, prompts, box_threshold, text_threshold) -> list[Detections]:
+        self.calls += 1
+        return [Detections(np.zeros((1, 4), np.float32), np.ones(1, np.float32), np.zeros(1, np.int64)) for _ in images]
+
+
+class FakeTracker:
+    """Tracks nothing; calls ``before`` with each window first."""
+
+    nbytes = 42
+
+    def __init__(self, before: Callable[[Window], None] = lambda _: None) -> None:
+        self.windows: list[tuple[Window, Detections | None]] = []
+        self._before = before
+
+    def step(self, window: Window, detections: Detections | None) -> list[Result]:
+        self.windows.append((window, detections))
+        self._before(window)
+        nothing = torch.zeros(0, 2, 2)
+        return [Result(f, window.epoch, window.keyframe and i == 0, (), nothing) for i, f in enumerate(window.frames)]
+
+
+def models(tracker: FakeTracker | None = None, detector: FakeDetector | None = None) -> Models:
+    return Models(detector or FakeDetector(), lambda _: tracker or FakeTracker())

@@ -1,0 +1,87 @@
+"""The real program as a process, and how to look at what it serves and writes."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import av
+import zmq
+
+PATIENCE = 240  # seconds; nothing takes that long unless it hangs
+
+
+class Program:
+    """``maskcast run`` with the embedded models on free ports."""
+
+    def __init__(self, *arguments: str, **environment: str) -> None:
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("MASKCAST_")}
+        embedded = ("--detector", "embedded", "--segmenter", "embedded", "--device", "cpu")
+        free = ("--publish", "tcp://127.0.0.1:0", "--http", "127.0.0.1:0")
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "daemon", "run", *embedded, *free, *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**clean, "OMP_NUM_THREADS": "1", **environment},
+        )
+        self.said: list[str] = []
+
+    def address(self, name: str) -> str:
+        """What the program says after "masks:" or "metrics:"."""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.said.append(line)
+            if line.startswith(f"{name}: "):
+                return line.split()[-1]
+        raise AssertionError(f"it ended without naming its {name}: {self.said} {self.process.communicate()}")
+
+    def end(self) -> tuple[int, str, list[str]]:
+        """Exit code, stdout and what went wrong, a line each; the other lines of stderr tell of progress."""
+        out, err = self.process.communicate(timeout=PATIENCE)
+        progress = re.compile(r"maskcast: (loading the models|[\w.-]+: \d+ frames, .*)|(masks|metrics|shapes): .*")
+        wrong = [line for line in err.splitlines() if not progress.fullmatch(line)]
+        return self.process.returncode, "".join(self.said) + out, wrong
+
+
+def get(url: str) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(url, timeout=30) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def wait_until(condition: Any) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, "it never happened"
+        time.sleep(0.05)
+
+
+def lines_of(file: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def pictures_in(video: Path) -> int:
+    with av.open(str(video)) as container:
+        return sum(1 for _ in container.decode(video=0))
+
+
+@contextmanager
+def deaf_subscriber(folder: Path) -> Iterator[str]:
+    """The endpoint of a subscriber that never reads."""
+    endpoint = f"ipc://{folder}/masks"
+    with zmq.Context() as context, context.socket(zmq.SUB) as socket:
+        socket.set(zmq.RCVHWM, 1)
+        socket.subscribe("")
+        socket.connect(endpoint)
+        yield endpoint
