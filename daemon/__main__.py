@@ -44,6 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; the exit code. Errors are one line on stderr."""
     argv = sys.argv[1:] if argv is None else argv
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # else each of its retries is a line on stderr
+    # math threads that spin while idle take the cores from all others; read when torch is imported
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         arguments = _parser().parse_args(argv)
         code: int = arguments.run(arguments)

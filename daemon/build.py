@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -16,6 +17,7 @@ from daemon.engine import Engine, Lane, Models
 from daemon.mailbox import Mailbox
 from daemon.metrics import Metrics
 from daemon.service import Parts, Service
+from daemon.settings import Models as ModelSettings
 from daemon.settings import Settings, StreamSettings, Tracking
 from daemon.stream import Sources, Stream
 from daemon.writer import Identity, Observer, Writer
@@ -24,6 +26,10 @@ from stages.prompts import parse_prompts
 from stages.publish import Publisher
 from stages.record import Recorder
 from stages.source import open_source
+
+if TYPE_CHECKING:
+    from stages.detect import Detector
+    from stages.sam2_model import Segmenter
 
 WINDOWS = 2  # that may wait for the engine: one is read while one is tracked
 OUTCOMES = 2  # windows' results that may wait for the writer
@@ -86,28 +92,41 @@ def _new_stream(
 
 def build_models(settings: Settings, metrics: Metrics | None = None) -> Models:
     """Load the configured models. Raises ModelError, ConfigError for a device that is not there."""
-    # transformers takes seconds to import: the thread that loads the models does it, while sources are opened
-    from stages.detect import EMBEDDED, Detector
-    from stages.sam2_load import load_segmenter
     from stages.tracker import Tracker, TrackerOptions
 
-    chosen = settings.models
-    device = pick_device(chosen.device)
-    dtype = pick_dtype(chosen.precision, device)
-    if device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
-        # the other threads need a core: torch's workers spin while one of them waits for its turn
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) - 1))
     metrics = metrics or Metrics()
+    if pick_device(settings.models.device).type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
+        # readers and writers need a core too
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) - 1))
     with _timed(metrics, "detector"):
-        detector = Detector(EMBEDDED if chosen.detector == "embedded" else chosen.detector, device, dtype)
+        detector = build_detector(settings.models)
     with _timed(metrics, "segmenter"):
-        segmenter = load_segmenter(chosen.segmenter, device, dtype, chosen.compile and device.type == "cuda")
+        segmenter = build_segmenter(settings.models)
 
     def new_tracker(tracking: Tracking) -> Tracker:
         options = TrackerOptions(tracking.max_objects, tracking.lost_after, tracking.reidentify)
         return Tracker(segmenter, options)
 
     return Models(detector, new_tracker)
+
+
+def build_detector(chosen: ModelSettings) -> "Detector":
+    """Load ``models.detector``. Raises ModelError, ConfigError."""
+    # transformers takes seconds to import: the thread that loads the models does it, while sources are opened
+    from stages.detect import EMBEDDED, Detector
+
+    device = pick_device(chosen.device)
+    name = EMBEDDED if chosen.detector == "embedded" else chosen.detector
+    return Detector(name, device, pick_dtype(chosen.precision, device))
+
+
+def build_segmenter(chosen: ModelSettings) -> "Segmenter":
+    """Load ``models.segmenter``. Raises ModelError, ConfigError."""
+    from stages.sam2_load import load_segmenter
+
+    device = pick_device(chosen.device)
+    compiled = chosen.compile and device.type == "cuda"
+    return load_segmenter(chosen.segmenter, device, pick_dtype(chosen.precision, device), compiled)
 
 
 def pick_device(name: str) -> torch.device:

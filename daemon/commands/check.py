@@ -107,27 +107,19 @@ def _device(settings: Settings) -> str:
 
 
 def _detector(settings: Settings) -> str:
-    from daemon.build import pick_device, pick_dtype
-    from stages.detect import EMBEDDED, Detector
+    from daemon.build import build_detector
 
-    chosen = settings.models
-    device = pick_device(chosen.device)
     started = time.perf_counter()
-    Detector(
-        EMBEDDED if chosen.detector == "embedded" else chosen.detector, device, pick_dtype(chosen.precision, device)
-    )
-    return f"{chosen.detector} loaded in {time.perf_counter() - started:.1f} s"
+    build_detector(settings.models)
+    return f"{settings.models.detector} loaded in {time.perf_counter() - started:.1f} s"
 
 
 def _segmenter(settings: Settings) -> str:
-    from daemon.build import pick_device, pick_dtype
-    from stages.sam2_load import load_segmenter
+    from daemon.build import build_segmenter
 
-    chosen = settings.models
-    device = pick_device(chosen.device)
     started = time.perf_counter()
-    load_segmenter(chosen.segmenter, device, pick_dtype(chosen.precision, device))
-    return f"{chosen.segmenter} loaded in {time.perf_counter() - started:.1f} s"
+    build_segmenter(settings.models)
+    return f"{settings.models.segmenter} loaded in {time.perf_counter() - started:.1f} s"
 
 
 def _source(stream: StreamSettings) -> str:

@@ -15,7 +15,7 @@ from argparse import ArgumentParser, Namespace
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from daemon import log, openmp
+from daemon import log
 from daemon.flags import add_settings_flags, load_settings
 from stages.errors import ConfigError
 
@@ -46,7 +46,6 @@ def run(arguments: Namespace) -> int:
     log.set_up(arguments.debug)
     if arguments.length < 1:
         raise ConfigError(f"--frames {arguments.length}: a demo has at least 1 frame")
-    openmp.sleep_while_idle()
     from daemon.build import build
     from daemon.progress import watch_progress
     from daemon.report import introduce, recorded, report

@@ -12,7 +12,7 @@ from argparse import ArgumentParser, Namespace
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from daemon import log, openmp
+from daemon import log
 from daemon.flags import add_settings_flags, add_stream_flags, load_settings
 from stages.errors import ConfigError
 
@@ -33,7 +33,6 @@ def run(arguments: Namespace) -> int:
     settings = load_settings(arguments)
     if not settings.streams:
         raise ConfigError("nothing to do: name a SOURCE, or give [[streams]] in the configuration file")
-    openmp.sleep_while_idle()
     from daemon.build import build
     from daemon.progress import watch_progress
     from daemon.report import introduce, report
