@@ -8,7 +8,8 @@ an identity: removing an object moves the last row into its place.
 
 import torch
 
-from stages.sam2_model import Recollection, Segmenter
+from stages.sam2_model import Segmenter
+from stages.sam2_streaming import Recollection
 
 CONDITIONING = 2  # conditioning frames kept per object
 _NEVER = -1

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from stages import affinity, identity
+from stages import affinity, identity, prompting
 from stages.errors import ConfigError
 from stages.lives import Lives
 from stages.memory import MemoryBank
@@ -21,7 +21,6 @@ DRIFTED = 0.85  # a matched track whose mask overlaps its detection's by less is
 UNDETECTED = 3  # keyframes in a row on which a visible track may go without a detection
 SHRUNK = 0.35  # share of its size when last detected below which a mask is only what is left of its object
 UNCONFIRMED = 2  # the same for a track that only one keyframe has seen
-_GROUP = 64  # detections that are segmented at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +93,7 @@ class Tracker:
         if self._bank.count >= self._bank.capacity:
             raise ConfigError(f"add: all {self._bank.capacity} places are taken; raise max_objects or remove an object")
         frame, feature = self._last
-        heads = self._segment_by_hand(frame, feature, box, points, mask)
+        heads = prompting.segment_by_hand(self._segmenter, frame, feature, box, points, mask)
         self._bank.append(self._clock - 1, self._segmenter.memorise(feature, heads), heads.pointers)
         area = int(affinity.areas(heads.masks))
         return self._book.start(prompt, frame.index, 1.0, True, area, "added by hand")
@@ -130,7 +129,9 @@ class Tracker:
     def _keyframe(self, frame: Frame, feature: FrameFeatures, detections: Detections) -> Heads:
         """Propagate, then let the detections confirm, correct and start tracks."""
         tracked = self._look(feature)
-        detections, found = self._segment(frame, feature, detections)
+        detections, found = prompting.segment_detections(
+            self._segmenter, frame, feature, detections, 2 * self._bank.capacity
+        )
         overlap = affinity.mask_iou(found.masks, tracked.masks)
         plan = self._plan(detections, found, tracked, affinity.on_host(overlap))
         drifted = [(d, row) for d, row in plan.matched if overlap[d, row] < DRIFTED]
@@ -218,48 +219,6 @@ class Tracker:
             order[row] = order[-1]
             order.pop()
         return order
-
-    def _segment(self, frame: Frame, feature: FrameFeatures, detections: Detections) -> tuple[Detections, Heads]:
-        """A mask for each detection; of detections of one prompt with the same mask, only the best is kept."""
-        if not len(detections):
-            return detections, self._segmenter.nothing()
-        # more than can be matched and started need no mask
-        detections = detections.take(np.argsort(-detections.scores, kind="stable")[: 2 * self._bank.capacity].tolist())
-        boxes = self._to_model(frame, torch.from_numpy(detections.boxes).reshape(-1, 2, 2)).reshape(-1, 4)
-        groups = [self._segmenter.prompt_boxes(feature, group) for group in boxes.split(_GROUP)]
-        found = Heads(*(torch.cat(parts) for parts in zip(*groups, strict=True)))
-        same_prompt = detections.prompts[:, None] == detections.prompts[None]
-        overlap = np.where(same_prompt, affinity.on_host(affinity.mask_iou(found.masks, found.masks)), 0)
-        kept = affinity.keep_best(overlap, detections.scores, identity.DUPLICATE)
-        return detections.take(kept), Heads(*(part[kept] for part in found))
-
-    def _segment_by_hand(
-        self,
-        frame: Frame,
-        feature: FrameFeatures,
-        box: NDArray[np.float32] | None,
-        points: tuple[NDArray[np.float32], NDArray[np.int64]] | None,
-        mask: NDArray[np.bool_] | None,
-    ) -> Heads:
-        if sum(given is not None for given in (box, points, mask)) != 1:
-            raise ConfigError("add: give one of a box, points or a mask")
-        if mask is not None:
-            if mask.shape != frame.image.shape[:2]:
-                raise ConfigError(f"add: the mask is {mask.shape}, the picture {frame.image.shape[:2]} (height, width)")
-            return self._segmenter.prompt_masks(feature, mask[None])
-        places, labels = (box.reshape(2, 2), np.array([2, 3])) if box is not None else points or (None, None)
-        assert places is not None
-        assert labels is not None
-        height, width = frame.image.shape[:2]
-        if ((places < 0) | (places > (width, height))).any():
-            raise ConfigError(f"add: {places.tolist()} lies outside the picture of {width} x {height} pixels")
-        at = self._to_model(frame, torch.from_numpy(places.astype(np.float32)))
-        return self._segmenter.prompt_points(feature, at[None], torch.from_numpy(labels)[None])
-
-    def _to_model(self, frame: Frame, points: torch.Tensor) -> torch.Tensor:
-        """(..., 2) pixels of the frame -> pixels of the model's square input."""
-        height, width = frame.image.shape[:2]
-        return points * torch.tensor([self._segmenter.image_size / width, self._segmenter.image_size / height])
 
     def _conclude(self, window: Window, seen: list[Heads], detections: Detections | None) -> list[Result]:
         """Bring presences to the host in one transfer and write each frame's result."""

@@ -14,7 +14,8 @@ from transformers import AutoModelForZeroShotObjectDetection, AutoProcessor
 from stages.detect import EMBEDDED, NMS_IOU, Detector
 from stages.errors import ConfigError
 from stages.prompts import Prompt, parse_prompts
-from stages.testsrc import LABELS, ShapesWorld, Truth
+from stages.shapes_bodies import LABELS
+from stages.testsrc import ShapesWorld, Truth
 from stages.types import Detections, Image
 
 THRESHOLD = 0.3

@@ -17,7 +17,8 @@ import pytest
 
 from stages.errors import OutputError
 from stages.record import Recorder
-from stages.testsrc import COLOURS, ShapesWorld
+from stages.shapes_bodies import COLOURS
+from stages.testsrc import ShapesWorld
 from stages.types import Image
 
 WORLD = ShapesWorld(seed=1)

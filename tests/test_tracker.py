@@ -1,5 +1,6 @@
 """The tracker keeps objects apart, ids for ever, and its memory bounded."""
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -7,7 +8,7 @@ import torch
 from stages.errors import ConfigError
 from stages.testsrc import ShapesWorld
 from stages.tracker import Tracker, TrackerOptions
-from stages.types import Detections, TrackChange, TrackState, Window
+from stages.types import Detections, Frame, TrackChange, TrackState, Window
 
 
 @pytest.fixture
@@ -228,3 +229,16 @@ def test_an_unknown_id_cannot_be_removed(segmenter, world, shapes_frame):
     tracker.step(Window(0, (shapes_frame(world, 0),), True), truth_detections(world, 0))
     with pytest.raises(ConfigError, match="no track 99"):
         tracker.remove(99)
+
+
+def test_a_picture_that_changes_its_size_keeps_its_tracks(segmenter, world, shapes_frame):
+    """The same scene at half the size in a new epoch: same ids, boxes in the new pixels."""
+    tracker = Tracker(segmenter)
+    before = tracker.step(Window(0, (shapes_frame(world, 0),), True), truth_detections(world, 0))[0]
+    frame = shapes_frame(world, 1)
+    small = Frame(1, 1, frame.time_base, frame.captured_at, frame.clock, cv2.resize(frame.image, (128, 96)))
+    found = truth_detections(world, 1)
+    halved = Detections(found.boxes * np.array([0.5, 0.375] * 2, np.float32), found.scores, found.prompts)
+    after = tracker.step(Window(1, (small,), True), halved)[0]
+    assert {track.id for track in after.tracks} == {track.id for track in before.tracks}
+    assert after.masks.shape[0] == len(after.tracks)

@@ -74,7 +74,7 @@ def run(arguments: Namespace) -> int:
 
 def _absent_label(world: "ShapesWorld") -> str:
     """A name that fits the world, but nothing in it."""
-    from stages.testsrc import LABELS
+    from stages.shapes_bodies import LABELS
 
     return next(label for label in LABELS if label not in world.labels)
 

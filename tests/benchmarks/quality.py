@@ -17,7 +17,8 @@ from stages.prompts import parse_prompts
 from stages.quality import Quality
 from stages.rle import full_masks
 from stages.sam2_load import EMBEDDED, load_segmenter
-from stages.testsrc import COLOURS, SHAPES, ShapesWorld
+from stages.shapes_bodies import COLOURS, SHAPES
+from stages.testsrc import ShapesWorld
 from stages.tracker import Tracker
 from stages.types import Clock, Frame, Window
 

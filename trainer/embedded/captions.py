@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torchvision.ops import box_convert
 
-from stages.testsrc import COLOURS, LABELS, SHAPES, ShapesWorld
+from stages.shapes_bodies import COLOURS, LABELS, SHAPES
+from stages.testsrc import ShapesWorld
 from trainer.embedded.grounding_dino import CLS, DOT, SEP, UNK
 from trainer.embedded.worlds import MEAN, STD
 

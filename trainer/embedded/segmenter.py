@@ -2,8 +2,8 @@
 
 Every step draws a few worlds, prompts their objects on the first frame (sometimes again on a later one) and propagates.
 The memory of a frame is first built from the true mask, later from the model's own. What lets a small SAM 2 learn to
-use its memory at all: normalised neck outputs (``stages.sam2_model.NormNeck``), cross attention that starts by looking
-where the object was, and temporal codes that are visible beside the sine codes.
+use its memory at all: normalised neck outputs (``stages.sam2_streaming.NormNeck``), cross attention that starts by
+looking where the object was, and temporal codes that are visible beside the sine codes.
 """
 
 import copy

@@ -1,0 +1,107 @@
+"""SAM 2's own classes, changed where a stream needs it: the memory is handed in, for all objects at once."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from sam2.modeling.backbones.image_encoder import FpnNeck
+from sam2.modeling.position_encoding import apply_rotary_enc
+from sam2.modeling.sam.transformer import RoPEAttention
+from sam2.modeling.sam2_base import SAM2Base
+from sam2.modeling.sam2_utils import LayerNorm2d
+
+
+class NormNeck(FpnNeck):
+    """FpnNeck with a LayerNorm on every level: trained from scratch, its outputs would drown the mask in the memory."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.norms = torch.nn.ModuleList(LayerNorm2d(self.d_model) for _ in self.convs)
+
+    def forward(self, xs: list[torch.Tensor]) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+        features, positions = super().forward(xs)
+        return [norm(x) for norm, x in zip(self.norms, features, strict=True)], positions
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Recollection:
+    """What the memory attention of B objects reads on one frame; M spatial memories, P pointers."""
+
+    tokens: torch.Tensor  # (B, M * L + P * C / C_mem, C_mem)
+    positions: torch.Tensor  # the same shape
+    pointer_tokens: int  # how many of the last tokens are pointers: they take no rotary code
+    valid: torch.Tensor | None  # (B, tokens) bool; None where every token counts
+
+
+class _MaskableAttention(RoPEAttention):
+    """RoPEAttention that can leave keys out; the same parameters, and the same result where it leaves out none."""
+
+    valid: torch.Tensor | None = None  # (B, keys) bool
+    freqs_cis: torch.Tensor
+
+    def forward(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, num_k_exclude_rope: int = 0) -> torch.Tensor:
+        q, k, v = self.q_proj(q), self.k_proj(k), self.v_proj(v)
+        q, k, v = (self._separate_heads(x, self.num_heads) for x in (q, k, v))
+        if self.freqs_cis.shape[0] != q.shape[-2] or self.freqs_cis.device != q.device:
+            side = math.isqrt(q.shape[-2])
+            self.freqs_cis = self.compute_cis(end_x=side, end_y=side).to(q.device)
+        rotated = k.shape[-2] - num_k_exclude_rope
+        q, turned = apply_rotary_enc(q, k[:, :, :rotated], freqs_cis=self.freqs_cis, repeat_freqs_k=self.rope_k_repeat)
+        k = torch.cat([turned, k[:, :, rotated:]], dim=2)
+        mask = None if self.valid is None else self.valid[:, None, None, :]
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        attended: torch.Tensor = self.out_proj(self._recombine_heads(out))
+        return attended
+
+
+class StreamingSAM2(SAM2Base):
+    """SAM2Base whose memory is handed in ready to read, instead of being gathered from dictionaries of frames."""
+
+    def maskable_attentions(self) -> list[_MaskableAttention]:
+        """The cross attentions, turned into the kind that can leave keys out."""
+        attentions = [layer.cross_attn_image for layer in self.memory_attention.layers]
+        for attention in attentions:
+            attention.__class__ = _MaskableAttention
+        return attentions
+
+    def _prepare_memory_conditioned_features(
+        self,
+        frame_idx: int,
+        is_init_cond_frame: bool,
+        current_vision_feats: list[torch.Tensor],
+        current_vision_pos_embeds: list[torch.Tensor],
+        feat_sizes: list[tuple[int, int]],
+        output_dict: Any,
+        num_frames: int,
+        track_in_reverse: bool = False,  # noqa: ARG002 (sam2's signature; streams run forward)
+    ) -> torch.Tensor:
+        if is_init_cond_frame:
+            prompted: torch.Tensor = super()._prepare_memory_conditioned_features(
+                frame_idx, True, current_vision_feats, current_vision_pos_embeds, feat_sizes, output_dict, num_frames
+            )
+            return prompted
+        features, positions = current_vision_feats[-1], current_vision_pos_embeds[-1]
+        conditioned = self._attend(features[:, :1].transpose(0, 1), positions[:, :1].transpose(0, 1), output_dict)
+        height, width = feat_sizes[-1]
+        return conditioned.transpose(1, 2).reshape(len(conditioned), self.hidden_dim, height, width)
+
+    def _attend(self, features: torch.Tensor, positions: torch.Tensor, memory: Recollection) -> torch.Tensor:
+        """MemoryAttention.forward, with the first self-attention, which is the same for all objects, run once.
+
+        features, positions: (1, L, C) of the frame; returns (B, L, C).
+        """
+        attention = self.memory_attention
+        objects = len(memory.tokens)
+        out = features + 0.1 * positions if attention.pos_enc_at_input else features
+        for number, layer in enumerate(attention.layers):
+            layer.cross_attn_image.valid = memory.valid
+            out = layer._forward_sa(out, positions)
+            if number == 0:
+                out, positions = out.expand(objects, -1, -1), positions.expand(objects, -1, -1)
+            out = layer._forward_ca(out, memory.tokens, positions, memory.positions, memory.pointer_tokens)
+            out = out + layer.linear2(layer.activation(layer.linear1(layer.norm3(out))))
+            layer.cross_attn_image.valid = None
+        attended: torch.Tensor = attention.norm(out)
+        return attended
