@@ -143,9 +143,10 @@ def pick_device(name: str) -> torch.device:
 
 
 def pick_dtype(precision: str, device: torch.device) -> torch.dtype:
-    """The number type that ``models.precision`` means: auto is bfloat16 on CUDA, float32 elsewhere."""
+    """The number type that ``models.precision`` means: auto is bfloat16 where CUDA has it in hardware, else float32."""
     if precision == "auto":
-        return torch.bfloat16 if device.type == "cuda" else torch.float32
+        in_hardware = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if in_hardware else torch.float32
     return torch.bfloat16 if precision == "bfloat16" else torch.float32
 
 

@@ -35,7 +35,8 @@ def stream_name(source: str) -> str:
     if not separator:
         return _safe(PurePath(source).stem)
     try:
-        host = urlsplit(source).hostname
+        # a password may hold a slash, which would end the host
+        host = urlsplit(f"{scheme}://{rest.rpartition('@')[2]}").hostname
     except ValueError:  # the source's own error says what is wrong with it
         host = None
     return _safe(host or PurePath(rest.rpartition("@")[2]).stem or scheme)

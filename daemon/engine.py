@@ -59,6 +59,13 @@ class Lane:
     tracker: Tracker | None = None
     failed: Window | None = None  # the last window, when it could not be processed
     error: Exception | None = None  # why the last window that failed did so
+    quiet_until: float = 0.0  # monotonic seconds
+
+    def warn(self, text: str) -> None:
+        """In the log, at most once in ten seconds."""
+        if time.monotonic() >= self.quiet_until:
+            self.quiet_until = time.monotonic() + 10
+            log.warning("stream %s: %s", self.name, text)
 
     @property
     def ready(self) -> bool:
@@ -155,6 +162,7 @@ def _process(models: Models, lane: Lane, window: Window) -> Outcome:
         raise
     except Exception as error:
         log.debug("stream %s: a window failed", lane.name, exc_info=True)
+        lane.warn(f"a window of {len(window.frames)} frames failed: {one_line(error)}")
         if isinstance(error, ConfigError):
             lane.inbox.close(discard=True)
         lane.failed, lane.error = window, error

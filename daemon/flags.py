@@ -34,7 +34,7 @@ FLAGS = (
     Flag("--box-threshold", "detection.box_threshold", float, "0..1", "lowest score of a box"),
     Flag("--text-threshold", "detection.text_threshold", float, "0..1", "lowest score of its words"),
     Flag("--publish", "publish.endpoint", str, "ENDPOINT", "where to publish, as in tcp://127.0.0.1:5555"),
-    Flag("--http", "http.listen", str, "HOST:PORT", "where metrics, health and control are served"),
+    Flag("--http", "http.listen", str, "HOST:PORT", "where metrics and health are served"),
 )
 MODEL_FLAGS = FLAGS[:3]
 

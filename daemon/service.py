@@ -106,7 +106,7 @@ class Service:
         with self._opened:
             streams = tuple(self.streams.values())
             for stream in streams:
-                stream.stop()
+                stream.stop() if self.engine.ready.is_set() else stream.abort()
             if not _join(streams, DRAIN):
                 log.warning("not all results could leave within %.0f s; the rest is dropped", DRAIN)
                 for stream in streams:

@@ -6,7 +6,7 @@ over the defaults below. ``Settings(...)`` in code reads nothing but its argumen
 
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -28,6 +28,7 @@ from stages.prompts import parse_prompts
 DEFAULT_PATH = Path("/etc/maskcast/maskcast.toml")
 CONFIG_VARIABLE = "MASKCAST_CONFIG"
 PREFIX = "MASKCAST_"
+COMMAND_LINE, ENVIRONMENT = "command line", "environment"
 
 _SECTIONS_OF_A_STREAM = ("detection", "tracking", "classification", "publish", "record")
 _PUBLISH_KEYS_OF_A_STREAM = ("frames", "jpeg_quality", "mask_encoding")
@@ -195,24 +196,44 @@ def load(config: Path | None = None, overrides: Mapping[str, Any] | None = None)
     exists. Raises ConfigError: what is wrong, where it was set, and what is allowed.
     """
     path = config or _default_file()
-    layers: list[Layer] = [("command line", dict(overrides or {})), ("environment", _environment())]
+    layers: list[Layer] = [(COMMAND_LINE, dict(overrides or {})), (ENVIRONMENT, _environment())]
     if path is not None:
         layers.append((str(path), _file(path)))
     merged: dict[str, Any] = {}
     for _, values in reversed(layers):
         merged = _merge(merged, values)
+    _override_streams(merged, layers)
     try:
         return Settings(**merged)
     except ValidationError as error:
         raise ConfigError(explain(error, Settings, layers)) from None
 
 
+def _override_streams(merged: dict[str, Any], layers: Sequence[Layer]) -> None:
+    """Flags and the environment win over the file, also over what it says for one stream."""
+    above_file = [values for name, values in layers if name in (COMMAND_LINE, ENVIRONMENT)]
+    streams = merged.get("streams")
+    if not isinstance(streams, list):
+        return
+    for number, stream in enumerate(streams):
+        for values in reversed(above_file):
+            for section in _SECTIONS_OF_A_STREAM:
+                if isinstance(stream, Mapping) and section in stream and isinstance(values.get(section), Mapping):
+                    own = {key: value for key, value in values[section].items() if key in stream[section]}
+                    stream = {**stream, section: _merge(stream[section], own)}
+        streams[number] = stream
+
+
 def refuse_unsupported(settings: Settings) -> None:
     """Settings of the public interface that nothing acts on yet. Raises ConfigError for one that is set."""
-    tables = [stream.detection for stream in settings.streams] + [settings.detection]
+    streams = [stream.resolved(settings) for stream in settings.streams]
+    detections = [settings.detection, *(stream.detection for stream in streams)]
+    classifications = [settings.classification, *(stream.classification for stream in streams)]
     unsupported = {
         "models.classifier": bool(settings.models.classifier),
-        "detection.auto_threshold": any(table.auto_threshold for table in tables),
+        "limits.gpu_memory": settings.limits != Limits(),
+        "classification": any(table != Classification() for table in classifications),
+        "detection.auto_threshold": any(table.auto_threshold for table in detections),
         "publish.curve_dir": bool(settings.publish.curve_dir),
     }
     for name, is_set in unsupported.items():

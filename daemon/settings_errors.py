@@ -50,8 +50,13 @@ def _explain(problem: ErrorDetails, model: type[BaseModel], layers: Sequence[Lay
     if kind == "missing":
         return f"{where}{key} is missing"
     wrong = str(problem["ctx"]["error"]) if kind == "value_error" else _plain(problem["msg"])
-    value = "" if place and place[-1] in _SECRET else _shown(problem["input"])
+    value = "" if _may_be_secret(place) else _shown(problem["input"])
     return where + f"{key}{value} {wrong}".strip()
+
+
+def _may_be_secret(place: Place) -> bool:
+    """A source or a token, or text where the table that holds one belongs."""
+    return bool(place) and (place[-1] in _SECRET or place == ("http",) or (place[0] == "streams" and len(place) < 3))
 
 
 def _plain(message: str) -> str:

@@ -11,6 +11,7 @@ from daemon.engine import Lane, one_line
 from daemon.mailbox import Mailbox
 from daemon.outcome import Notice, Outcome, skip_outcome, skip_window
 from daemon.writer import Writer
+from stages.errors import SourceError
 from stages.record import Recorder
 from stages.source import Source
 from stages.types import Frame, Window
@@ -67,7 +68,6 @@ class Stream:
     def stop(self) -> None:
         """Read no more; what was read still leaves."""
         self._stop.set()
-        self.lane.inbox.close()
         if self._source is not None:
             self._source.close()
 
@@ -86,19 +86,25 @@ class Stream:
         return self.ended
 
     def _read(self) -> None:
+        begun = False
         try:
             with closing(self._sources.open_source()) as source:
                 self._begin(source)
                 detection, tracking = self.lane.detection, self.lane.tracking
                 for window in cut_windows(self._decoded(source), tracking.window, detection.every):
+                    begun = True
                     if not self.lane.inbox.put(window):
                         break
+                if source.live and not self._stop.is_set():
+                    raise SourceError(f"{self.name}: the live source has ended; check it and start the stream again")
         except Exception as error:
             self._fail(error)
         finally:
             self.up = False
             self.metrics.source_up.set(0)
             self.lane.inbox.close()
+            if not begun:  # nothing for the engine, which may still be loading the models
+                self.lane.outbox.close()
 
     def _begin(self, source: Source) -> None:
         self._source = source

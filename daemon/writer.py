@@ -20,7 +20,7 @@ from stages.errors import OutputError
 from stages.publish import Publisher
 from stages.record import Recorder
 from stages.rle import full_masks
-from stages.types import Clock, Frame, Result, TrackChange, TrackEvent
+from stages.types import Clock, Frame, Image, Result, TrackChange, TrackEvent
 from stages.wire import Header, Kind, StreamEvent
 
 STATUS_EVERY = 5.0  # seconds
@@ -83,8 +83,12 @@ class Writer:
             except OutputError:
                 raise
             except Exception as error:
+                # what happened is told all the same, and the next frame says that this one is missing
+                self._lost += 1 + result.frame.dropped_before
                 self._metrics.drop("error", 1)
                 self.event(StreamEvent.ERROR, one_line(error))
+                for event in result.events:
+                    self._track_event(event)
 
     def event(self, event: TrackChange | StreamEvent, reason: str, **about: Any) -> None:
         """Tell what happened; ``about`` names the frame, track and prompt."""
@@ -114,49 +118,49 @@ class Writer:
         started = time.perf_counter()
         if self._lost:
             frame = replace(result.frame, dropped_before=result.frame.dropped_before + self._lost)
-            result, self._lost = replace(result, frame=frame), 0
+            result = replace(result, frame=frame)
         if result.epoch != self._epoch:
             self._epoch = result.epoch
             height, width = result.frame.image.shape[:2]
             self.event(StreamEvent.EPOCH, f"the picture is now {width}x{height}", frame=result.frame.index)
         masks = full_masks(result)
-        seq = self._next(Kind.MASKS)
+        picture, jpeg, drawing = self._draw(result, masks)
         header = wire.masks_header(
             result,
             masks,
             stream=self._identity.stream,
             session=self._identity.session,
-            seq=seq,
+            seq=self._seq[Kind.MASKS],
             prompts=self._identity.prompts,
             published_at=time.time(),
             encoding=self._settings.publish.mask_encoding,
         )
         self._send(Kind.MASKS, header)
+        self._seq[Kind.MASKS] += 1
+        self._lost = 0
         self._metrics.published(self._latency(result.frame))
         for event in result.events:
             self._track_event(event)
-        drawing = self._write_picture(result, masks, header)
+        if jpeg is not None and self._settings.publish.frames:
+            about = {key: header[key] for key in ("stream", "session", "seq")}
+            self._send(Kind.FRAME, wire.frame_header(result, published_at=time.time(), **about), jpeg)
+        if self.recorder is not None and picture is not None:
+            self.recorder.write(header, picture, jpeg if self._settings.record.frames else None)
         self._count(result)
         if self._observe is not None:
             self._observe(result, masks)
         self._metrics.observe({"publish": time.perf_counter() - started - drawing, "annotate": drawing})
 
-    def _write_picture(self, result: Result, masks: NDArray[np.bool_], header: Header) -> float:
-        """Draw, publish and record the picture if someone needs it; returns the seconds that drawing took."""
-        publishes = self._settings.publish.frames and self._publisher.subscribers > 0
-        if not publishes and self.recorder is None:
-            return 0.0
+    def _draw(self, result: Result, masks: NDArray[np.bool_]) -> tuple[Image | None, bytes | None, float]:
+        """The annotated picture and its JPEG, each only if someone needs it, and the seconds that it took."""
+        published = self._settings.publish.frames and self._publisher.subscribers > 0
+        if not published and self.recorder is None:
+            return None, None, 0.0
         started = time.perf_counter()
         picture = annotate(result.frame.image, masks, result.tracks, self._identity.prompts, result.classes)
-        saves = self.recorder is not None and self._settings.record.frames
-        jpeg = encode_jpeg(picture, self._settings.publish.jpeg_quality) if publishes or saves else None
-        drawing = time.perf_counter() - started
-        if publishes:
-            about = {key: header[key] for key in ("stream", "session", "seq")}
-            self._send(Kind.FRAME, wire.frame_header(result, published_at=time.time(), **about), jpeg)
-        if self.recorder is not None:
-            self.recorder.write(header, picture, jpeg if saves else None)
-        return drawing
+        saved = self.recorder is not None and self._settings.record.frames
+        jpeg = encode_jpeg(picture, self._settings.publish.jpeg_quality) if published or saved else None
+        return picture, jpeg, time.perf_counter() - started
 
     def _count(self, result: Result) -> None:
         alive = Counter(track.prompt for track in result.tracks)

@@ -2,7 +2,7 @@
 
 MaskcastError
 ├── ConfigError     the user asked for something that cannot be: exit 2
-├── SourceError     a source cannot be opened or read: that stream ends, exit 1 if it was the only one
+├── SourceError     a source cannot be opened or read: that stream ends, the others go on; exit 1 in the end
 ├── ModelError      a model cannot be loaded: exit 1
 ├── OutputError     a result cannot be written or published: exit 1
 ├── WireError       a message of the mask stream cannot be built or read: it is dropped

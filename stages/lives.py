@@ -48,8 +48,9 @@ class Lives:
         life = self.rows[row]
         life.score, life.confirmed, life.misses, life.area = score, True, 0, area
         if returned:
+            if not life.visible:
+                self._note(TrackChange.RETURNED, life, frame, "detected again")
             life.visible, life.last_seen = True, frame
-            self._note(TrackChange.RETURNED, life, frame, "detected again")
 
     def look(self, row: int, visible: bool, frame: int) -> None:
         """Note whether the track of ``row`` has a visible pixel on ``frame``."""

@@ -15,7 +15,7 @@ _GROUP = 64  # detections that are segmented at once
 def segment_detections(
     segmenter: Segmenter, frame: Frame, feature: FrameFeatures, detections: Detections, most: int
 ) -> tuple[Detections, Heads]:
-    """The best ``most`` detections with a mask each; of those of one prompt with the same mask only the best."""
+    """The best ``most`` detections that have a mask; of those of one prompt with the same mask only the best."""
     if not len(detections):
         return detections, segmenter.nothing()
     detections = detections.take(np.argsort(-detections.scores, kind="stable")[:most].tolist())
@@ -24,7 +24,8 @@ def segment_detections(
     found = Heads(*(torch.cat(parts) for parts in zip(*groups, strict=True)))
     same_prompt = detections.prompts[:, None] == detections.prompts[None]
     overlap = np.where(same_prompt, affinity.on_host(affinity.mask_iou(found.masks, found.masks)), 0)
-    kept = affinity.keep_best(overlap, detections.scores, identity.DUPLICATE)
+    areas = affinity.areas(found.masks).tolist()
+    kept = [d for d in affinity.keep_best(overlap, detections.scores, identity.DUPLICATE) if areas[d]]
     return detections.take(kept), Heads(*(part[kept] for part in found))
 
 
@@ -45,11 +46,15 @@ def segment_by_hand(
             raise ConfigError(f"add: the mask is {mask.shape}, the picture {(height, width)} (height, width)")
         return segmenter.prompt_masks(feature, mask[None])
     if box is not None:
+        if box.shape != (4,):
+            raise ConfigError(f"add: a box has 4 numbers, x0 y0 x1 y1, not the shape {box.shape}")
         places, labels = box.reshape(2, 2), np.array([2, 3])
     else:
         assert points is not None
         places, labels = points
-    if ((places < 0) | (places > (width, height))).any():
+    if places.ndim != 2 or places.shape[1] != 2 or not len(places) or labels.shape != places.shape[:1]:
+        raise ConfigError(f"add: points are pairs x y with a label each, not {places.shape} with {labels.shape}")
+    if not ((places >= 0) & (places <= (width, height))).all():
         raise ConfigError(f"add: {places.tolist()} lies outside the picture of {width} x {height} pixels")
     at = _to_model(segmenter, frame, torch.from_numpy(places.astype(np.float32)))
     return segmenter.prompt_points(feature, at[None], torch.from_numpy(labels)[None])

@@ -87,7 +87,7 @@ class Recorder:
             name = f"{self._stream}.mp4"
             if self._video:
                 self._video.close()
-                name = f"{self._stream}.{header['epoch']}.mp4"
+                name = f"{self._stream}+{header['epoch']}.mp4"  # no stream's name has a plus
             self._video = _Video(self._folder / name, self._rate, (width, height), header["captured_at"])
         return self._video
 
@@ -197,8 +197,16 @@ def _set_aside(folder: Path, stream: str) -> None:
             raise FileExistsError(errno.EEXIST, f"{video.name} is there and was not recorded by maskcast")
         return
     earlier = folder / time.strftime("earlier-%Y%m%dT%H%M%SZ", time.gmtime(lines.stat().st_mtime))
-    earlier.mkdir(exist_ok=True)
-    ours = re.compile(rf"{re.escape(stream)}(-frames|\.masks\.jsonl|(\.\d+)?\.mp4)")
+    ours = re.compile(rf"{re.escape(stream)}(-frames|\.masks\.jsonl|(\+\d+)?\.mp4)")
     for path in list(folder.iterdir()):
         if ours.fullmatch(path.name):
-            path.rename(earlier / path.name)
+            _move(path, earlier)
+
+
+def _move(path: Path, folder: Path) -> None:
+    """Into ``folder``, under another name where that one is taken."""
+    folder.mkdir(exist_ok=True)
+    target, number = folder / path.name, 1
+    while target.exists():
+        target, number = folder / f"{path.name}.{number}", number + 1
+    path.rename(target)

@@ -52,11 +52,6 @@ def encode(mask: NDArray[np.bool_]) -> Rle:
     return encode_all(mask[None])[0]
 
 
-def encode_counts(mask: NDArray[np.bool_]) -> Rle:
-    """``mask``, bool (H, W), with plain integers."""
-    return with_counts(encode(mask))
-
-
 def with_counts(rle: Rle) -> Rle:
     """The same code with plain integers; raises WireError when the string is damaged."""
     return Rle(size=rle["size"], counts=_runs(rle["counts"]))
@@ -107,26 +102,3 @@ def boxes(rles: Sequence[Rle]) -> NDArray[np.float32]:
     corners = np.asarray(coco.toBbox(list(rles)), np.float32).reshape(-1, 4)
     corners[:, 2:] += corners[:, :2]
     return corners
-
-
-def mask_box(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """The box of ``mask``, bool (H, W): (4,) xyxy in pixels, half-open; zeros for an empty mask."""
-    x, y, width, height = cv2.boundingRect(np.ascontiguousarray(mask).view(np.uint8))
-    return np.array([x, y, x + width, y + height], np.float32)
-
-
-def mask_iou(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """IoU of every pair of ``first`` (N, H, W) and ``second`` (M, H, W): (N, M) in [0, 1]; 0 between empty masks."""
-    if not len(first) or not len(second):
-        return np.zeros((len(first), len(second)), np.float32)
-    pairs = coco.iou(encode_all(first), encode_all(second), [0] * len(second))
-    return np.asarray(pairs, np.float32)
-
-
-def box_iou(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.float32]:
-    """IoU of every pair of ``first`` (N, 4) and ``second`` (M, 4), xyxy: (N, M) in [0, 1]; 0 between empty boxes."""
-    if not len(first) or not len(second):
-        return np.zeros((len(first), len(second)), np.float32)
-    from_corners = np.array([[1, 0, -1, 0], [0, 1, 0, -1], [0, 0, 1, 0], [0, 0, 0, 1]], np.float64)  # xyxy to xywh
-    pairs = coco.iou(first @ from_corners, second @ from_corners, [0] * len(second))
-    return np.asarray(np.nan_to_num(pairs), np.float32)  # 0 / 0 between empty boxes

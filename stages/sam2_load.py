@@ -34,7 +34,8 @@ def load_segmenter(name: str, device: torch.device, dtype: torch.dtype, compiled
         model = build(_upstream_config(state, checkpoint))
         _load_weights(model, state, checkpoint)
     if compiled:
-        model.image_encoder.forward = torch.compile(model.image_encoder.forward, fullgraph=True, dynamic=False)
+        # windows differ in length: after the second length the batch size is dynamic
+        model.image_encoder.forward = torch.compile(model.image_encoder.forward)
     return Segmenter(model, device, dtype)
 
 

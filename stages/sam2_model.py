@@ -26,8 +26,12 @@ class FrameFeatures(NamedTuple):
     """One frame as the encoder sees it, for one object; three levels, the last one the coarsest."""
 
     vision: list[torch.Tensor]  # each (h * w, 1, C)
-    positions: list[torch.Tensor]
+    positions: torch.Tensor  # of the coarsest level, (L, 1, C): no one reads the others'
     sizes: list[tuple[int, int]]
+
+    def alone(self) -> "FrameFeatures":
+        """A copy that does not keep the rest of its window's features alive."""
+        return FrameFeatures([level.clone() for level in self.vision], self.positions.clone(), self.sizes)
 
 
 class Heads(NamedTuple):
@@ -71,7 +75,7 @@ class Segmenter:
             encoded = self._model.forward_image(pixels)
         _, vision, positions, sizes = self._model._prepare_backbone_features(encoded)
         return [
-            FrameFeatures([v[:, t : t + 1] for v in vision], [p[:, t : t + 1] for p in positions], sizes)
+            FrameFeatures([v[:, t : t + 1] for v in vision], positions[-1][:, t : t + 1], sizes)
             for t in range(len(images))
         ]
 
@@ -118,7 +122,7 @@ class Segmenter:
                 frame_idx=0,
                 is_init_cond_frame=memory is None,
                 current_vision_feats=[v.expand(-1, objects, -1) for v in frame.vision],
-                current_vision_pos_embeds=[p.expand(-1, objects, -1) for p in frame.positions],
+                current_vision_pos_embeds=[frame.positions.expand(-1, objects, -1)],
                 feat_sizes=frame.sizes,
                 point_inputs=points,
                 mask_inputs=masks,

@@ -69,7 +69,7 @@ class Tracker:
             else:
                 seen.append(self._propagate(feature))
             self._clock += 1
-        self._last = (window.frames[-1], features[-1])
+        self._last = (window.frames[-1], features[-1].alone())
         results = self._conclude(window, seen, detections)
         results[0].seconds.update(encode=encoded - began, propagate=time.perf_counter() - encoded)
         return results
@@ -132,11 +132,13 @@ class Tracker:
         detections, found = prompting.segment_detections(
             self._segmenter, frame, feature, detections, 2 * self._bank.capacity
         )
-        overlap = affinity.mask_iou(found.masks, tracked.masks)
-        plan = self._plan(detections, found, tracked, affinity.on_host(overlap))
+        overlap = affinity.on_host(affinity.mask_iou(found.masks, tracked.masks))
+        sizes = affinity.on_host(affinity.areas(tracked.masks))
+        plan = self._plan(detections, found, tracked, overlap, sizes)
         drifted = [(d, row) for d, row in plan.matched if overlap[d, row] < DRIFTED]
         corrected = drifted + plan.reclaimed
-        fresh, evicted = self._places_for(plan, detections)
+        ending = self._undetected(plan, sizes)
+        fresh = self._find_places(plan, detections, sizes, ending)
         heads = Heads(*(torch.cat([old, new[fresh]]) for old, new in zip(tracked, found, strict=True)))
         recent = torch.ones_like(heads.presence, dtype=torch.bool)
         for d, row in corrected:
@@ -150,65 +152,69 @@ class Tracker:
         areas = affinity.areas(heads.masks).tolist()
         for d, row in plan.matched + plan.reclaimed:
             self._book.detected(row, float(detections.scores[d]), frame.index, areas[row], returned=row in lost)
-        return self._renew(frame, heads, memories, fresh, detections, plan, evicted)
+        return self._renew(frame, heads, memories, detections.take(fresh), ending)
 
     def _renew(
         self,
         frame: Frame,
         heads: Heads,
         memories: torch.Tensor,
-        fresh: list[int],
-        detections: Detections,
-        plan: identity.Plan,
-        evicted: dict[int, str],
+        fresh: Detections,
+        ending: dict[int, str],
     ) -> Heads:
         """End what the keyframe gave up, then start what it found; returns the heads in the new order of rows."""
         rows = self._bank.count
-        ending = self._undetected(heads, plan) | evicted
         order = self._end(ending, frame.index) + list(range(rows, len(heads.masks)))
-        if fresh:
+        if len(fresh):
             self._bank.append(self._clock, memories[rows:], heads.pointers[rows:])
-        for d, area in zip(fresh, affinity.areas(heads.masks[rows:]).tolist(), strict=True):
-            prompt, score = int(detections.prompts[d]), float(detections.scores[d])
+        areas = affinity.areas(heads.masks[rows:]).tolist()
+        for prompt, score, area in zip(fresh.prompts.tolist(), fresh.scores.tolist(), areas, strict=True):
             self._book.start(prompt, frame.index, score, False, area, "detected")
         return Heads(*(part[order] for part in heads))
 
     def _plan(
-        self, detections: Detections, found: Heads, tracked: Heads, overlap: NDArray[np.float32]
+        self,
+        detections: Detections,
+        found: Heads,
+        tracked: Heads,
+        overlap: NDArray[np.float32],
+        sizes: NDArray[np.float32],
     ) -> identity.Plan:
         prompts = np.array([-1 if life.prompt is None else life.prompt for life in self._book.rows], np.int64)
-        sizes = np.array([life.area for life in self._book.rows], np.float32)
+        before = np.array([life.area for life in self._book.rows], np.float32)
         between = affinity.on_host(affinity.mask_iou(tracked.masks, tracked.masks))
         return identity.plan(
             same_prompt=detections.prompts[:, None] == prompts[None],
             overlap=overlap,
             likeness=affinity.on_host(affinity.likeness(found.pointers, self._bank.appearances())),
             between=np.where(prompts[:, None] == prompts[None], between, 0),
-            whole=affinity.on_host(affinity.areas(tracked.masks)) >= SHRUNK * sizes,
+            whole=sizes > SHRUNK * before,
             reidentify=self._options.reidentify,
         )
 
-    def _places_for(self, plan: identity.Plan, detections: Detections) -> tuple[list[int], dict[int, str]]:
-        """The new detections that get a place, best first, and the tracks that give theirs up for them."""
-        best_first = sorted(plan.fresh, key=lambda d: -float(detections.scores[d]))
-        free = self._bank.capacity - self._bank.count
+    def _undetected(self, plan: identity.Plan, sizes: NDArray[np.float32]) -> dict[int, str]:
+        """Rows of the tracks that this keyframe speaks against, and why they end."""
         held = {row for _, row in plan.matched + plan.reclaimed}
-        out_of_sight = [row for row in self._book.by_use() if row not in held and not self._book.rows[row].visible]
-        evicted = out_of_sight[: max(0, len(best_first) - free)]
-        return best_first[: free + len(evicted)], dict.fromkeys(evicted, "max_objects")
-
-    def _undetected(self, heads: Heads, plan: identity.Plan) -> dict[int, str]:
-        """Tracks that this keyframe speaks against, and why they end."""
-        held = {row for _, row in plan.matched + plan.reclaimed}
-        areas = affinity.areas(heads.masks).tolist()
         ending = dict.fromkeys(plan.displaced, "displaced")
         for row, life in enumerate(self._book.rows):
-            if row in held or row in ending or not areas[row] or life.prompt is None:
+            if row in held or row in ending or not sizes[row] or life.prompt is None:
                 continue
             life.misses += 1
             if life.misses >= (UNDETECTED if life.confirmed else UNCONFIRMED):
                 ending[row] = "undetected" if life.confirmed else "unconfirmed"
         return ending
+
+    def _find_places(
+        self, plan: identity.Plan, detections: Detections, sizes: NDArray[np.float32], ending: dict[int, str]
+    ) -> list[int]:
+        """The new detections that get a place, best first; tracks out of sight may end for them."""
+        best_first = sorted(plan.fresh, key=lambda d: -float(detections.scores[d]))
+        kept = {row for _, row in plan.matched + plan.reclaimed} | ending.keys()
+        out_of_sight = [row for row in self._book.by_use() if row not in kept and not sizes[row]]
+        free = self._bank.capacity - self._bank.count + len(ending)
+        evicted = out_of_sight[: max(0, len(best_first) - free)]
+        ending |= dict.fromkeys(evicted, "max_objects")
+        return best_first[: free + len(evicted)]
 
     def _end(self, ending: dict[int, str], frame: int) -> list[int]:
         """End the tracks of some rows; returns, for each row that is left, the row it had before."""
@@ -221,27 +227,23 @@ class Tracker:
         return order
 
     def _conclude(self, window: Window, seen: list[Heads], detections: Detections | None) -> list[Result]:
-        """Bring presences to the host in one transfer and write each frame's result."""
+        """Bring everything to the host in one transfer each and write every frame's result."""
         presence = torch.stack([heads.presence for heads in seen]).sigmoid().tolist()
-        visible = torch.stack([(heads.masks > 0).flatten(1).any(1) for heads in seen]).tolist()
+        masks = torch.stack([heads.masks for heads in seen]).cpu()
+        visible = (masks > 0).flatten(2).any(2).tolist()
         results = []
-        lost: dict[int, str] = {}
-        for number, (frame, heads) in enumerate(zip(window.frames, seen, strict=True)):
+        for number, frame in enumerate(window.frames):
             for row, is_visible in enumerate(visible[number]):
                 self._book.look(row, is_visible, frame.index)
             tracks = tuple(life.as_track(p) for life, p in zip(self._book.rows, presence[number], strict=True))
             if number + 1 == len(seen):
-                lost = {r: "lost" for r, t in enumerate(tracks) if frame.index - t.last_seen > self._options.lost_after}
-                self._end(lost, frame.index)
-            results.append(
-                Result(
-                    frame,
-                    window.epoch,
-                    window.keyframe and number == 0,
-                    tracks,
-                    heads.masks,
-                    self._book.take_events(),
-                    detections if number == 0 else None,
-                )
-            )
+                self._end_lost(frame.index)
+            keyframe, events = window.keyframe and number == 0, self._book.take_events()
+            found = detections if number == 0 else None
+            results.append(Result(frame, window.epoch, keyframe, tracks, masks[number], events, found))
         return results
+
+    def _end_lost(self, frame: int) -> None:
+        """End the tracks that have been out of sight for too long."""
+        limit = frame - self._options.lost_after
+        self._end({row: "lost" for row, life in enumerate(self._book.rows) if life.last_seen < limit}, frame)

@@ -120,8 +120,8 @@ class Label:
 class Result:
     """All that is known of one frame once it has been tracked.
 
-    ``masks`` are float32 logits (N, h, w) at the decoder's resolution, on the tracker's device, one for each of
-    ``tracks`` in the same order; a pixel belongs to the object where the logit, resized to the frame, is above 0.
+    ``masks`` are float32 logits (N, h, w) at the decoder's resolution, on the CPU, one for each of ``tracks`` in the
+    same order; a pixel belongs to the object where the logit, resized to the frame, is above 0.
     """
 
     frame: Frame

@@ -117,7 +117,7 @@ def test_a_new_picture_size_goes_on_in_a_video_named_after_the_epoch(tmp_path: P
         recorder.write(header(index, epoch=1), np.zeros((96, 128, 3), np.uint8))
     recorder.close()
     assert len(video(tmp_path / "gate.mp4")[1]) == 3
-    times, pictures = video(tmp_path / "gate.1.mp4")
+    times, pictures = video(tmp_path / "gate+1.mp4")
     assert (len(pictures), pictures[0].shape, times[0]) == (5, (96, 128, 3), 0)
     assert len(lines(tmp_path / "gate.masks.jsonl")) == 8
 
@@ -259,3 +259,18 @@ def test_a_folder_that_cannot_be_is_one_clear_line(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=f"cannot record into {tmp_path}/file/x: Not a directory") as raised:
         Recorder(tmp_path / "file" / "x", "gate", 30.0)
     assert "\n" not in str(raised.value)
+
+
+def test_recordings_of_streams_with_like_names_leave_each_other_alone(tmp_path: Path) -> None:
+    """Two runs of "video" and "video.1" at the same time: nothing of either run is lost."""
+    for _ in range(2):
+        recorders = [Recorder(tmp_path, name, 10) for name in ("video", "video.1")]
+        for recorder in recorders:
+            recorder.close()
+        (tmp_path / "video.mp4").touch()
+        (tmp_path / "video.1.mp4").touch()
+    names = sorted(path.name for path in tmp_path.rglob("*") if path.is_file() and path.parent != tmp_path)
+    assert {"video.masks.jsonl", "video.mp4", "video.1.masks.jsonl", "video.1.mp4"} <= set(names)
+    assert {"video.mp4", "video.1.mp4", "video.masks.jsonl", "video.1.masks.jsonl"} <= {
+        p.name for p in tmp_path.iterdir()
+    }

@@ -208,3 +208,20 @@ def test_a_second_signal_leaves_at_once(tmp_path):
         assert program.process.poll() is None, "it ended without waiting for the subscriber"
         program.process.send_signal(signal.SIGTERM)
         assert program.end()[0] == 128 + signal.SIGTERM
+
+
+def test_a_live_source_that_ends_is_an_error_not_a_success():
+    """A camera does not end by itself: whoever started the daemon is told."""
+    program = Program("testsrc://shapes?live=1&frames=10&size=64x64", "--prompt", "red circle")
+    code, _, wrong = program.end()
+    assert code == 1
+    assert [line for line in wrong if "live source has ended" in line]
+
+
+def test_a_source_that_is_not_there_is_told_before_the_models_are_loaded(tmp_path):
+    """The process ends although the detector, which would have to be downloaded, never came."""
+    missing = str(tmp_path / "absent.mp4")
+    program = Program(missing, "--prompt", "car", "--detector", "nobody/has-this")
+    code, _, [line] = program.end()
+    assert code == 1
+    assert missing in line

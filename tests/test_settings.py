@@ -155,3 +155,13 @@ def test_every_table_refuses_unknown_keys_and_changes() -> None:
         assert isinstance(table, BaseModel)
         assert table.model_config["extra"] == "forbid"
         assert table.model_config["frozen"]
+
+
+def test_flags_and_environment_win_over_what_the_file_says_for_one_stream(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file.write_text(f"{GATE}detection.every = 15\ntracking.window = 4\n")
+    monkeypatch.setenv("MASKCAST_TRACKING__WINDOW", "2")
+    settings = load(file, {"detection": {"every": 5}})
+    stream = settings.streams[0].resolved(settings)
+    assert (stream.detection.every, stream.tracking.window) == (5, 2)

@@ -197,6 +197,8 @@ def test_no_error_shows_a_secret(file: Path, text: str) -> None:
     [
         ("[models]\nclassifier = 'best.pt'", "models.classifier"),
         ("[publish]\ncurve_dir = '/etc/keys'", "publish.curve_dir"),
+        ("[limits]\ngpu_memory = '12GiB'", "limits.gpu_memory"),
+        ("[classification]\nevery = 5", "classification"),
         ("[detection]\nauto_threshold = true", "detection.auto_threshold"),
         (f"{GATE}detection.auto_threshold = true", "detection.auto_threshold"),
     ],
@@ -205,3 +207,8 @@ def test_a_setting_that_nothing_acts_on_is_refused_not_ignored(file: Path, text:
     file.write_text(text)
     with pytest.raises(ConfigError, match=name):
         refuse_unsupported(load(file))
+
+
+@pytest.mark.parametrize("text", ["streams = ['rtsp://user:hunter2@cam/1']", "streams = 'rtsp://user:hunter2@cam/1'"])
+def test_a_password_in_the_wrong_place_is_not_shown(file: Path, text: str) -> None:
+    assert "hunter2" not in error_of(file, text)

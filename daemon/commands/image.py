@@ -88,7 +88,8 @@ def segment(models: "Models", settings: "Settings", prompts: Sequence[Prompt], p
     frame = Frame(0, 0, Fraction(1), 0.0, Clock.FILE, picture)
     thresholds = settings.detection.box_threshold, settings.detection.text_threshold
     [detections] = models.detector.detect([picture], prompts, *thresholds)
-    [result] = models.new_tracker(settings.tracking).step(Window(0, (frame,), keyframe=True), detections)
+    places = settings.tracking.model_copy(update={"max_objects": max(1, len(detections))})
+    [result] = models.new_tracker(places).step(Window(0, (frame,), keyframe=True), detections)
     return result
 
 

@@ -21,20 +21,21 @@ from trainer.embedded.grounding_dino import build_model, build_processor, calibr
 from trainer.embedded.losses import batch_loss
 from trainer.embedded.worlds import FIRST_TRAINING_SEED
 
+CALIBRATION = 10_000  # first seed of the worlds on which the threshold is chosen; none of training, none of a test
 SIZES = ((0.0, 128), (0.55, 192))  # from this share of the steps on, the side of the input
 
 
 @torch.no_grad()
-def score_held_out(
+def score_set_aside(
     model: GroundingDinoForObjectDetection, size: int, count: int = 200
 ) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """On held-out worlds, every (score, is it a true positive) of the queries, and the boxes missed, as one list."""
+    """On worlds set aside for this, every (score, is it a true positive) of the queries, and the boxes missed."""
     model.eval()
     rng = np.random.default_rng(7)
     words = vocabulary()
     rows = []
     for start in range(0, count, 20):
-        samples = [draw_sample(rng, seed) for seed in range(start, start + 20)]
+        samples = [draw_sample(rng, seed) for seed in range(CALIBRATION + start, CALIBRATION + start + 20)]
         ids = encode_captions(np.random.default_rng(1), samples, words)
         out = model(pixel_values=pixels(samples, size), input_ids=ids, attention_mask=(ids != 0).long())
         maps = build_label_maps(out.logits, ids)
@@ -105,10 +106,10 @@ def train(
                 flush=True,
             )
         if (step + 1) % (report_every * 6) == 0 or step + 1 == steps:
-            print(f"  held out: {best_threshold(score_held_out(average, size))}", flush=True)
+            print(f"  set aside: {best_threshold(score_set_aside(average, size))}", flush=True)
             save(average, out, SIZES[-1][1])
-    calibrate(average, best_threshold(score_held_out(average, SIZES[-1][1]))["threshold"])
-    print(f"calibrated: {best_threshold(score_held_out(average, SIZES[-1][1], 400))}", flush=True)
+    calibrate(average, best_threshold(score_set_aside(average, SIZES[-1][1]))["threshold"])
+    print(f"calibrated: {best_threshold(score_set_aside(average, SIZES[-1][1], 400))}", flush=True)
     save(average, out, SIZES[-1][1])
 
 
