@@ -50,13 +50,15 @@ def _explain(problem: ErrorDetails, model: type[BaseModel], layers: Sequence[Lay
     if kind == "missing":
         return f"{where}{key} is missing"
     wrong = str(problem["ctx"]["error"]) if kind == "value_error" else _plain(problem["msg"])
-    value = "" if _may_be_secret(place) else _shown(problem["input"])
+    value = "" if _may_be_secret(place, problem["input"]) else _shown(problem["input"])
     return where + f"{key}{value} {wrong}".strip()
 
 
-def _may_be_secret(place: Place) -> bool:
+def _may_be_secret(place: Place, value: Any) -> bool:
     """A source or a token, or text where the table that holds one belongs."""
-    return bool(place) and (place[-1] in _SECRET or place == ("http",) or (place[0] == "streams" and len(place) < 3))
+    if not place or place[-1] in _SECRET:
+        return True
+    return isinstance(value, str) and (place == ("http",) or (place[0] == "streams" and len(place) < 3))
 
 
 def _plain(message: str) -> str:

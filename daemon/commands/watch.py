@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import zmq
 
 from daemon.settings import Publish
-from stages.errors import ConfigError, OutputError, WireError
+from stages.errors import ConfigError, OutputError
 
 if TYPE_CHECKING:
     from stages.wire import Message
@@ -36,7 +36,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(arguments: Namespace) -> int:
-    """Print what arrives until --count frames have come or Ctrl-C; 0. Raises ConfigError, OutputError."""
+    """Print what arrives until --count frames have come or Ctrl-C; 0. Raises ConfigError, WireError, OutputError."""
     if arguments.count is not None and arguments.count < 1:
         raise ConfigError(f"--count {arguments.count}: must be at least 1")
     try:
@@ -68,11 +68,7 @@ def _watch(socket: "zmq.Socket[bytes]", arguments: Namespace) -> None:
     left = arguments.count
     losses = _Losses()
     for parts in _messages(socket, arguments.endpoint):
-        try:
-            message = unpack(parts)
-        except WireError as error:
-            print(f"maskcast: {error}", file=sys.stderr, flush=True)
-            continue
+        message = unpack(parts)
         losses.look(message.stream, message.kind, message.header)
         if arguments.json:
             print(json.dumps(message.header, ensure_ascii=False), flush=True)
