@@ -120,7 +120,7 @@ def test_every_flag_reaches_its_setting(tmp_path: Path) -> None:
     parser = ArgumentParser()
     flags.add_settings_flags(parser)
     given = {
-        "--detector": "a", "--segmenter": "b", "--classifier": "c", "--device": "cuda:1", "--precision": "float32",
+        "--detector": "a", "--segmenter": "b", "--classifier": "", "--device": "cuda:1", "--precision": "float32",
         "--window": "2", "--every": "3", "--box-threshold": "0.4", "--text-threshold": "0.5",
         "--publish": "tcp://*:1", "--http": "localhost:2",
     }  # fmt: skip
