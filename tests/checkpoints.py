@@ -32,8 +32,16 @@ def write_grounding_dino(folder: Path) -> GroundingDinoForObjectDetection:
 
 
 def write_sam2(folder: Path, size: str, version: str = "2.1") -> tuple[Path, dict[str, torch.Tensor]]:
-    """A model of upstream's builder as upstream's ``.pt`` file, and its weights."""
+    """A model of upstream's builder as upstream's ``.pt`` file, and its weights.
+
+    Random, but for two biases of the mask decoder with which masks are not empty.
+    """
     model = build_sam2(f"configs/sam{version}/sam{version}_hiera_{SAM2_SIZES[size]}.yaml", device="cpu")
+    with torch.no_grad():
+        model.sam_mask_decoder.output_upscaling[3].bias.fill_(1.0)
+        for network in model.sam_mask_decoder.output_hypernetworks_mlps:
+            network.layers[-1].bias.fill_(0.5)
+        model.sam_mask_decoder.pred_obj_score_head.layers[-1].bias.fill_(5.0)
     path = folder / f"sam{version}_hiera_{size}.pt"
     torch.save({"model": model.state_dict()}, path)
     return path, model.state_dict()

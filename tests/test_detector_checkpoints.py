@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torchvision.ops import box_iou
 from transformers import (
     BertConfig,
     BertModel,
@@ -147,16 +148,18 @@ def test_pictures_of_different_shapes_are_padded_together(copy: Path) -> None:
     _edit(copy / "processor_config.json", image_processor=pictures | {"size": keep_shape})
     detector = _load(copy)
     wide, tall = ShapesWorld(600, 420, 256).render(0)[0], ShapesWorld(601, 256, 330).render(0)[0]
-    seen = 0
+    seen = kept = 0
     for seed in range(500, 510):
         image, truth = ShapesWorld(seed, objects=3).render(0)
         prompts = parse_prompts(truth.labels)
         alone = detector.detect([image], prompts, 0.4, 0.4)[0]
         padded = detector.detect([wide, image, tall], prompts, 0.2, 0.2)[1]
         for box, prompt in zip(alone.boxes, alone.prompts, strict=True):
-            assert np.abs(padded.boxes[padded.prompts == prompt] - box).max(1).min(initial=256) < 10
+            same = torch.from_numpy(padded.boxes[padded.prompts == prompt])
+            kept += bool((box_iou(same, torch.from_numpy(box[None])) > 0.5).any())
             seen += 1
     assert seen > 15
+    assert kept >= 0.9 * seen
 
 
 # --- Damage

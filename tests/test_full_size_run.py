@@ -32,9 +32,30 @@ def test_full_size_models_run_through_from_the_command_line(clip, tmp_path):
     """Grounding DINO tiny from a folder and SAM 2.1 tiny from a .pt file: every frame is tracked and recorded."""
     write_grounding_dino(tmp_path)
     checkpoint, _ = write_sam2(tmp_path, "tiny")
-    command = [sys.executable, "-m", "daemon", "run", str(clip), "--prompt", "circle", "--device", "cpu", "--json"]
+    command = [
+        sys.executable,
+        "-m",
+        "daemon",
+        "run",
+        str(clip),
+        "--prompt",
+        "circle",
+        "square",
+        "--device",
+        "cpu",
+        "--json",
+    ]
     models = ["--detector", str(tmp_path), "--segmenter", str(checkpoint), "--box-threshold", "0"]
-    where = ["--text-threshold", "0", "--record", str(tmp_path / "out"), "--publish", "tcp://127.0.0.1:0"]
+    where = [
+        "--device",
+        "cpu",
+        "--text-threshold",
+        "0",
+        "--record",
+        str(tmp_path / "out"),
+        "--publish",
+        "tcp://127.0.0.1:0",
+    ]
     few = {"MASKCAST_TRACKING__MAX_OBJECTS": "2", "MASKCAST_HTTP__LISTEN": "127.0.0.1:0", "OMP_NUM_THREADS": "1"}
     done = subprocess.run([*command, *models, *where], capture_output=True, text=True, env={**os.environ, **few})
     assert done.returncode == 0, done.stderr
@@ -43,4 +64,5 @@ def test_full_size_models_run_through_from_the_command_line(clip, tmp_path):
     lines = [json.loads(line) for line in (tmp_path / "out" / "driving.masks.jsonl").read_text().splitlines()]
     assert [line["frame"] for line in lines] == list(range(FRAMES))
     assert all(line["width"] == 1280 and line["height"] == 720 for line in lines)
-    assert [len(line["objects"]) for line in lines] == [2] * FRAMES
+    assert all(1 <= len(line["objects"]) <= 2 for line in lines)
+    assert all(thing["area"] > 0 for line in lines for thing in line["objects"])

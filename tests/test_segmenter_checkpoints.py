@@ -36,7 +36,7 @@ def test_a_folder_that_holds_one_checkpoint_stands_for_it_and_frames_of_720p_go_
     picture = np.random.default_rng(0).integers(0, 255, (720, 1280, 3), np.uint8)
     frames = tuple(Frame(t, t, Fraction(1, 30), t / 30, Clock.FILE, picture) for t in range(2))
     boxes = np.array([[100, 100, 400, 300], [600, 200, 900, 700]], np.float32)
-    found = Detections(boxes, np.array([0.9, 0.8], np.float32), np.array([0, 0]))
+    found = Detections(boxes, np.array([0.9, 0.8], np.float32), np.array([0, 1]))
     results = tracker.step(Window(0, frames, True), found)
     assert [len(result.tracks) for result in results] == [2, 2]
     assert all(result.masks.shape == (2, 256, 256) and result.masks.isfinite().all() for result in results)
