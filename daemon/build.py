@@ -40,8 +40,9 @@ def build(settings: Settings, observers: Mapping[str, Observer] | None = None) -
 
     Raises ConfigError for a device that is not there or prompts that make no sense.
     """
-    metrics = Metrics()
-    metrics.build.labels(_version(), torch.__version__, str(pick_device(settings.models.device))).set(1)
+    device = pick_device(settings.models.device)
+    metrics = Metrics(device if device.type == "cuda" else None)
+    metrics.build.labels(_version(), torch.__version__, str(device)).set(1)
     engine = Engine(lambda: build_models(settings, metrics))
 
     def open_publisher() -> Publisher:

@@ -7,6 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import TypeVar
 
 import torch
@@ -35,9 +36,9 @@ disable_created_metrics()  # type: ignore[no-untyped-call] # one more series for
 
 
 class Metrics:
-    """The daemon's registry; ``stream`` gives the part of one stream."""
+    """The daemon's registry; ``stream`` gives the part of one stream. Memory is that of ``device``, if a GPU."""
 
-    def __init__(self) -> None:
+    def __init__(self, device: torch.device | None = None) -> None:
         self.registry = CollectorRegistry()
         by = ("stream",)
         self.frames = self._counter("frames", "Frames that came through a stage.", "stream", "stage")
@@ -66,7 +67,7 @@ class Metrics:
         for model in MODELS:
             self.model_load.labels(model)
         for kind, read in zip(GPU_KINDS, (torch.cuda.memory_allocated, torch.cuda.memory_reserved), strict=True):
-            gpu_memory.labels(kind).set_function(read)  # 0 where there is no GPU
+            gpu_memory.labels(kind).set_function(partial(read, device))  # 0 where there is no GPU
 
     def _counter(self, name: str, help_text: str, *labels: str) -> Counter:
         return Counter(f"maskcast_{name}", help_text, labels, registry=self.registry)
