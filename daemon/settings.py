@@ -185,7 +185,7 @@ class Settings(BaseSettings):
                 )
             classified = self.models.classifier and own.classification.target == "frame"
             if not stream.prompts and not classified:
-                raise ValueError(f'stream "{stream.name}" has no prompts; say what to look for: prompts = ["person"]')
+                raise ValueError(f'stream "{stream.name}" has no prompts; say what to look for: --prompt person')
         return self
 
 

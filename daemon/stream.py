@@ -112,11 +112,11 @@ class Stream:
         if source.live:
             self.lane.inbox.drop_oldest(self._skip_window)
             self.lane.outbox.drop_oldest(self._skip_outcome)
-        self._writer.recorder = self._sources.open_recorder(source.rate)
         self.up = True
         self.metrics.source_up.set(1)
-        if source.lossless:
-            self._sources.wait_for_start(self._stop)
+        # no recording is begun of a file that never starts
+        if source.live or self._sources.wait_for_start(self._stop):
+            self._writer.recorder = self._sources.open_recorder(source.rate)
         self.lane.outbox.put(Outcome(notices=(Notice(StreamEvent.SOURCE_UP, "opened"),)))
 
     def _decoded(self, source: Source) -> Iterator[Frame]:

@@ -52,11 +52,12 @@ def plan(
     waiting = [d for d in range(len(overlap)) if d not in matched_detections]
     reclaimed: list[tuple[int, int]] = []
     if reidentify:
-        lost = np.zeros(len(whole), bool)
-        lost[[t for t in free if not whole[t] or t in displaced]] = True
-        eligible = same_prompt & lost
+        eligible = same_prompt.copy()
         eligible[sorted(matched_detections)] = False
-        reclaimed = assign(likeness, eligible, -1.0)
+        eligible[:, sorted(held)] = False
+        # first the tracks that show no whole mask of their own, then those whose mask no detection bears out
+        lost = np.array([not whole[t] or t in displaced for t in range(len(whole))], bool)
+        reclaimed = assign(likeness + 2 * lost, eligible, -1.0)
     back = {d for d, _ in reclaimed}
     # a second detection of an object that a track already holds starts nothing
     repeated = {d for d in waiting for t in held if same_prompt[d, t] and overlap[d, t] >= DUPLICATE}

@@ -39,6 +39,8 @@ _REASONS: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], ...] 
     (av.error.HTTPNotFoundError, "the server does not have it; check the path"),
     (av.error.ProtocolNotFoundError, "this build of FFmpeg lacks the protocol; use another one, such as rtsp"),
 )
+# PyAV before 19 fails on titles that are not UTF-8 unless it is told to replace what it cannot read
+_ODD_METADATA = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
 
 
 class MediaSource:
@@ -59,7 +61,7 @@ class MediaSource:
             timeout = (_OPEN_SECONDS, _READ_SECONDS)
         try:
             self._container = av.open(
-                location, "r", format=container_format, options=options, metadata_errors="replace", timeout=timeout
+                location, "r", format=container_format, options=options, timeout=timeout, **_ODD_METADATA
             )
         except av.error.FFmpegError as error:
             raise SourceError(f"cannot open {name}: {self._explain(error)}") from None

@@ -17,7 +17,7 @@ from stages.memory import MemoryBank
 from stages.sam2_model import FrameFeatures, Heads, Segmenter
 from stages.types import Detections, Frame, Result, Window
 
-DRIFTED = 0.85  # a matched track whose mask overlaps its detection's by less is prompted again
+DRIFTED = 0.7  # a matched track whose mask overlaps its detection's by less is prompted again
 UNDETECTED = 3  # keyframes in a row on which a visible track may go without a detection
 SHRUNK = 0.35  # share of its size when last detected below which a mask is only what is left of its object
 UNCONFIRMED = 2  # the same for a track that only one keyframe has seen

@@ -32,8 +32,18 @@ def test_prompts_do_not_mix():
     assert (found.matched, found.fresh) == ([], [0])
 
 
-def test_a_detection_far_from_every_track_starts_one():
-    assert make([[0.1]], [True]).fresh == [0]
+def test_a_detection_beside_tracks_that_others_continue_starts_one():
+    assert make([[0.9], [0.1]], [True]).fresh == [1]
+
+
+def test_a_track_whose_mask_no_detection_bears_out_follows_the_detection_elsewhere():
+    """Its mask has drifted onto something that its prompt does not name."""
+    found = make([[0.1]], [True])
+    assert (found.reclaimed, found.fresh) == ([(0, 0)], [])
+
+
+def test_a_track_without_a_mask_is_taken_up_before_one_with_a_mask():
+    assert make([[0.0, 0.0]], [True, False], likeness=[[0.9, 0.1]]).reclaimed == [(0, 1)]
 
 
 def test_a_hidden_track_of_the_prompt_is_taken_up_again_and_the_more_alike_one_first():

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from contextlib import suppress
 from fractions import Fraction
 from itertools import islice, pairwise
 from pathlib import Path
@@ -10,7 +11,7 @@ import av
 import numpy as np
 import pytest
 
-from stages.errors import ConfigError
+from stages.errors import ConfigError, SourceError
 from stages.source import open_source, redact
 from stages.testsrc import ShapesWorld
 from stages.types import Clock
@@ -239,7 +240,10 @@ def test_an_http_stream_of_unknown_length_is_live(tmp_path):
             request.wfile.write(b"%x\r\n%b\r\n" % (len(part), part))
 
     with http_server(answer) as place:
-        source, frames = read(f"http://{place}/stream")
+        source, frames = open_source(f"http://{place}/stream"), []
+        with suppress(SourceError):  # newer releases of FFmpeg take the end of such a stream for an error
+            frames.extend(source.frames())
+        source.close()
     assert (source.live, source.frames_expected) == (True, None)
     assert numbers(frames) == list(range(20))
     assert {frame.clock for frame in frames} == {Clock.ARRIVAL}

@@ -2,7 +2,7 @@
 
 examples:
   maskcast watch
-  maskcast watch tcp://gpu-host:5555 --stream gate --json | jq .objects
+  maskcast watch tcp://gpu-host:5555 --stream gate --json | jq "select(.objects)"
   maskcast watch --stream gate --save pictures --count 10
 """
 
