@@ -75,7 +75,7 @@ def _brushes(height: int, width: int) -> _Brushes:
         text_padding=padding,
         smart_position=True,  # inside the picture and apart from each other
     )
-    mask = sv.MaskAnnotator(palette, opacity=0.45, color_lookup=by_id)
+    mask = sv.MaskAnnotator(palette, opacity=0.3, color_lookup=by_id)
     outline = sv.PolygonAnnotator(palette, max(1, round(side / 300)), color_lookup=by_id)
     return _Brushes(mask, outline, label, scale, thickness, padding)
 
