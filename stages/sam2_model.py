@@ -12,7 +12,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from sam2.modeling.sam2_base import SAM2Base
+from sam2.modeling.sam2_base import NO_OBJ_SCORE, SAM2Base
 from sam2.modeling.sam2_utils import get_1d_sine_pe
 
 from stages.sam2_streaming import Recollection, StreamingSAM2
@@ -40,6 +40,11 @@ class Heads(NamedTuple):
     masks: torch.Tensor  # (B, 4 S, 4 S) logits
     presence: torch.Tensor  # (B,) logit that the object is visible
     pointers: torch.Tensor  # (B, C) object pointers
+
+    def without(self, absent: torch.Tensor) -> "Heads":
+        """The same, with the objects that ``absent`` (B,) names said not to be visible."""
+        masks = self.masks.masked_fill(absent[:, None, None], NO_OBJ_SCORE)
+        return Heads(masks, self.presence.masked_fill(absent, NO_OBJ_SCORE), self.pointers)
 
 
 class Segmenter:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from stages import affinity, identity, prompting
+from stages import affinity, gating, identity, prompting
 from stages.errors import ConfigError
 from stages.lives import Lives
 from stages.memory import MemoryBank
@@ -30,7 +30,7 @@ class TrackerOptions:
     max_objects: int = 64
     lost_after: int = 90
     reidentify: bool = True
-    gate: bool = True  # frames on which an object is not visible stay out of its memory
+    gate: bool = True  # jumps onto another's object are refused; frames without the object stay out of its memory
     clamp_pointer_ages: bool = True  # on endless streams no pointer looks older than the oldest that training saw
 
 
@@ -45,6 +45,7 @@ class Tracker:
         self._bank = MemoryBank(segmenter, options.max_objects, options.clamp_pointer_ages)
         self._book = Lives()
         self._clock = 0  # frames tracked so far: the bank's time
+        self._shown = segmenter.nothing().masks > 0  # each row's mask on the last frame
         self._last: tuple[Frame, FrameFeatures] | None = None  # what objects added by hand refer to
 
     @property
@@ -68,6 +69,7 @@ class Tracker:
                 seen.append(self._keyframe(frame, feature, detections))
             else:
                 seen.append(self._propagate(feature))
+            self._shown = seen[-1].masks > 0
             self._clock += 1
         self._last = (window.frames[-1], features[-1].alone())
         results = self._conclude(window, seen, detections)
@@ -95,6 +97,7 @@ class Tracker:
         frame, feature = self._last
         heads = prompting.segment_by_hand(self._segmenter, frame, feature, box, points, mask)
         self._bank.append(self._clock - 1, self._segmenter.memorise(feature, heads), heads.pointers)
+        self._shown = torch.cat([self._shown, heads.masks > 0])
         area = int(affinity.areas(heads.masks))
         return self._book.start(prompt, frame.index, 1.0, True, area, "added by hand")
 
@@ -109,7 +112,8 @@ class Tracker:
         """Find the tracked objects on a frame."""
         if not self._bank.count:
             return self._segmenter.nothing()
-        return self._segmenter.propagate(feature, self._bank.recall(self._clock))
+        heads = self._segmenter.propagate(feature, self._bank.recall(self._clock))
+        return heads.without(gating.stolen(heads.masks, self._shown)) if self._options.gate else heads
 
     def _propagate(self, feature: FrameFeatures) -> Heads:
         heads = self._look(feature)
@@ -224,6 +228,7 @@ class Tracker:
             self._bank.remove(row)
             order[row] = order[-1]
             order.pop()
+        self._shown = self._shown[order]
         return order
 
     def _conclude(self, window: Window, seen: list[Heads], detections: Detections | None) -> list[Result]:
