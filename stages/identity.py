@@ -20,6 +20,11 @@ class Plan:
     fresh: list[int] = field(default_factory=list)  # detections that start a track
     displaced: list[int] = field(default_factory=list)  # tracks that sit on another track's object
 
+    @property
+    def continued(self) -> set[int]:
+        """The tracks that have a detection."""
+        return {track for _, track in self.matched + self.reclaimed}
+
 
 def assign(affinity: NDArray[np.float32], allowed: NDArray[np.bool_], least: float) -> list[tuple[int, int]]:
     """The pairs (row, column) with the largest total affinity, of those allowed and at least ``least`` (Kuhn 1955)."""

@@ -198,7 +198,7 @@ class Tracker:
 
     def _undetected(self, plan: identity.Plan, sizes: NDArray[np.float32]) -> dict[int, str]:
         """Rows of the tracks that this keyframe speaks against, and why they end."""
-        held = {row for _, row in plan.matched + plan.reclaimed}
+        held = plan.continued
         ending = dict.fromkeys(plan.displaced, "displaced")
         for row, life in enumerate(self._book.rows):
             if row in held or row in ending or not sizes[row] or life.prompt is None:
@@ -213,7 +213,7 @@ class Tracker:
     ) -> list[int]:
         """The new detections that get a place, best first; tracks out of sight may end for them."""
         best_first = sorted(plan.fresh, key=lambda d: -float(detections.scores[d]))
-        kept = {row for _, row in plan.matched + plan.reclaimed} | ending.keys()
+        kept = plan.continued | ending.keys()
         out_of_sight = [row for row in self._book.by_use() if row not in kept and not sizes[row]]
         free = self._bank.capacity - self._bank.count + len(ending)
         evicted = out_of_sight[: max(0, len(best_first) - free)]

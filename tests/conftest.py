@@ -1,10 +1,12 @@
 """What many tests need: the embedded SAM 2, loaded once, and frames of the test source."""
 
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 import torch
 
+from daemon import settings
 from stages.sam2_load import load_segmenter
 from stages.testsrc import ShapesWorld
 from stages.types import Clock, Frame
@@ -25,3 +27,16 @@ def shapes_frame():
         return Frame(t, t, Fraction(1, 30), t / 30, Clock.FILE, world.render(t)[0])
 
     return frame
+
+
+@pytest.fixture
+def bare_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No configuration but the test's own."""
+    monkeypatch.delenv("MASKCAST_CONFIG", raising=False)
+    monkeypatch.setattr(settings, "DEFAULT_PATH", tmp_path / "etc.toml")
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """Where a test writes its configuration."""
+    return tmp_path / "maskcast.toml"

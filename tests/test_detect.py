@@ -1,6 +1,5 @@
 """The detector's behaviour, with the embedded model on the test source's shapes."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -20,14 +19,6 @@ from stages.types import Detections, Image
 
 THRESHOLD = 0.3
 CLEARLY_VISIBLE = 0.6  # share of a shape that must show for a test to insist on it
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -35,15 +35,6 @@ CPU = torch.device("cpu")
 PROMPTS = parse_prompts(["red circle", "blue square"])
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Threads that wait for busy cores cost ten times what they gain."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def _load(model: str | Path) -> Detector:
     return Detector(model, CPU, torch.float32)
 

@@ -6,29 +6,12 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from daemon import settings as settings_module
 from daemon.settings import Settings, load
 from stages.errors import ConfigError
+from tests.configuration import GATE
 
 EXAMPLE = Path(__file__).parents[1] / "deploy" / "maskcast.toml"
-GATE = """
-[[streams]]
-name = "gate"
-source = "rtsp://user:hunter2@camera.local/1"
-prompts = ["person"]
-"""
-
-
-@pytest.fixture(autouse=True)
-def bare_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No configuration but the test's own."""
-    monkeypatch.delenv("MASKCAST_CONFIG", raising=False)
-    monkeypatch.setattr(settings_module, "DEFAULT_PATH", tmp_path / "etc.toml")
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    return tmp_path / "maskcast.toml"
+pytestmark = pytest.mark.usefixtures("bare_machine")
 
 
 def test_example_file_shows_every_setting_at_its_default() -> None:

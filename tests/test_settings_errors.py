@@ -4,28 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from daemon import settings as settings_module
 from daemon.settings import load, refuse_unsupported
 from stages.errors import ConfigError
+from tests.configuration import GATE
 
-GATE = """
-[[streams]]
-name = "gate"
-source = "rtsp://user:hunter2@camera.local/1"
-prompts = ["person"]
-"""
-
-
-@pytest.fixture(autouse=True)
-def bare_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No configuration but the test's own."""
-    monkeypatch.delenv("MASKCAST_CONFIG", raising=False)
-    monkeypatch.setattr(settings_module, "DEFAULT_PATH", tmp_path / "etc.toml")
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    return tmp_path / "maskcast.toml"
+pytestmark = pytest.mark.usefixtures("bare_machine")
 
 
 def error_of(file: Path, text: str) -> str:

@@ -72,16 +72,20 @@ def test_without_detections_there_is_nothing_to_track(segmenter, world, shapes_f
     assert [r.tracks for r in tracker.step(window, Detections.empty())] == [(), ()]
 
 
-def test_a_new_object_leaves_the_masks_of_the_others_untouched(segmenter, world, shapes_frame):
-    def run(newcomer: bool):
-        tracker, last = Tracker(segmenter), None
-        for window, found in windows(world, shapes_frame, 18, every=100):
-            last = tracker.step(window, found)[-1]
-            if newcomer and window.frames[0].index == 6:
-                tracker.add(box=np.array([10, 10, 70, 70], np.float32))
-        return masks_by_id(last)
+def masks_after(segmenter, world, shapes_frame, change=None):
+    """The last masks of 18 frames by id; ``change(tracker)`` happens after the first 12."""
+    tracker, last = Tracker(segmenter), None
+    for window, found in windows(world, shapes_frame, 18, every=100):
+        last = tracker.step(window, found)[-1]
+        if change and window.frames[0].index == 6:
+            change(tracker)
+    return masks_by_id(last)
 
-    alone, joined = run(newcomer=False), run(newcomer=True)
+
+def test_a_new_object_leaves_the_masks_of_the_others_untouched(segmenter, world, shapes_frame):
+    alone = masks_after(segmenter, world, shapes_frame)
+    box = np.array([10, 10, 70, 70], np.float32)
+    joined = masks_after(segmenter, world, shapes_frame, lambda tracker: tracker.add(box=box))
     assert len(joined) == len(alone) + 1
     for track, mask in alone.items():
         assert torch.allclose(mask, joined[track], atol=5e-3)
@@ -89,15 +93,8 @@ def test_a_new_object_leaves_the_masks_of_the_others_untouched(segmenter, world,
 
 
 def test_removing_an_object_leaves_the_masks_of_the_others_untouched(segmenter, world, shapes_frame):
-    def run(remove: bool):
-        tracker, last = Tracker(segmenter), None
-        for window, found in windows(world, shapes_frame, 18, every=100):
-            last = tracker.step(window, found)[-1]
-            if remove and window.frames[0].index == 6:
-                tracker.remove(1)
-        return masks_by_id(last)
-
-    whole, fewer = run(remove=False), run(remove=True)
+    whole = masks_after(segmenter, world, shapes_frame)
+    fewer = masks_after(segmenter, world, shapes_frame, lambda tracker: tracker.remove(1))
     assert set(fewer) == set(whole) - {1}
     assert all(torch.allclose(whole[track], mask, atol=5e-3) for track, mask in fewer.items())
 

@@ -1,0 +1,8 @@
+"""A configuration that tests start from."""
+
+GATE = """
+[[streams]]
+name = "gate"
+source = "rtsp://user:hunter2@camera.local/1"
+prompts = ["person"]
+"""
