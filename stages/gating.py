@@ -1,15 +1,18 @@
-"""Masks that must not be believed."""
+"""Masks that must not be believed. No function here synchronises with the host."""
 
 import torch
 
 INSIDE = 0.6  # share of a mask that lies in another track's
 JUMPED = 0.3  # IoU of a mask with the same track's mask one frame before, below which it has jumped
+CONVERGED = 0.6  # IoU from which two masks of one prompt are on one object
+FLOOD = 0.8  # share of the picture that no mask covers all of a sudden
+GROWN = 2.0  # how much larger than usual a flooding mask is
 
 
 def stolen(masks: torch.Tensor, before: torch.Tensor) -> torch.Tensor:
     """Which tracks have jumped onto another track's object, as when their own has left the picture: (N,) bool.
 
-    masks (N, h, w) are logits, ``before`` (N, h, w) bool the masks one frame earlier. No host synchronisation.
+    masks (N, h, w) are logits, ``before`` (N, h, w) bool the masks one frame earlier.
     """
     now, then = (masks > 0).flatten(1).float(), before.flatten(1).float()
     common = (now * then).sum(1)
@@ -17,3 +20,32 @@ def stolen(masks: torch.Tensor, before: torch.Tensor) -> torch.Tensor:
     inside = (now @ now.T) / now.sum(1, keepdim=True).clamp(min=1)
     taken = (inside > INSIDE) & (steady[None] > steady[:, None])
     return taken.any(1) & (steady < JUMPED)
+
+
+def flooding(masks: torch.Tensor, usual: torch.Tensor) -> torch.Tensor:
+    """Which masks suddenly cover the picture, (N,) bool; ``usual`` (N,) is what they cover otherwise, in pixels."""
+    areas = (masks > 0).flatten(1).sum(1)
+    return (areas > FLOOD * masks[0].numel()) & (areas > GROWN * usual) if len(masks) else areas > 0
+
+
+def converged(masks: torch.Tensor, groups: torch.Tensor, surprise: torch.Tensor) -> torch.Tensor:
+    """Which tracks sit on the object of a rival that fits it better, (N,) bool.
+
+    Tracks of one of ``groups`` (N,) int are rivals; the lower ``surprise`` (N,), of two the first, keeps the object.
+    """
+    shown = (masks > 0).flatten(1).float()
+    common, area = shown @ shown.T, shown.sum(1)
+    overlap = common / (area[:, None] + area[None] - common).clamp(min=1)
+    rank = surprise.argsort(stable=True).argsort()
+    better = rank[None] < rank[:, None]
+    return ((groups[:, None] == groups[None]) & better & (overlap >= CONVERGED)).any(1)
+
+
+def shared_out(masks: torch.Tensor, groups: torch.Tensor, distance: torch.Tensor) -> torch.Tensor:
+    """The masks (N, h, w) once each pixel that rivals claim belongs to the nearest one; distance (N, h * w)."""
+    logits = masks.flatten(1)
+    claimed = logits > 0
+    far = torch.where(claimed, distance, torch.inf)
+    nearest = torch.full_like(far, torch.inf).scatter_reduce(0, groups[:, None].expand_as(far), far, "amin")
+    lost = claimed & (far > nearest[groups])
+    return torch.where(lost, -logits.abs(), logits).view_as(masks)

@@ -11,6 +11,9 @@ from stages.types import Detections, Frame
 
 _GROUP = 64  # detections that are segmented at once
 
+Points = tuple[NDArray[np.float32], NDArray[np.int64]]  # (P, 2) pixels of the frame; (P,) 1 inside, 0 outside
+ModelPoints = tuple[torch.Tensor, torch.Tensor]  # the same in pixels of the model's input; 2 and 3 a box's corners
+
 
 def segment_detections(
     segmenter: Segmenter, frame: Frame, feature: FrameFeatures, detections: Detections, most: int
@@ -34,30 +37,41 @@ def segment_by_hand(
     frame: Frame,
     feature: FrameFeatures,
     box: NDArray[np.float32] | None,
-    points: tuple[NDArray[np.float32], NDArray[np.int64]] | None,
+    points: Points | None,
     mask: NDArray[np.bool_] | None,
-) -> Heads:
-    """One object from exactly one kind of prompt, in the frame's pixels. Raises ConfigError where it does not fit."""
+) -> tuple[Heads, ModelPoints | None]:
+    """One object from exactly one kind of prompt, in the frame's pixels, and its points. Raises ConfigError."""
     if sum(given is not None for given in (box, points, mask)) != 1:
         raise ConfigError("add: give one of a box, points or a mask")
     height, width = frame.image.shape[:2]
     if mask is not None:
         if mask.shape != (height, width):
             raise ConfigError(f"add: the mask is {mask.shape}, the picture {(height, width)} (height, width)")
-        return segmenter.prompt_masks(feature, mask[None])
+        if not mask.any():
+            raise ConfigError("add: the mask has no pixel; mark those of the object")
+        return segmenter.prompt_masks(feature, mask[None]), None
     if box is not None:
-        if box.shape != (4,):
-            raise ConfigError(f"add: a box has 4 numbers, x0 y0 x1 y1, not the shape {box.shape}")
-        places, labels = box.reshape(2, 2), np.array([2, 3])
+        if box.shape != (4,) or not (box[:2] < box[2:]).all():
+            raise ConfigError(f"add: a box has 4 numbers, x0 < x1 and y0 < y1, in the order x0 y0 x1 y1, not {box}")
+        corners, _ = check_points("add", segmenter, frame, (box.reshape(2, 2), np.ones(2, np.int64)))
+        asked = corners, torch.tensor([2, 3])
     else:
         assert points is not None
-        places, labels = points
+        asked = check_points("add", segmenter, frame, points)
+    return segmenter.prompt_points(feature, asked[0][None], asked[1][None]), asked
+
+
+def check_points(verb: str, segmenter: Segmenter, frame: Frame, points: Points) -> ModelPoints:
+    """Points of the frame as the model takes them. Raises ConfigError, which names ``verb``, where they do not fit."""
+    places, labels = points
+    height, width = frame.image.shape[:2]
     if places.ndim != 2 or places.shape[1] != 2 or not len(places) or labels.shape != places.shape[:1]:
-        raise ConfigError(f"add: points are pairs x y with a label each, not {places.shape} with {labels.shape}")
+        raise ConfigError(f"{verb}: points are pairs x y with a label each, not {places.shape} with {labels.shape}")
     if not ((places >= 0) & (places <= (width, height))).all():
-        raise ConfigError(f"add: {places.tolist()} lies outside the picture of {width} x {height} pixels")
-    at = _to_model(segmenter, frame, torch.from_numpy(places.astype(np.float32)))
-    return segmenter.prompt_points(feature, at[None], torch.from_numpy(labels)[None])
+        raise ConfigError(f"{verb}: {places.tolist()} lies outside the picture of {width} x {height} pixels")
+    if not np.isin(labels, (0, 1)).all():
+        raise ConfigError(f"{verb}: a point's label is 1 (inside the object) or 0 (outside), not {labels.tolist()}")
+    return _to_model(segmenter, frame, torch.from_numpy(places.astype(np.float32))), torch.from_numpy(labels)
 
 
 def _to_model(segmenter: Segmenter, frame: Frame, points: torch.Tensor) -> torch.Tensor:

@@ -20,6 +20,7 @@ from stages.types import Image
 
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _ENDLESS = 1 << 30  # the stream's length, as far as sam2 asks
+_CERTAIN = 32.0  # logits beyond it are clamped before they prompt a correction, as upstream does
 
 
 class FrameFeatures(NamedTuple):
@@ -45,6 +46,12 @@ class Heads(NamedTuple):
         """The same, with the objects that ``absent`` (B,) names said not to be visible."""
         masks = self.masks.masked_fill(absent[:, None, None], NO_OBJ_SCORE)
         return Heads(masks, self.presence.masked_fill(absent, NO_OBJ_SCORE), self.pointers)
+
+    def finite(self) -> "Heads":
+        """The same, with the objects whose numbers are not finite said not to be visible."""
+        broken = ~(self.masks.isfinite().flatten(1).all(1) & self.presence.isfinite() & self.pointers.isfinite().all(1))
+        heads = self.without(broken)
+        return heads._replace(pointers=heads.pointers.masked_fill(broken[:, None], 0.0))
 
 
 class Segmenter:
@@ -106,6 +113,23 @@ class Segmenter:
         return self.prompt_points(frame, boxes.reshape(-1, 2, 2), corners)
 
     @torch.inference_mode()
+    def correct(
+        self,
+        frame: FrameFeatures,
+        points: torch.Tensor,
+        labels: torch.Tensor,
+        masks: torch.Tensor,
+        memory: Recollection | None,
+    ) -> Heads:
+        """Objects segmented again from points and labels as above and their masks (B, 4 S, 4 S) so far.
+
+        ``memory`` is what is remembered of earlier frames, None on the frame of the first prompt.
+        """
+        inputs = {"point_coords": points.to(self.device), "point_labels": labels.to(self.device, torch.int32)}
+        before = masks[:, None].clamp(-_CERTAIN, _CERTAIN)
+        return self._step(frame, len(points), memory, inputs, before=before)
+
+    @torch.inference_mode()
     def prompt_masks(self, frame: FrameFeatures, masks: NDArray[np.bool_]) -> Heads:
         """Objects from masks (B, H, W) of any size."""
         inputs = torch.from_numpy(masks)[:, None].float().to(self.device)
@@ -121,6 +145,7 @@ class Segmenter:
         memory: Recollection | None = None,
         points: dict[str, torch.Tensor] | None = None,
         masks: torch.Tensor | None = None,
+        before: torch.Tensor | None = None,
     ) -> Heads:
         with self._cast:
             out = self._model.track_step(
@@ -134,8 +159,10 @@ class Segmenter:
                 output_dict=memory,
                 num_frames=_ENDLESS,
                 run_mem_encoder=False,
+                prev_sam_mask_logits=before,
             )
-        return Heads(out["pred_masks"][:, 0].float(), out["object_score_logits"][:, 0].float(), out["obj_ptr"])
+        masks, presence = out["pred_masks"][:, 0].float(), out["object_score_logits"][:, 0].float()
+        return Heads(masks, presence, out["obj_ptr"]).finite()
 
     @torch.inference_mode()
     def memorise(self, frame: FrameFeatures, heads: Heads) -> torch.Tensor:

@@ -34,6 +34,11 @@ class Recollection:
     pointer_tokens: int  # how many of the last tokens are pointers: they take no rotary code
     valid: torch.Tensor | None  # (B, tokens) bool; None where every token counts
 
+    def rows(self, rows: slice) -> "Recollection":
+        """That of some of the objects."""
+        valid = None if self.valid is None else self.valid[rows]
+        return Recollection(self.tokens[rows], self.positions[rows], self.pointer_tokens, valid)
+
 
 class _MaskableAttention(RoPEAttention):
     """RoPEAttention that can leave keys out; the same parameters, and the same result where it leaves out none."""

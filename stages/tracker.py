@@ -14,6 +14,7 @@ from stages import affinity, gating, identity, prompting
 from stages.errors import ConfigError
 from stages.lives import Lives
 from stages.memory import MemoryBank
+from stages.motion import Motion
 from stages.sam2_model import FrameFeatures, Heads, Segmenter
 from stages.types import Detections, Frame, Result, Window
 
@@ -31,7 +32,8 @@ class TrackerOptions:
     lost_after: int = 90
     reidentify: bool = True
     gate: bool = True  # jumps onto another's object are refused; frames without the object stay out of its memory
-    clamp_pointer_ages: bool = True  # on endless streams no pointer looks older than the oldest that training saw
+    endless: bool = True  # memories age by the frames that were remembered; see MemoryBank
+    memory_dtype: torch.dtype = torch.bfloat16  # what stored memories are rounded to; upstream's
 
 
 DEFAULT_OPTIONS = TrackerOptions()
@@ -42,11 +44,14 @@ class Tracker:
 
     def __init__(self, segmenter: Segmenter, options: TrackerOptions = DEFAULT_OPTIONS) -> None:
         self._segmenter, self._options = segmenter, options
-        self._bank = MemoryBank(segmenter, options.max_objects, options.clamp_pointer_ages)
+        self._bank = MemoryBank(segmenter, options.max_objects, options.endless, options.memory_dtype)
         self._book = Lives()
+        self._motion = Motion(4 * segmenter.side, segmenter.device)
+        self._regroup()
         self._clock = 0  # frames tracked so far: the bank's time
-        self._shown = segmenter.nothing().masks > 0  # each row's mask on the last frame
-        self._last: tuple[Frame, FrameFeatures] | None = None  # what objects added by hand refer to
+        self._masks = segmenter.nothing().masks  # each row's logits on the last frame
+        self._last: tuple[Frame, FrameFeatures] | None = None  # the last frame, which prompts by hand refer to
+        self._asked: dict[int, prompting.ModelPoints] = {}  # the points given by hand on the last frame, by id
 
     @property
     def nbytes(self) -> int:
@@ -69,9 +74,9 @@ class Tracker:
                 seen.append(self._keyframe(frame, feature, detections))
             else:
                 seen.append(self._propagate(feature))
-            self._shown = seen[-1].masks > 0
+            self._masks = seen[-1].masks
             self._clock += 1
-        self._last = (window.frames[-1], features[-1].alone())
+        self._last, self._asked = (window.frames[-1], features[-1].alone()), {}
         results = self._conclude(window, seen, detections)
         results[0].seconds.update(encode=encoded - began, propagate=time.perf_counter() - encoded)
         return results
@@ -95,29 +100,72 @@ class Tracker:
         if self._bank.count >= self._bank.capacity:
             raise ConfigError(f"add: all {self._bank.capacity} places are taken; raise max_objects or remove an object")
         frame, feature = self._last
-        heads = prompting.segment_by_hand(self._segmenter, frame, feature, box, points, mask)
+        heads, asked = prompting.segment_by_hand(self._segmenter, frame, feature, box, points, mask)
         self._bank.append(self._clock - 1, self._segmenter.memorise(feature, heads), heads.pointers)
-        self._shown = torch.cat([self._shown, heads.masks > 0])
+        self._motion.start(heads.masks)
+        self._masks = torch.cat([self._masks, heads.masks])
         area = int(affinity.areas(heads.masks))
-        return self._book.start(prompt, frame.index, 1.0, True, area, "added by hand")
+        track = self._book.start(prompt, frame.index, 1.0, True, area, "added by hand")
+        self._regroup()
+        if asked is not None:
+            self._asked[track] = asked
+        return track
+
+    def refine(self, track: int, points: NDArray[np.float32], labels: NDArray[np.int64]) -> None:
+        """Correct a track's mask on the frame tracked last, and with it all that follow.
+
+        ``points`` (P, 2) pixels, ``labels`` (P,) 1 inside the object and 0 outside; those given before for the same
+        frame still hold. Raises ConfigError for an id that is not tracked and for points that do not fit.
+        """
+        row, (frame, feature) = self._find("refine", track)
+        asked = prompting.check_points("refine", self._segmenter, frame, (points, labels))
+        if track in self._asked:
+            asked = torch.cat([self._asked[track][0], asked[0]]), torch.cat([self._asked[track][1], asked[1]])
+        this = slice(row, row + 1)
+        prompted = self._bank.conditioned_on(row, self._clock - 1)
+        memory = None if prompted else self._bank.recall(self._clock - 1).rows(this)
+        heads = self._segmenter.correct(feature, asked[0][None], asked[1][None], self._masks[this], memory)
+        self._bank.amend(row, self._clock - 1, self._segmenter.memorise(feature, heads)[0], heads.pointers[0])
+        self._masks[this] = heads.masks
+        self._asked[track] = asked
+        area = int(affinity.areas(heads.masks))
+        self._book.look(row, area > 0, frame.index)
+        self._book.rows[row].area = area
 
     def remove(self, track: int) -> None:
         """End a track by hand. Raises ConfigError for an id that is not tracked."""
+        row, (frame, _) = self._find("remove", track)
+        self._end({row: "removed"}, frame.index)
+
+    def _find(self, verb: str, track: int) -> tuple[int, tuple[Frame, FrameFeatures]]:
+        """A track's row, and the last frame. Raises ConfigError, which names ``verb``, for an id that is not tracked."""
         row = self._book.row_of(track)
         if row is None or self._last is None:
-            raise ConfigError(f"remove: no track {track}; tracked now: {', '.join(map(str, self.ids)) or 'none'}")
-        self._end({row: "removed"}, self._last[0].index)
+            raise ConfigError(f"{verb}: no track {track}; tracked now: {', '.join(map(str, self.ids)) or 'none'}")
+        return row, self._last
 
     def _look(self, feature: FrameFeatures) -> Heads:
         """Find the tracked objects on a frame."""
         if not self._bank.count:
             return self._segmenter.nothing()
         heads = self._segmenter.propagate(feature, self._bank.recall(self._clock))
-        return heads.without(gating.stolen(heads.masks, self._shown)) if self._options.gate else heads
+        return self._gated(heads) if self._options.gate else heads
+
+    def _gated(self, heads: Heads) -> Heads:
+        """The heads without the masks that must not be believed."""
+        expected, usual = self._motion.expected()
+        heads = heads.without(gating.stolen(heads.masks, self._masks > 0) | gating.flooding(heads.masks, usual))
+        centres, _ = self._motion.measure(heads.masks)
+        radius = usual.sqrt()
+        surprise = (centres - expected).norm(dim=1) / radius
+        heads = heads.without(gating.converged(heads.masks, self._groups, surprise))
+        distance = torch.cdist(expected, self._motion.places()) / radius[:, None]
+        return heads._replace(masks=gating.shared_out(heads.masks, self._groups, distance))
 
     def _propagate(self, feature: FrameFeatures) -> Heads:
         heads = self._look(feature)
         self._memorise(feature, heads, torch.ones_like(heads.presence, dtype=torch.bool))
+        self._motion.follow(heads.masks)
         return heads
 
     def _memorise(self, feature: FrameFeatures, heads: Heads, recent: torch.Tensor) -> torch.Tensor:
@@ -126,7 +174,8 @@ class Tracker:
             return torch.zeros(0)
         memories = self._segmenter.memorise(feature, heads)
         rows = self._bank.count
-        store = recent & (heads.presence > 0) if self._options.gate else recent
+        finite = memories.isfinite().flatten(1).all(1)
+        store = recent & finite & ((heads.presence > 0) if self._options.gate else finite)
         self._bank.remember(self._clock, memories[:rows], heads.pointers[:rows], store[:rows])
         return memories
 
@@ -150,9 +199,11 @@ class Tracker:
                 old[row] = new[d]
             recent[row] = False
         memories = self._memorise(feature, heads, recent)
+        self._motion.follow(tracked.masks)
         lost = {row for _, row in plan.reclaimed}
         for _, row in corrected:
             self._bank.recondition(row, self._clock, memories[row], heads.pointers[row], forget=row in lost)
+            self._motion.restart(row, heads.masks[row])
         areas = affinity.areas(heads.masks).tolist()
         for d, row in plan.matched + plan.reclaimed:
             self._book.detected(row, float(detections.scores[d]), frame.index, areas[row], returned=row in lost)
@@ -171,9 +222,11 @@ class Tracker:
         order = self._end(ending, frame.index) + list(range(rows, len(heads.masks)))
         if len(fresh):
             self._bank.append(self._clock, memories[rows:], heads.pointers[rows:])
+            self._motion.start(heads.masks[rows:])
         areas = affinity.areas(heads.masks[rows:]).tolist()
         for prompt, score, area in zip(fresh.prompts.tolist(), fresh.scores.tolist(), areas, strict=True):
             self._book.start(prompt, frame.index, score, False, area, "detected")
+        self._regroup()
         return Heads(*(part[order] for part in heads))
 
     def _plan(
@@ -228,8 +281,16 @@ class Tracker:
             self._bank.remove(row)
             order[row] = order[-1]
             order.pop()
-        self._shown = self._shown[order]
+        self._masks = self._masks[order]
+        self._motion.reorder(order)
+        self._regroup()
         return order
+
+    def _regroup(self) -> None:
+        """Tracks of one prompt are rivals for the same pixels; one added without a prompt has none."""
+        first: dict[int, int] = {}
+        groups = [r if t.prompt is None else first.setdefault(t.prompt, r) for r, t in enumerate(self._book.rows)]
+        self._groups = torch.tensor(groups, dtype=torch.long).to(self._segmenter.device)
 
     def _conclude(self, window: Window, seen: list[Heads], detections: Detections | None) -> list[Result]:
         """Bring everything to the host in one transfer each and write every frame's result."""

@@ -9,7 +9,7 @@ from stages.memory import CONDITIONING, MemoryBank
 
 @pytest.fixture
 def bank(segmenter):
-    return MemoryBank(segmenter, capacity=4, clamp_pointer_ages=False)
+    return MemoryBank(segmenter, capacity=4, endless=False)
 
 
 def memories(segmenter, count, value):

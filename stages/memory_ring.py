@@ -1,0 +1,80 @@
+"""Rows of slots that keep the last few of something, and its first and latest conditioning frame for ever."""
+
+import torch
+
+CONDITIONING = 2  # conditioning frames kept per row
+_NEVER = -1
+
+
+class Ring:
+    """``CONDITIONING`` slots, then as many as are recalled and one more, for ``capacity`` rows.
+
+    The one more is for corrections: while the last frame is segmented anew it must not count itself, nor have pushed
+    out the oldest frame that it was segmented with before.
+    """
+
+    def __init__(self, capacity: int, recent: int, like: torch.Tensor) -> None:
+        """``like``: what one slot holds, of its shape and dtype and where."""
+        self._recent, self._length = recent, recent + 1
+        slots = CONDITIONING + self._length
+        self.kept = like.new_zeros(capacity, slots, *like.shape)
+        self.frames = torch.full((capacity, slots), _NEVER, device=like.device)
+        self.frames[:, 0] = 0  # every row in use has one; for those that are not, attention needs some key, too
+        self._written = torch.zeros(capacity, dtype=torch.long, device=like.device)
+
+    @property
+    def nbytes(self) -> int:
+        return sum(tensor.numel() * tensor.element_size() for tensor in (self.kept, self.frames, self._written))
+
+    def condition(self, rows: slice | int, slot: int, frame: int, values: torch.Tensor) -> None:
+        """Write a conditioning slot."""
+        self.kept[rows, slot] = values.to(self.kept.dtype)
+        self.frames[rows, slot] = frame
+
+    def forget(self, rows: slice | int) -> None:
+        """Empty all slots but the first."""
+        self.frames[rows, 1:] = _NEVER
+        self._written[rows] = 0
+
+    def push(self, frame: int, values: torch.Tensor, store: torch.Tensor) -> None:
+        """Write the next slot of those of the first rows that ``store`` (rows,) bool names."""
+        rows = torch.arange(len(store), device=store.device)
+        slots = CONDITIONING + self._written[: len(store)] % self._length
+        chosen = store.reshape(-1, *[1] * (values.ndim - 1))
+        self.kept[rows, slots] = torch.where(chosen, values.to(self.kept.dtype), self.kept[rows, slots])
+        self.frames[rows, slots] = torch.where(store, frame, self.frames[rows, slots])
+        self._written[: len(store)] += store
+
+    def amend(self, row: int, frame: int, value: torch.Tensor) -> None:
+        """Write ``value`` over what the row keeps of ``frame``, or as its newest where it keeps nothing of it."""
+        held = (self.frames[row] == frame).nonzero()[:, 0].tolist()
+        if not held:
+            held = [CONDITIONING + int(self._written[row]) % self._length]
+            self._written[row] += 1
+        self.kept[row, held[0]], self.frames[row, held[0]] = value.to(self.kept.dtype), frame
+
+    def move(self, source: int, target: int) -> None:
+        for tensor in (self.kept, self.frames, self._written):
+            tensor[target] = tensor[source]
+
+    def before(self, frame: int, rows: int, by_rank: bool) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """What the first rows keep of frames before ``frame``: the conditioning slots, then the oldest first.
+
+        Returns the values (rows, CONDITIONING + recent, ...), their ages in frames, and which of them count. Of the
+        recent ones those older than ``recent`` frames don't; ``by_rank`` takes the newest to be one frame old, the
+        one before it two, and so on, and all of them count.
+        """
+        device, written = self.frames.device, self._written[:rows, None]
+        every = torch.arange(rows, device=device)[:, None]
+        newest = self.frames[every, CONDITIONING + (written - 1) % self._length]
+        order = torch.arange(self._recent, device=device)
+        recent = CONDITIONING + (written + (newest < frame) + order) % self._length
+        conditioning = torch.arange(CONDITIONING, device=device).expand(rows, -1)
+        slots = torch.cat([conditioning, recent], dim=1)
+        frames = self.frames[every, slots]
+        age, valid = frame - frames, frames != _NEVER
+        if by_rank:
+            age[:, CONDITIONING:] = self._recent - order
+        else:
+            valid[:, CONDITIONING:] &= age[:, CONDITIONING:] <= self._recent
+        return self.kept[every, slots], age, valid
