@@ -63,11 +63,24 @@ class Lives:
         if visible:
             life.last_seen = frame
 
-    def end(self, row: int, frame: int, reason: str) -> None:
+    def corrected(self, row: int, frame: int, area: int) -> None:
+        """The mask of ``row`` has been corrected by hand."""
+        self.look(row, area > 0, frame)
+        self.rows[row].area = area
+
+    def end(self, row: int, frame: int, reason: str) -> Life:
         """End a track; the last row takes its place, as in the bank."""
-        self._note(TrackChange.ENDED, self.rows[row], frame, reason)
+        life = self.rows[row]
+        self._note(TrackChange.ENDED, life, frame, reason)
         self.rows[row] = self.rows[-1]
         self.rows.pop()
+        return life
+
+    def resume(self, life: Life, frame: int, score: float, area: int) -> None:
+        """A track that had ended is back, in the next row."""
+        self.rows.append(life)
+        life.visible = False
+        self.detected(len(self.rows) - 1, score, frame, area, returned=True)
 
     def row_of(self, track: int) -> int | None:
         return next((row for row, life in enumerate(self.rows) if life.id == track), None)

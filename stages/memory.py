@@ -81,11 +81,6 @@ class MemoryBank:
         self._pointers.move(self.count, row)
 
     @torch.inference_mode()
-    def appearances(self) -> torch.Tensor:
-        """The pointer of each row's first conditioning frame, (count, C)."""
-        return self._pointers.kept[: self.count, 0]
-
-    @torch.inference_mode()
     def recall(self, frame: int) -> Recollection:
         """All that the rows remember of frames before ``frame``."""
         memories, memory_positions, memory_valid = self._recall_memories(frame)

@@ -29,10 +29,12 @@ class FrameFeatures(NamedTuple):
     vision: list[torch.Tensor]  # each (h * w, 1, C)
     positions: torch.Tensor  # of the coarsest level, (L, 1, C): no one reads the others'
     sizes: list[tuple[int, int]]
+    picture: torch.Tensor  # (3, 4 S, 4 S) what the encoder saw, at the masks' resolution
 
     def alone(self) -> "FrameFeatures":
         """A copy that does not keep the rest of its window's features alive."""
-        return FrameFeatures([level.clone() for level in self.vision], self.positions.clone(), self.sizes)
+        vision = [level.clone() for level in self.vision]
+        return FrameFeatures(vision, self.positions.clone(), self.sizes, self.picture.clone())
 
 
 class Heads(NamedTuple):
@@ -86,8 +88,9 @@ class Segmenter:
         with self._cast:
             encoded = self._model.forward_image(pixels)
         _, vision, positions, sizes = self._model._prepare_backbone_features(encoded)
+        small = F.interpolate(pixels, (4 * self.side, 4 * self.side), mode="area")
         return [
-            FrameFeatures([v[:, t : t + 1] for v in vision], positions[-1][:, t : t + 1], sizes)
+            FrameFeatures([v[:, t : t + 1] for v in vision], positions[-1][:, t : t + 1], sizes, small[t])
             for t in range(len(images))
         ]
 

@@ -1,0 +1,34 @@
+"""What is left of tracks that have ended, so that who comes back gets the old id."""
+
+import torch
+
+from stages.cues import likeness
+from stages.lives import Life
+
+
+class Gallery:
+    """The last ``capacity`` tracks to end, each with the colour it had; the oldest make room."""
+
+    def __init__(self, capacity: int, device: torch.device) -> None:
+        self._colours = torch.zeros(capacity, 3, device=device)
+        self.lives: list[Life] = []
+
+    @property
+    def nbytes(self) -> int:
+        return self._colours.numel() * self._colours.element_size()
+
+    def keep(self, life: Life, colour: torch.Tensor) -> None:
+        if len(self.lives) == len(self._colours):
+            self.forget(self.lives[0])
+        self._colours[len(self.lives)] = colour
+        self.lives.append(life)
+
+    def forget(self, life: Life) -> None:
+        """It has come back, or must make room; those after it move up."""
+        number = self.lives.index(life)
+        self._colours[number:-1] = self._colours[number + 1 :].clone()
+        self.lives.pop(number)
+
+    def likeness(self, colours: torch.Tensor) -> torch.Tensor:
+        """How much the detections (D, 3) look like each of them, (D, G)."""
+        return likeness(colours, self._colours[: len(self.lives)])

@@ -1,0 +1,151 @@
+"""A keyframe: detections confirm tracks, correct them, bring lost ones back, end some and start others."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from stages import affinity, cues, identity, prompting
+from stages.lives import Life
+from stages.roster import Roster, concatenated
+from stages.sam2_model import FrameFeatures, Heads, Segmenter
+from stages.types import Detections, Frame
+
+DRIFTED = 0.7  # a matched track whose mask overlaps its detection's by less is prompted again
+UNDETECTED = 3  # keyframes in a row on which a visible track may go without a detection
+UNCONFIRMED = 2  # the same for a track that only one keyframe has seen
+SHRUNK = 0.35  # share of its size when last detected below which a mask is only what is left of its object
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Seen:
+    """One keyframe: what its D detections show, and where the N tracks are."""
+
+    detections: Detections
+    found: Heads  # D
+    colours: torch.Tensor  # (D, 3)
+    tracked: Heads  # N
+    overlap: NDArray[np.float32]  # (D, N) IoU of masks and boxes
+    sizes: NDArray[np.float32]  # (N,) pixels
+
+
+def observe(
+    roster: Roster,
+    segmenter: Segmenter,
+    frame: Frame,
+    feature: FrameFeatures,
+    detections: Detections,
+    reidentify: bool,
+) -> Heads:
+    """Track the roster's objects on a keyframe and put its detections to use; returns the heads of all rows then."""
+    seen = _see(roster, segmenter, frame, feature, detections)
+    plan = identity.plan(_evidence(roster, seen), reidentify)
+    ending = _undetected(roster, plan, seen.sizes)
+    starting = _find_places(roster, plan, seen, ending)
+    back = {d: roster.gallery.lives[g] for d, g in plan.recalled}
+    heads = concatenated(seen.tracked, Heads(*(part[starting] for part in seen.found)))
+    memories = _correct(roster, plan, seen, feature, heads, frame)
+    rows = roster.bank.count
+    order = roster.end(ending, frame.index) + list(range(rows, len(heads.masks)))
+    if starting:
+        new = Heads(*(part[rows:] for part in heads))
+        roster.start(roster.clock, feature, new, memories[rows:])
+        _write_lives(roster, seen, starting, back, frame)
+    roster.regroup()
+    return Heads(*(part[order] for part in heads))
+
+
+def _see(roster: Roster, segmenter: Segmenter, frame: Frame, feature: FrameFeatures, detections: Detections) -> _Seen:
+    tracked = roster.find(feature)
+    detections, found = prompting.segment_detections(segmenter, frame, feature, detections, 2 * roster.bank.capacity)
+    return _Seen(
+        detections,
+        found,
+        cues.colours(feature.picture, found.masks),
+        tracked,
+        affinity.on_host(affinity.overlap(found.masks, tracked.masks)),
+        affinity.on_host(affinity.areas(tracked.masks)),
+    )
+
+
+def _evidence(roster: Roster, seen: _Seen) -> identity.Evidence:
+    lives, gone = roster.book.rows, roster.gallery.lives
+    prompts = np.array([-1 if life.prompt is None else life.prompt for life in [*lives, *gone]], np.int64)
+    ours = prompts[: len(lives)]
+    before = np.array([life.area for life in lives], np.float32)
+    whole = seen.sizes > SHRUNK * before
+    expected, usual = roster.cues.expected()
+    centres, _ = roster.cues.measure(seen.found.masks)
+    near = affinity.on_host(torch.exp(-torch.cdist(centres, expected) / usual.sqrt()))
+    likeness = cues.likeness(seen.colours, roster.cues.colours), roster.gallery.likeness(seen.colours)
+    between = affinity.on_host(affinity.mask_iou(seen.tracked.masks, seen.tracked.masks))
+    return identity.Evidence(
+        same_prompt=seen.detections.prompts[:, None] == prompts[None],
+        overlap=seen.overlap,
+        near=np.where(whole, 0, near),
+        likeness=affinity.on_host(torch.cat(likeness, dim=1)),
+        between=np.where(ours[:, None] == ours[None], between, 0),
+        whole=whole,
+    )
+
+
+def _correct(
+    roster: Roster, plan: identity.Plan, seen: _Seen, feature: FrameFeatures, heads: Heads, frame: Frame
+) -> torch.Tensor:
+    """Confirm tracks, and prompt those anew whose mask is elsewhere; writes the corrected rows of ``heads``."""
+    drifted = [(d, row) for d, row in plan.matched if seen.overlap[d, row] < DRIFTED]
+    lost = {row for _, row in plan.reclaimed}
+    recent = torch.ones_like(heads.presence, dtype=torch.bool)
+    for d, row in drifted + plan.reclaimed:
+        for old, new in zip(heads, seen.found, strict=True):
+            old[row] = new[d]
+        recent[row] = False
+    memories = roster.remember(feature, heads, recent)
+    for _, row in drifted + plan.reclaimed:
+        roster.bank.recondition(row, roster.clock, memories[row], heads.pointers[row], forget=row in lost)
+        if row in lost:
+            roster.cues.restart(row, heads.masks[row])
+    areas = affinity.areas(heads.masks).tolist()
+    for d, row in plan.matched + plan.reclaimed:
+        if areas[row] >= cues.WHOLE * roster.book.rows[row].area:
+            roster.cues.repaint(row, seen.colours[d])
+        roster.book.detected(row, float(seen.detections.scores[d]), frame.index, areas[row], returned=row in lost)
+    return memories
+
+
+def _undetected(roster: Roster, plan: identity.Plan, sizes: NDArray[np.float32]) -> dict[int, str]:
+    """Rows of the tracks that this keyframe speaks against, and why they end."""
+    held = plan.continued
+    ending = dict.fromkeys(plan.displaced, "displaced")
+    for row, life in enumerate(roster.book.rows):
+        if row in held or row in ending or not sizes[row] or life.prompt is None:
+            continue
+        life.misses += 1
+        if life.misses >= (UNDETECTED if life.confirmed else UNCONFIRMED):
+            ending[row] = "undetected" if life.confirmed else "unconfirmed"
+    return ending
+
+
+def _find_places(roster: Roster, plan: identity.Plan, seen: _Seen, ending: dict[int, str]) -> list[int]:
+    """The detections that get a new place, best first; the least useful tracks out of sight may end for them."""
+    new = plan.fresh + [d for d, _ in plan.recalled]
+    best_first = sorted(new, key=lambda d: -float(seen.detections.scores[d]))
+    kept = plan.continued | ending.keys()
+    out_of_sight = [row for row in roster.book.by_use() if row not in kept and not seen.sizes[row]]
+    free = roster.free + len(ending)
+    evicted = out_of_sight[: max(0, len(best_first) - free)]
+    ending |= dict.fromkeys(evicted, "max_objects")
+    return best_first[: free + len(evicted)]
+
+
+def _write_lives(roster: Roster, seen: _Seen, starting: list[int], back: dict[int, Life], frame: Frame) -> None:
+    """The lives of the rows that have just been started: new ones, and those of tracks that have come back."""
+    areas = affinity.areas(seen.found.masks).tolist()
+    for d in starting:
+        score = float(seen.detections.scores[d])
+        if d in back:
+            roster.gallery.forget(back[d])
+            roster.book.resume(back[d], frame.index, score, areas[d])
+        else:
+            roster.book.start(int(seen.detections.prompts[d]), frame.index, score, False, areas[d], "detected")

@@ -1,0 +1,124 @@
+"""The objects of one stream. Row r of every part here belongs to the same object, as does row r of a frame's heads."""
+
+from dataclasses import dataclass
+
+import torch
+
+from stages import gating
+from stages.cues import Cues
+from stages.cues import colours as colours_of
+from stages.gallery import Gallery
+from stages.lives import Lives
+from stages.memory import MemoryBank
+from stages.sam2_model import FrameFeatures, Heads, Segmenter
+
+UNCOLOURED = 1.0  # what a unit of difference in colour is worth against a surprise of one object's width
+
+
+@dataclass(frozen=True, slots=True)
+class TrackerOptions:
+    """How tracks live. ``lost_after`` counts frames without a visible pixel.
+
+    With ``gate`` and ``endless`` off, and prompted by hand, the tracker is upstream's predictor to the letter.
+    """
+
+    max_objects: int = 64
+    lost_after: int = 90
+    reidentify: bool = True
+    gate: bool = True  # masks that cannot be right are not believed; frames without the object stay out of its memory
+    endless: bool = True  # memories age by the frames that were remembered; see MemoryBank
+    memory_dtype: torch.dtype = torch.bfloat16  # what stored memories are rounded to; upstream's
+
+
+class Roster:
+    """What is remembered of each object (bank), its life (book), what sets it apart (cues), and who has left (gallery).
+
+    Bounded by ``max_objects``; ``clock`` counts the frames tracked so far and is the bank's time.
+    """
+
+    def __init__(self, segmenter: Segmenter, options: TrackerOptions) -> None:
+        self._segmenter, self._options = segmenter, options
+        self.bank = MemoryBank(segmenter, options.max_objects, options.endless, options.memory_dtype)
+        self.cues = Cues(4 * segmenter.side, segmenter.device)
+        self.gallery = Gallery(options.max_objects, segmenter.device)
+        self.book = Lives()
+        self.clock = 0
+        self.masks = segmenter.nothing().masks  # each row's logits on the last frame
+        self._groups = torch.zeros(0, dtype=torch.long)
+
+    @property
+    def nbytes(self) -> int:
+        return self.bank.nbytes + self.gallery.nbytes
+
+    @property
+    def free(self) -> int:
+        """Places for further objects."""
+        return self.bank.capacity - self.bank.count
+
+    def find(self, feature: FrameFeatures) -> Heads:
+        """Look for all objects on the next frame."""
+        if not self.bank.count:
+            return self._segmenter.nothing()
+        heads = self._segmenter.propagate(feature, self.bank.recall(self.clock))
+        return self._believed(heads, feature) if self._options.gate else heads
+
+    def remember(self, feature: FrameFeatures, heads: Heads, recent: torch.Tensor) -> torch.Tensor:
+        """Encode the memories of B heads; those of the roster's rows that ``recent`` (B,) names are stored."""
+        if not len(heads.masks):
+            return torch.zeros(0)
+        memories = self._segmenter.memorise(feature, heads)
+        rows = self.bank.count
+        store = recent & memories.isfinite().flatten(1).all(1)
+        if self._options.gate:
+            store &= heads.presence > 0
+        self.bank.remember(self.clock, memories[:rows], heads.pointers[:rows], store[:rows])
+        self.cues.follow(heads.masks[:rows])
+        return memories
+
+    def start(self, clock: int, feature: FrameFeatures, heads: Heads, memories: torch.Tensor) -> None:
+        """Give B new objects, found on the frame of ``clock``, the next rows; their lives are the caller's to write."""
+        self.bank.append(clock, memories, heads.pointers)
+        self.cues.start(heads.masks, colours_of(feature.picture, heads.masks))
+        self.masks = torch.cat([self.masks, heads.masks])
+
+    def end(self, ending: dict[int, str], frame: int) -> list[int]:
+        """End the tracks of some rows; returns, for each row that is left, the row it had before."""
+        order = list(range(self.bank.count))
+        for row in sorted(ending, reverse=True):
+            life = self.book.end(row, frame, ending[row])
+            if ending[row] != "removed":
+                self.gallery.keep(life, self.cues.colours[row])
+            self.bank.remove(row)
+            order[row] = order[-1]
+            order.pop()
+        self.masks = self.masks[order]
+        self.cues.reorder(order)
+        return order
+
+    def regroup(self) -> None:
+        """Tracks of one prompt are rivals for the same pixels; one added without a prompt has none."""
+        first: dict[int, int] = {}
+        rows = enumerate(self.book.rows)
+        groups = [row if life.prompt is None else first.setdefault(life.prompt, row) for row, life in rows]
+        self._groups = torch.tensor(groups, dtype=torch.long).to(self._segmenter.device)
+
+    def lost(self, frame: int) -> dict[int, str]:
+        """The rows that have been out of sight for too long."""
+        limit = frame - self._options.lost_after
+        return {row: "lost" for row, life in enumerate(self.book.rows) if life.last_seen < limit}
+
+    def _believed(self, heads: Heads, feature: FrameFeatures) -> Heads:
+        """The heads without the masks that cannot be right, and with the pixels that rivals claim shared out."""
+        expected, usual = self.cues.expected()
+        heads = heads.without(gating.stolen(heads.masks, self.masks > 0) | gating.flooding(heads.masks, usual))
+        centres, _ = self.cues.measure(heads.masks)
+        radius = usual.sqrt()
+        surprise = (centres - expected).norm(dim=1) / radius
+        strange = (colours_of(feature.picture, heads.masks) - self.cues.colours).norm(dim=1)
+        heads = heads.without(gating.converged(heads.masks, self._groups, surprise + UNCOLOURED * strange))
+        distance = torch.cdist(expected, self.cues.places()) / radius[:, None]
+        return heads._replace(masks=gating.shared_out(heads.masks, self._groups, distance))
+
+
+def concatenated(first: Heads, second: Heads) -> Heads:
+    return Heads(*(torch.cat(parts) for parts in zip(first, second, strict=True)))
