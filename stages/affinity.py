@@ -14,6 +14,12 @@ def mask_iou(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
     return common / union.clamp(min=1)
 
 
+def inside(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+    """(A, h, w) and (B, h, w) logits -> (A, B) share of the first mask that lies in the second."""
+    a, b = (first > 0).flatten(1).float(), (second > 0).flatten(1).float()
+    return (a @ b.T) / a.sum(1, keepdim=True).clamp(min=1)
+
+
 def overlap(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
     """(A, h, w) and (B, h, w) logits -> (A, B) mean of the IoU of the masks and that of their boxes."""
     boxes: torch.Tensor = box_iou(_boxes(first), _boxes(second))

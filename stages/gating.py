@@ -4,7 +4,7 @@ import torch
 
 INSIDE = 0.6  # share of a mask that lies in another track's
 JUMPED = 0.3  # IoU of a mask with the same track's mask one frame before, below which it has jumped
-CONVERGED = 0.6  # IoU from which two masks of one prompt are on one object
+CONVERGED = 0.6  # IoU from which the masks of two rivals are on one object
 FLOOD = 0.8  # share of the picture that no mask covers all of a sudden
 GROWN = 2.0  # how much larger than usual a flooding mask is
 
@@ -28,24 +28,25 @@ def flooding(masks: torch.Tensor, usual: torch.Tensor) -> torch.Tensor:
     return (areas > FLOOD * masks[0].numel()) & (areas > GROWN * usual) if len(masks) else areas > 0
 
 
-def converged(masks: torch.Tensor, groups: torch.Tensor, surprise: torch.Tensor) -> torch.Tensor:
+def converged(masks: torch.Tensor, rivals: torch.Tensor, strangeness: torch.Tensor) -> torch.Tensor:
     """Which tracks sit on the object of a rival that fits it better, (N,) bool.
 
-    Tracks of one of ``groups`` (N,) int are rivals; the lower ``surprise`` (N,), of two the first, keeps the object.
+    rivals (N, N) bool; the lower ``strangeness`` (N,), of two the first, keeps the object.
     """
     shown = (masks > 0).flatten(1).float()
     common, area = shown @ shown.T, shown.sum(1)
     overlap = common / (area[:, None] + area[None] - common).clamp(min=1)
-    rank = surprise.argsort(stable=True).argsort()
+    rank = strangeness.argsort(stable=True).argsort()
     better = rank[None] < rank[:, None]
-    return ((groups[:, None] == groups[None]) & better & (overlap >= CONVERGED)).any(1)
+    return (rivals & better & (overlap >= CONVERGED)).any(1)
 
 
-def shared_out(masks: torch.Tensor, groups: torch.Tensor, distance: torch.Tensor) -> torch.Tensor:
-    """The masks (N, h, w) once each pixel that rivals claim belongs to the nearest one; distance (N, h * w)."""
+def shared_out(masks: torch.Tensor, rivals: torch.Tensor, cost: torch.Tensor) -> torch.Tensor:
+    """The masks (N, h, w) once each pixel that rivals claim belongs to the one with the least ``cost`` (N, h * w)."""
+    if not len(masks):
+        return masks
     logits = masks.flatten(1)
     claimed = logits > 0
-    far = torch.where(claimed, distance, torch.inf)
-    nearest = torch.full_like(far, torch.inf).scatter_reduce(0, groups[:, None].expand_as(far), far, "amin")
-    lost = claimed & (far > nearest[groups])
+    owner = torch.where(claimed, cost, torch.inf).argmin(0)
+    lost = claimed & rivals[:, owner]
     return torch.where(lost, -logits.abs(), logits).view_as(masks)

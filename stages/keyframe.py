@@ -15,6 +15,7 @@ from stages.types import Detections, Frame
 DRIFTED = 0.7  # a matched track whose mask overlaps its detection's by less is prompted again
 UNDETECTED = 3  # keyframes in a row on which a visible track may go without a detection
 UNCONFIRMED = 2  # the same for a track that only one keyframe has seen
+COVERED = 0.8  # share of a detection's mask that lies in another's when they are one object, or part and whole
 SHRUNK = 0.35  # share of its size when last detected below which a mask is only what is left of its object
 
 
@@ -44,6 +45,7 @@ def observe(
     ending = _undetected(roster, plan, seen.sizes)
     starting = _find_places(roster, plan, seen, ending)
     back = {d: roster.gallery.lives[g] for d, g in plan.recalled}
+    known = {d: roster.book.rows[row].id for d, row in plan.matched + plan.reclaimed}
     heads = concatenated(seen.tracked, Heads(*(part[starting] for part in seen.found)))
     memories = _correct(roster, plan, seen, feature, heads, frame)
     rows = roster.bank.count
@@ -52,7 +54,9 @@ def observe(
         new = Heads(*(part[rows:] for part in heads))
         roster.start(roster.clock, feature, new, memories[rows:])
         _write_lives(roster, seen, starting, back, frame)
-    roster.regroup()
+    started = dict(zip(starting, (life.id for life in roster.book.rows[len(order) - len(starting) :]), strict=True))
+    _note_shared(roster, seen, known, started)
+    roster.find_rivals()
     return Heads(*(part[order] for part in heads))
 
 
@@ -149,3 +153,16 @@ def _write_lives(roster: Roster, seen: _Seen, starting: list[int], back: dict[in
             roster.book.resume(back[d], frame.index, score, areas[d])
         else:
             roster.book.start(int(seen.detections.prompts[d]), frame.index, score, False, areas[d], "detected")
+
+
+def _note_shared(roster: Roster, seen: _Seen, known: dict[int, int], started: dict[int, int]) -> None:
+    """Tell the roster which tracks of different prompts their detections, {index: track id}, show on one object."""
+    inside = affinity.on_host(affinity.inside(seen.found.masks, seen.found.masks))
+    prompts, tracks = seen.detections.prompts, sorted((known | started).items(), key=lambda pair: pair[1])
+    overlapping = {
+        (first, second): bool(max(inside[d, other], inside[other, d]) >= COVERED)
+        for number, (d, first) in enumerate(tracks)
+        for other, second in tracks[number + 1 :]
+        if prompts[d] != prompts[other]
+    }
+    roster.note_shared(overlapping, set(started.values()))

@@ -44,7 +44,8 @@ class Roster:
         self.book = Lives()
         self.clock = 0
         self.masks = segmenter.nothing().masks  # each row's logits on the last frame
-        self._groups = torch.zeros(0, dtype=torch.long)
+        self._rivals = torch.zeros(0, 0, dtype=torch.bool)
+        self._shared: dict[tuple[int, int], int] = {}  # keyframes in a row on which two tracks covered one another
 
     @property
     def nbytes(self) -> int:
@@ -95,12 +96,28 @@ class Roster:
         self.cues.reorder(order)
         return order
 
-    def regroup(self) -> None:
-        """Tracks of one prompt are rivals for the same pixels; one added without a prompt has none."""
-        first: dict[int, int] = {}
-        rows = enumerate(self.book.rows)
-        groups = [row if life.prompt is None else first.setdefault(life.prompt, row) for row, life in rows]
-        self._groups = torch.tensor(groups, dtype=torch.long).to(self._segmenter.device)
+    def note_shared(self, overlapping: dict[tuple[int, int], bool], born: set[int]) -> None:
+        """What a keyframe's detections say of pairs of tracks of different prompts: whether one covers the other.
+
+        One object may go by two names, or be part of another; but a hidden object's box may also show what hides it.
+        So a pair is taken to share its pixels when it does so from birth or twice in a row.
+        """
+        alive = {life.id for life in self.book.rows}
+        for pair, overlaps in overlapping.items():
+            times = self._shared.get(pair, 0) + (2 if born & set(pair) else 1)
+            self._shared[pair] = times if overlaps else 0
+        self._shared = {pair: times for pair, times in self._shared.items() if times and alive >= set(pair)}
+
+    def find_rivals(self) -> None:
+        """Tracks are rivals for the same pixels, but not those that share them, nor one added without a prompt."""
+        lives = self.book.rows
+        rivals = torch.zeros(len(lives), len(lives), dtype=torch.bool)
+        for row, life in enumerate(lives):
+            for other, against in enumerate(lives[:row]):
+                pair = min(life.id, against.id), max(life.id, against.id)
+                sharing = life.prompt is None or against.prompt is None or self._shared.get(pair, 0) >= 2
+                rivals[row, other] = rivals[other, row] = not sharing
+        self._rivals = rivals.to(self._segmenter.device)
 
     def lost(self, frame: int) -> dict[int, str]:
         """The rows that have been out of sight for too long."""
@@ -115,9 +132,10 @@ class Roster:
         radius = usual.sqrt()
         surprise = (centres - expected).norm(dim=1) / radius
         strange = (colours_of(feature.picture, heads.masks) - self.cues.colours).norm(dim=1)
-        heads = heads.without(gating.converged(heads.masks, self._groups, surprise + UNCOLOURED * strange))
+        heads = heads.without(gating.converged(heads.masks, self._rivals, surprise + UNCOLOURED * strange))
         distance = torch.cdist(expected, self.cues.places()) / radius[:, None]
-        return heads._replace(masks=gating.shared_out(heads.masks, self._groups, distance))
+        unlike = torch.cdist(self.cues.colours, feature.picture.flatten(1).T)
+        return heads._replace(masks=gating.shared_out(heads.masks, self._rivals, distance + UNCOLOURED * unlike))
 
 
 def concatenated(first: Heads, second: Heads) -> Heads:

@@ -78,7 +78,7 @@ class Tracker:
         heads, asked = prompting.segment_by_hand(self._segmenter, frame, feature, box, points, mask)
         roster.start(roster.clock - 1, feature, heads, self._segmenter.memorise(feature, heads))
         track = roster.book.start(prompt, frame.index, 1.0, True, int(affinity.areas(heads.masks)), "added by hand")
-        roster.regroup()
+        roster.find_rivals()
         if asked is not None:
             self._asked[track] = asked
         return track
@@ -106,7 +106,7 @@ class Tracker:
         """End a track by hand. Raises ConfigError for an id that is not tracked."""
         row, (frame, _) = self._find("remove", track)
         self._roster.end({row: "removed"}, frame.index)
-        self._roster.regroup()
+        self._roster.find_rivals()
 
     def _find(self, verb: str, track: int) -> tuple[int, tuple[Frame, FrameFeatures]]:
         """A track's row, and the last frame. Raises ConfigError, naming ``verb``, for an id that is not tracked."""
@@ -132,7 +132,7 @@ class Tracker:
             tracks = tuple(life.as_track(p) for life, p in zip(book.rows, presence[number], strict=True))
             if number + 1 == len(seen):
                 self._roster.end(self._roster.lost(frame.index), frame.index)
-                self._roster.regroup()
+                self._roster.find_rivals()
             first = number == 0
             events, found = book.take_events(), detections if first else None
             results.append(Result(frame, window.epoch, window.keyframe and first, tracks, masks[number], events, found))

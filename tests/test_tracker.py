@@ -74,7 +74,7 @@ def test_without_detections_there_is_nothing_to_track(segmenter, world, shapes_f
 
 def masks_after(segmenter, world, shapes_frame, change=None):
     """The last masks of 18 frames by id; ``change(tracker)`` happens after the first 12."""
-    tracker, last = Tracker(segmenter), None
+    tracker, last = Tracker(segmenter, TrackerOptions(gate=False)), None
     for window, found in windows(world, shapes_frame, 18, every=100):
         last = tracker.step(window, found)[-1]
         if change and window.frames[0].index == 6:

@@ -27,8 +27,7 @@ class Sample:
     phrase_of_box: torch.Tensor  # (N,) index into phrases
 
 
-def draw_sample(rng: np.random.Generator, seed: int, most_phrases: int = 6) -> Sample:
-    world = ShapesWorld(seed, objects=int(rng.integers(1, 7)))
+def draw_sample(rng: np.random.Generator, world: ShapesWorld, most_phrases: int = 6) -> Sample:
     image, truth = world.render(int(rng.integers(0, 600)))
     numbers = [LABELS.index(label) for label in truth.labels]
     unclear = {n for n, share in zip(numbers, truth.visible, strict=True) if 0.02 < share < CLEARLY_VISIBLE}

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from stages.testsrc import ShapesWorld
 from stages.types import Image
-from trainer.embedded.worlds import FIRST_TRAINING_SEED, MEAN, STD
+from trainer.embedded.worlds import MEAN, STD, draw_world
 
 SMALLEST = 150  # pixels at 256 x 256 that an object must show to be prompted
 Prompt = tuple[dict[str, torch.Tensor] | None, torch.Tensor | None]  # sam2's point inputs, or masks (B, 1, S, S)
@@ -40,7 +40,7 @@ def draw_clip(
     rng: np.random.Generator, phase: Phase, gap: int, most_objects: int = 4
 ) -> tuple[torch.Tensor, torch.Tensor] | None:
     """Images (T, 3, S, S) and masks (T, N, S, S) of objects seen on the first frame; None where there are none."""
-    world = ShapesWorld(int(rng.integers(FIRST_TRAINING_SEED, 1 << 31)), objects=int(rng.integers(2, 7)))
+    world = draw_world(rng, int(rng.integers(2, 7)))
     stride, begin = int(rng.choice([1, 1, 2, 3])), int(rng.integers(0, 400))
     times = [begin + (min(gap, 6) + stride * t if t else 0) for t in range(phase.frames)]
     if phase.frames > 3 and rng.random() < 0.6:

@@ -16,13 +16,20 @@ from torchvision.ops import box_convert, box_iou
 from transformers import GroundingDinoForObjectDetection
 from transformers.models.grounding_dino.modeling_grounding_dino import build_label_maps
 
+from stages.testsrc import ShapesWorld
 from trainer.embedded.captions import draw_sample, encode_captions, pixels
 from trainer.embedded.grounding_dino import build_model, build_processor, calibrate, vocabulary
 from trainer.embedded.losses import batch_loss
-from trainer.embedded.worlds import FIRST_TRAINING_SEED
+from trainer.embedded.worlds import draw_world, hard_world
 
 CALIBRATION = 10_000  # first seed of the worlds on which the threshold is chosen; none of training, none of a test
 SIZES = ((0.0, 128), (0.55, 192))  # from this share of the steps on, the side of the input
+
+
+def set_aside_world(number: int) -> ShapesWorld:
+    """Every other one is hard."""
+    seed = CALIBRATION + number
+    return hard_world(seed) if number % 2 else ShapesWorld(seed, objects=1 + number % 6)
 
 
 @torch.no_grad()
@@ -35,7 +42,7 @@ def score_set_aside(
     words = vocabulary()
     rows = []
     for start in range(0, count, 20):
-        samples = [draw_sample(rng, seed) for seed in range(CALIBRATION + start, CALIBRATION + start + 20)]
+        samples = [draw_sample(rng, set_aside_world(seed)) for seed in range(start, start + 20)]
         ids = encode_captions(np.random.default_rng(1), samples, words)
         out = model(pixel_values=pixels(samples, size), input_ids=ids, attention_mask=(ids != 0).long())
         maps = build_label_maps(out.logits, ids)
@@ -70,12 +77,16 @@ def best_threshold(rows: list[tuple[torch.Tensor, torch.Tensor]]) -> dict[str, f
 
 
 def train(
-    steps: int, out: Path, seed: int = 0, learning_rate: float = 1e-3, batch: int = 16, report_every: int = 50
+    steps: int, out: Path, seed: int = 0, start: Path | None = None, batch: int = 16, report_every: int = 50
 ) -> None:
-    """Train and write model and processor to the folder ``out`` with ``save_pretrained``."""
+    """Train and write model and processor to the folder ``out`` with ``save_pretrained``.
+
+    ``start`` is a folder of such a model to train further, with a smaller learning rate and full-size pictures only.
+    """
+    learning_rate = 3e-4 if start else 1e-3
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    words, model = vocabulary(), build_model()
+    words, model = vocabulary(), GroundingDinoForObjectDetection.from_pretrained(start) if start else build_model()
     average = copy.deepcopy(model)
     plain = [p for p in model.parameters() if p.ndim < 2]
     decayed = [p for p in model.parameters() if p.ndim >= 2]
@@ -85,11 +96,11 @@ def train(
     model.train()
     for step in range(steps):
         progress = step / steps
-        size = [s for since, s in SIZES if progress >= since][-1]
+        size = [s for since, s in SIZES if start or progress >= since][-1]
         for group in optimizer.param_groups:
             cosine = (1 + math.cos(math.pi * max(0, progress - 0.1) / 0.9)) / 2
             group["lr"] = learning_rate * min(1, (step + 1) / 150) * (cosine + 0.01)
-        samples = [draw_sample(rng, int(rng.integers(FIRST_TRAINING_SEED, 1 << 31))) for _ in range(batch)]
+        samples = [draw_sample(rng, draw_world(rng, int(rng.integers(1, 7)))) for _ in range(batch)]
         loss = batch_loss(model, samples, encode_captions(rng, samples, words), size)
         optimizer.zero_grad()
         loss.backward()

@@ -29,6 +29,7 @@ CURRICULUM = (
     Phase(0.86, 192, 6, 4, (0.0, 0.0)),
     Phase(1.00, 192, 9, 3, (0.0, 0.0)),
 )
+FURTHER = (Phase(0.6, 192, 6, 4, (0.0, 0.0)), Phase(1.0, 192, 9, 3, (0.0, 0.0)))  # for a model that is trained
 
 
 @torch.no_grad()
@@ -151,20 +152,27 @@ def evaluate(model: SAM2Base, heads: Heads, clips: int = 12, frames: int = 24) -
     return {name: round(float(np.mean(values)), 3) if values else math.nan for name, values in means.items()}
 
 
-def train(steps: int, out: Path, seed: int = 0, learning_rate: float = 1.5e-3, report_every: int = 50) -> None:
-    """Train and write the averaged weights to ``out`` in upstream's format, ``{"model": state_dict}``."""
+def train(steps: int, out: Path, seed: int = 0, start: Path | None = None, report_every: int = 50) -> None:
+    """Train and write the averaged weights to ``out`` in upstream's format, ``{"model": state_dict}``.
+
+    ``start`` is such a file to train further, with a smaller learning rate and at full size only.
+    """
+    learning_rate, curriculum = (4e-4, FURTHER) if start else (1.5e-3, CURRICULUM)
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     model = build(EMBEDDED / "segmenter.yaml")
-    init_memory(model)
+    if start:
+        model.load_state_dict(torch.load(start, weights_only=True)["model"])
+    else:
+        init_memory(model)
     average = copy.deepcopy(model)
     heads, average_heads = Heads(model), Heads(average)
     optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=0.01, betas=(0.9, 0.98))
     began, losses, ious = time.monotonic(), [], []
     for step in range(steps):
         progress = step / steps
-        number = next(i for i, p in enumerate(CURRICULUM) if progress < p.until)
-        phase, since = CURRICULUM[number], CURRICULUM[number - 1].until if number else 0.0
+        number = next(i for i, p in enumerate(curriculum) if progress < p.until)
+        phase, since = curriculum[number], curriculum[number - 1].until if number else 0.0
         truth_rate = float(np.interp(progress, (since, phase.until), phase.truth))
         resize(model, phase.size)
         for group in optimizer.param_groups:
@@ -195,9 +203,9 @@ def train(steps: int, out: Path, seed: int = 0, learning_rate: float = 1.5e-3, r
                 flush=True,
             )
         if (step + 1) % (report_every * 6) == 0 or step + 1 == steps:
-            resize(average, CURRICULUM[-1].size if progress > 0.6 else phase.size)
+            resize(average, curriculum[-1].size if progress > 0.6 else phase.size)
             print(f"  held out: {evaluate(average, average_heads)}", flush=True)
-            resize(average, CURRICULUM[-1].size)
+            resize(average, curriculum[-1].size)
             save(average, out)
 
 
