@@ -13,8 +13,11 @@ import torch.nn.functional as F
 
 GAIN = 0.3  # how much of a surprise goes into the speed
 WHOLE = 0.6  # share of its usual size from which a mask is all of its object, so that its centre can be believed
-RESIZE = 0.1  # how fast the usual size follows that of the mask
+ASTRAY = 0.6  # widths between the centre of an object and that of the part that shows, at most
+RESIZE = 0.1  # how fast the usual size follows that of a whole mask
+SHRINK = 0.01  # how fast it follows that of a part, which may be all there is
 REPAINT = 0.3  # how fast the colour follows the detected object's
+UNCOLOURED = 1.0  # widths astray that are as strange as a unit of difference in colour
 UNLIKE = 0.2  # distance of two colours that makes them 1 / e alike
 
 
@@ -30,13 +33,22 @@ class Cues:
         self._motion = torch.zeros(0, 6, device=device)  # x, y, their speeds, usual area, 1 once the speed is known
         self.colours = torch.zeros(0, 3, device=device)
 
-    def places(self) -> torch.Tensor:
-        """The centres of a mask's pixels, (side * side, 2)."""
-        return self._moments[:, :2]
-
     def expected(self) -> tuple[torch.Tensor, torch.Tensor]:
         """The centres (N, 2) to be expected on the next frame, and the usual areas (N,)."""
         return self._motion[:, :2] + self._motion[:, 2:4], self._motion[:, 4].clamp(min=1)
+
+    def strangeness(self, picture: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
+        """How little each mask (N, side, side) befits each row, (N rows, N masks): widths astray and colours apart."""
+        expected, usual = self.expected()
+        centres, _ = self.measure(masks)
+        astray = torch.cdist(expected, centres) / usual.sqrt()[:, None]
+        return astray + UNCOLOURED * torch.cdist(self.colours, colours(picture, masks))
+
+    def claim(self, picture: torch.Tensor) -> torch.Tensor:
+        """The same for each pixel, (N, side * side)."""
+        expected, usual = self.expected()
+        astray = torch.cdist(expected, self._moments[:, :2]) / usual.sqrt()[:, None]
+        return astray + UNCOLOURED * torch.cdist(self.colours, picture.flatten(1).T)
 
     def measure(self, masks: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Logits (N, side, side) -> centres (N, 2), areas (N,)."""
@@ -48,14 +60,20 @@ class Cues:
         centres, areas = self.measure(masks)
         expected, usual = self.expected()
         speed, known = self._motion[:, 2:4], self._motion[:, 5:]
-        believed = (areas >= WHOLE * usual)[:, None]
+        shown, whole = (areas > 0)[:, None], (areas >= WHOLE * usual)[:, None]
         faster = speed + torch.where(known > 0, GAIN, 1.0) * (centres - expected)
+        # what shows of an object is never far from its centre
+        most = (ASTRAY * usual.sqrt())[:, None]
+        away = expected - centres
+        away = away * (most / away.norm(dim=1, keepdim=True).clamp(min=1e-6)).clamp(max=1)
+        hidden = torch.where(shown, centres + away, expected)
+        pace = torch.where(whole, RESIZE, SHRINK)[:, 0]
         self._motion = torch.cat(
             [
-                torch.where(believed, centres, expected),
-                torch.where(believed, faster, speed),
-                torch.where(areas > 0, usual + RESIZE * (areas - usual), usual)[:, None],
-                torch.where(believed, 1.0, known),
+                torch.where(whole, centres, hidden),
+                torch.where(whole, faster, speed),
+                torch.where(areas > 0, usual + pace * (areas - usual), usual)[:, None],
+                torch.where(whole, 1.0, known),
             ],
             dim=1,
         )
@@ -65,9 +83,12 @@ class Cues:
         self._motion = torch.cat([self._motion, self._at_rest(masks)])
         self.colours = torch.cat([self.colours, colours])
 
-    def restart(self, row: int, mask: torch.Tensor) -> None:
-        """A row's object has been found elsewhere, at ``mask`` (side, side)."""
-        self._motion[row] = self._at_rest(mask[None])[0]
+    def correct(self, row: int, mask: torch.Tensor, elsewhere: bool) -> None:
+        """A row's object has been detected at ``mask`` (side, side); where that is ``elsewhere``, its speed is lost."""
+        now = self._at_rest(mask[None])[0]
+        if not elsewhere:
+            now[2:4], now[5] = self._motion[row, 2:4], self._motion[row, 5]
+        self._motion[row] = now
 
     def repaint(self, row: int, colour: torch.Tensor) -> None:
         """A row's object has been detected, in this colour (3,)."""

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from stages import affinity, cues, identity, prompting
 from stages.lives import Life
-from stages.roster import Roster, concatenated
-from stages.sam2_model import FrameFeatures, Heads, Segmenter
+from stages.roster import Roster
+from stages.sam2_model import FrameFeatures, Heads, Segmenter, joined
 from stages.types import Detections, Frame
 
 DRIFTED = 0.7  # a matched track whose mask overlaps its detection's by less is prompted again
@@ -46,7 +46,7 @@ def observe(
     starting = _find_places(roster, plan, seen, ending)
     back = {d: roster.gallery.lives[g] for d, g in plan.recalled}
     known = {d: roster.book.rows[row].id for d, row in plan.matched + plan.reclaimed}
-    heads = concatenated(seen.tracked, Heads(*(part[starting] for part in seen.found)))
+    heads = joined([seen.tracked, Heads(*(part[starting] for part in seen.found))])
     memories = _correct(roster, plan, seen, feature, heads, frame)
     rows = roster.bank.count
     order = roster.end(ending, frame.index) + list(range(rows, len(heads.masks)))
@@ -108,8 +108,7 @@ def _correct(
     memories = roster.remember(feature, heads, recent)
     for _, row in drifted + plan.reclaimed:
         roster.bank.recondition(row, roster.clock, memories[row], heads.pointers[row], forget=row in lost)
-        if row in lost:
-            roster.cues.restart(row, heads.masks[row])
+        roster.cues.correct(row, heads.masks[row], elsewhere=row in lost)
     areas = affinity.areas(heads.masks).tolist()
     for d, row in plan.matched + plan.reclaimed:
         if areas[row] >= cues.WHOLE * roster.book.rows[row].area:

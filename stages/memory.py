@@ -32,6 +32,9 @@ class MemoryBank:
         pointer = torch.zeros(segmenter.pointer_dim, device=device)
         self._memories = Ring(capacity, segmenter.recent_memories, memory)
         self._pointers = Ring(capacity, segmenter.recent_pointers, pointer)
+        # per row, what the host knows without asking the device: frames surely stored, and conditioning frames
+        self._stored: list[int] = []
+        self._conditioned: list[int] = []
         self._places, self._ages = segmenter.memory_places(), segmenter.memory_ages()
         self.capacity, self.count = capacity, 0
 
@@ -47,6 +50,8 @@ class MemoryBank:
         for ring, values in ((self._memories, memories), (self._pointers, pointers)):
             ring.forget(rows)
             ring.condition(rows, 0, frame, values)
+        self._stored += [0] * len(memories)
+        self._conditioned += [1] * len(memories)
         self.count += len(memories)
 
     @torch.inference_mode()
@@ -56,6 +61,13 @@ class MemoryBank:
             if forget:
                 ring.forget(row)
             ring.condition(row, CONDITIONING - 1, frame, value)
+        self._conditioned[row] = CONDITIONING
+        if forget:
+            self._stored[row] = 0
+
+    def settle(self) -> None:
+        """Ask the device how many frames the rows have stored: with a key mask for none, attention is faster."""
+        self._stored = self._memories.written(self.count)
 
     @torch.inference_mode()
     def remember(self, frame: int, memories: torch.Tensor, pointers: torch.Tensor, store: torch.Tensor) -> None:
@@ -79,20 +91,28 @@ class MemoryBank:
         self.count -= 1
         self._memories.move(self.count, row)
         self._pointers.move(self.count, row)
+        for known in (self._stored, self._conditioned):
+            known[row] = known[-1]
+            known.pop()
 
     @torch.inference_mode()
     def recall(self, frame: int) -> Recollection:
         """All that the rows remember of frames before ``frame``."""
         memories, memory_positions, memory_valid = self._recall_memories(frame)
         pointers, pointer_positions, pointer_valid = self._recall_pointers(frame)
-        valid = torch.cat([memory_valid, pointer_valid], dim=1)
-        everything = self._segmenter.device.type == "cpu" and bool(valid.all())  # on a GPU the question would stall
-        return Recollection(
+        valid = None if self._all_full() else torch.cat([memory_valid, pointer_valid], dim=1)
+        if valid is not None and not self._segmenter.static and bool(valid.all()):
+            valid = None
+        tokens, positions = (
             torch.cat([memories, pointers], dim=1),
             torch.cat([memory_positions, pointer_positions], dim=1),
-            pointers.shape[1],
-            None if everything else valid,
         )
+        return Recollection(tokens, positions, pointers.shape[1], valid)
+
+    def _all_full(self) -> bool:
+        """Whether every slot of every row that is read counts, as far as the host knows."""
+        enough = self._segmenter.recent_pointers
+        return all(n >= enough for n in self._stored) and len(set(self._conditioned)) == 1
 
     def _recall_memories(self, frame: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         memories, age, valid = self._memories.before(frame, self.count, self._endless)
@@ -117,6 +137,9 @@ class MemoryBank:
         split = pointers[:, used].unflatten(2, (tokens, -1)).flatten(1, 2)
         return split, positions.repeat_interleave(tokens, dim=1), valid[:, used].repeat_interleave(tokens, dim=1)
 
-    def _used(self, valid: torch.Tensor) -> torch.Tensor | slice:
-        """The slots that any row uses; on a GPU all of them, so that shapes never change."""
-        return valid.any(0).nonzero()[:, 0] if valid.device.type == "cpu" else slice(None)
+    def _used(self, valid: torch.Tensor) -> torch.Tensor | list[int]:
+        """The slots that any row uses; with static shapes the recent ones anyway."""
+        if not self._segmenter.static:
+            return valid.any(0).nonzero()[:, 0]
+        unused = range(max(self._conditioned), CONDITIONING)
+        return [slot for slot in range(valid.shape[1]) if slot not in unused]

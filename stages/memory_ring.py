@@ -53,6 +53,10 @@ class Ring:
             self._written[row] += 1
         self.kept[row, held[0]], self.frames[row, held[0]] = value.to(self.kept.dtype), frame
 
+    def written(self, rows: int) -> list[int]:
+        """How many frames the first rows have stored since they were last emptied."""
+        return [int(n) for n in self._written[:rows].tolist()]
+
     def move(self, source: int, target: int) -> None:
         for tensor in (self.kept, self.frames, self._written):
             tensor[target] = tensor[source]

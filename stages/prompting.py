@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from stages import affinity, identity
 from stages.errors import ConfigError
-from stages.sam2_model import FrameFeatures, Heads, Segmenter
+from stages.sam2_model import FrameFeatures, Heads, Segmenter, joined
 from stages.types import Detections, Frame
 
 _GROUP = 64  # detections that are segmented at once
@@ -23,8 +23,7 @@ def segment_detections(
         return detections, segmenter.nothing()
     detections = detections.take(np.argsort(-detections.scores, kind="stable")[:most].tolist())
     boxes = _to_model(segmenter, frame, torch.from_numpy(detections.boxes).reshape(-1, 2, 2)).reshape(-1, 4)
-    groups = [segmenter.prompt_boxes(feature, group) for group in boxes.split(_GROUP)]
-    found = Heads(*(torch.cat(parts) for parts in zip(*groups, strict=True)))
+    found = joined([segmenter.prompt_boxes(feature, group) for group in boxes.split(_GROUP)])
     same_prompt = detections.prompts[:, None] == detections.prompts[None]
     overlap = np.where(same_prompt, affinity.on_host(affinity.mask_iou(found.masks, found.masks)), 0)
     areas = affinity.areas(found.masks).tolist()
@@ -49,7 +48,7 @@ def segment_by_hand(
             raise ConfigError(f"add: the mask is {mask.shape}, the picture {(height, width)} (height, width)")
         if not mask.any():
             raise ConfigError("add: the mask has no pixel; mark those of the object")
-        return segmenter.prompt_masks(feature, mask[None]), None
+        return segmenter.prompt_mask(feature, mask), None
     if box is not None:
         if box.shape != (4,) or not (box[:2] < box[2:]).all():
             raise ConfigError(f"add: a box has 4 numbers, x0 < x1 and y0 < y1, in the order x0 y0 x1 y1, not {box}")

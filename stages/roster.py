@@ -5,14 +5,11 @@ from dataclasses import dataclass
 import torch
 
 from stages import gating
-from stages.cues import Cues
-from stages.cues import colours as colours_of
+from stages.cues import Cues, colours
 from stages.gallery import Gallery
 from stages.lives import Lives
 from stages.memory import MemoryBank
-from stages.sam2_model import FrameFeatures, Heads, Segmenter
-
-UNCOLOURED = 1.0  # what a unit of difference in colour is worth against a surprise of one object's width
+from stages.sam2_model import ABSENT, FrameFeatures, Heads, Segmenter
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +41,7 @@ class Roster:
         self.book = Lives()
         self.clock = 0
         self.masks = segmenter.nothing().masks  # each row's logits on the last frame
-        self._rivals = torch.zeros(0, 0, dtype=torch.bool)
+        self._rivals = self._twins = torch.zeros(0, 0, dtype=torch.bool)  # which rows compete, and under one prompt
         self._shared: dict[tuple[int, int], int] = {}  # keyframes in a row on which two tracks covered one another
 
     @property
@@ -69,9 +66,8 @@ class Roster:
             return torch.zeros(0)
         memories = self._segmenter.memorise(feature, heads)
         rows = self.bank.count
-        store = recent & memories.isfinite().flatten(1).all(1)
-        if self._options.gate:
-            store &= heads.presence > 0
+        least = 0.0 if self._options.gate else ABSENT
+        store = recent & memories.isfinite().flatten(1).all(1) & (heads.presence > least)
         self.bank.remember(self.clock, memories[:rows], heads.pointers[:rows], store[:rows])
         self.cues.follow(heads.masks[:rows])
         return memories
@@ -79,12 +75,14 @@ class Roster:
     def start(self, clock: int, feature: FrameFeatures, heads: Heads, memories: torch.Tensor) -> None:
         """Give B new objects, found on the frame of ``clock``, the next rows; their lives are the caller's to write."""
         self.bank.append(clock, memories, heads.pointers)
-        self.cues.start(heads.masks, colours_of(feature.picture, heads.masks))
+        self.cues.start(heads.masks, colours(feature.picture, heads.masks))
         self.masks = torch.cat([self.masks, heads.masks])
 
     def end(self, ending: dict[int, str], frame: int) -> list[int]:
         """End the tracks of some rows; returns, for each row that is left, the row it had before."""
         order = list(range(self.bank.count))
+        if not ending:
+            return order
         for row in sorted(ending, reverse=True):
             life = self.book.end(row, frame, ending[row])
             if ending[row] != "removed":
@@ -117,7 +115,9 @@ class Roster:
                 pair = min(life.id, against.id), max(life.id, against.id)
                 sharing = life.prompt is None or against.prompt is None or self._shared.get(pair, 0) >= 2
                 rivals[row, other] = rivals[other, row] = not sharing
+        prompts = torch.tensor([-1 - row if life.prompt is None else life.prompt for row, life in enumerate(lives)])
         self._rivals = rivals.to(self._segmenter.device)
+        self._twins = (rivals & (prompts[:, None] == prompts[None])).to(self._segmenter.device)
 
     def lost(self, frame: int) -> dict[int, str]:
         """The rows that have been out of sight for too long."""
@@ -126,17 +126,10 @@ class Roster:
 
     def _believed(self, heads: Heads, feature: FrameFeatures) -> Heads:
         """The heads without the masks that cannot be right, and with the pixels that rivals claim shared out."""
-        expected, usual = self.cues.expected()
+        _, usual = self.cues.expected()
         heads = heads.without(gating.stolen(heads.masks, self.masks > 0) | gating.flooding(heads.masks, usual))
-        centres, _ = self.cues.measure(heads.masks)
-        radius = usual.sqrt()
-        surprise = (centres - expected).norm(dim=1) / radius
-        strange = (colours_of(feature.picture, heads.masks) - self.cues.colours).norm(dim=1)
-        heads = heads.without(gating.converged(heads.masks, self._rivals, surprise + UNCOLOURED * strange))
-        distance = torch.cdist(expected, self.cues.places()) / radius[:, None]
-        unlike = torch.cdist(self.cues.colours, feature.picture.flatten(1).T)
-        return heads._replace(masks=gating.shared_out(heads.masks, self._rivals, distance + UNCOLOURED * unlike))
-
-
-def concatenated(first: Heads, second: Heads) -> Heads:
-    return Heads(*(torch.cat(parts) for parts in zip(first, second, strict=True)))
+        strangeness = self.cues.strangeness(feature.picture, heads.masks)
+        order = gating.swapped(heads.masks, self._twins, strangeness)
+        heads, strangeness = Heads(*(part[order] for part in heads)), strangeness[:, order]
+        heads = heads.without(gating.converged(heads.masks, self._rivals, strangeness.diagonal()))
+        return heads._replace(masks=gating.shared_out(heads.masks, self._rivals, self.cues.claim(feature.picture)))

@@ -23,7 +23,7 @@ def load_segmenter(name: str, device: torch.device, dtype: torch.dtype, compiled
     """Load a SAM 2 model.
 
     ``name`` is "embedded", a hub id such as "facebook/sam2.1-hiera-large", a ``.pt`` file in upstream's format, or a
-    folder that holds one. ``compiled`` compiles the image encoder. Raises ModelError.
+    folder that holds one. ``compiled`` compiles all that runs on every frame. Raises ModelError.
     """
     if name == "embedded":
         model = build(EMBEDDED / "segmenter.yaml")
@@ -33,10 +33,7 @@ def load_segmenter(name: str, device: torch.device, dtype: torch.dtype, compiled
         state = _read_checkpoint(checkpoint)
         model = build(_upstream_config(state, checkpoint))
         _load_weights(model, state, checkpoint)
-    if compiled:
-        # windows differ in length: after the second length the batch size is dynamic
-        model.image_encoder.forward = torch.compile(model.image_encoder.forward)
-    return Segmenter(model, device, dtype)
+    return Segmenter(model, device, dtype, compiled)
 
 
 def build(config: Path, image_size: int | None = None) -> SAM2Base:

@@ -20,6 +20,8 @@ from stages.types import Image
 
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _ENDLESS = 1 << 30  # the stream's length, as far as sam2 asks
+_GROUP = 16  # objects that attend at once on a GPU: the keys of one take tens of megabytes
+ABSENT: float = NO_OBJ_SCORE  # the logits of an object that is not there
 _CERTAIN = 32.0  # logits beyond it are clamped before they prompt a correction, as upstream does
 
 
@@ -44,10 +46,14 @@ class Heads(NamedTuple):
     presence: torch.Tensor  # (B,) logit that the object is visible
     pointers: torch.Tensor  # (B, C) object pointers
 
+    def first(self, objects: int) -> "Heads":
+        """Those of some first objects."""
+        return Heads(*(part[:objects] for part in self))
+
     def without(self, absent: torch.Tensor) -> "Heads":
         """The same, with the objects that ``absent`` (B,) names said not to be visible."""
-        masks = self.masks.masked_fill(absent[:, None, None], NO_OBJ_SCORE)
-        return Heads(masks, self.presence.masked_fill(absent, NO_OBJ_SCORE), self.pointers)
+        masks = self.masks.masked_fill(absent[:, None, None], ABSENT)
+        return Heads(masks, self.presence.masked_fill(absent, ABSENT), self.pointers)
 
     def finite(self) -> "Heads":
         """The same, with the objects whose numbers are not finite said not to be visible."""
@@ -59,11 +65,14 @@ class Heads(NamedTuple):
 class Segmenter:
     """A loaded SAM 2 on one device; holds no state of any stream."""
 
-    def __init__(self, model: SAM2Base, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(self, model: SAM2Base, device: torch.device, dtype: torch.dtype, compiled: bool = False) -> None:
         model.__class__ = StreamingSAM2
-        model.maskable_attentions()
         self._model: Any = model.to(device).eval().requires_grad_(False)
+        self._model.adopt()
+        if compiled:
+            self._model.compile()
         self.device = device
+        self.static = device.type != "cpu" or compiled  # few shapes, so that graphs and kernels are used again
         self._cast = torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
         self.image_size: int = model.image_size
         self.side = self.image_size // model.backbone_stride
@@ -81,7 +90,8 @@ class Segmenter:
     @torch.inference_mode()
     def encode(self, images: Sequence[Image]) -> list[FrameFeatures]:
         """One encoder pass for T pictures of one size, uint8 (H, W, 3) RGB."""
-        pixels = torch.from_numpy(np.stack(images)).to(self.device, non_blocking=True)
+        stacked = torch.from_numpy(np.stack(images))
+        pixels = (stacked.pin_memory() if self.device.type == "cuda" else stacked).to(self.device, non_blocking=True)
         pixels = pixels.permute(0, 3, 1, 2).float() / 255
         size = (self.image_size, self.image_size)
         pixels = (F.interpolate(pixels, size, mode="bilinear", antialias=True) - self._mean) / self._std
@@ -102,18 +112,40 @@ class Segmenter:
     @torch.inference_mode()
     def propagate(self, frame: FrameFeatures, memory: Recollection) -> Heads:
         """Find the B objects of ``memory`` on the frame."""
-        return self._step(frame, len(memory.tokens), memory=memory)
+        groups = self._groups(len(memory.tokens))
+        return joined(
+            [
+                self._decode(frame, size, memory=memory.rows(rows).padded(size)).first(rows.stop - rows.start)
+                for rows, size in groups
+            ]
+        )
 
     @torch.inference_mode()
     def prompt_points(self, frame: FrameFeatures, points: torch.Tensor, labels: torch.Tensor) -> Heads:
         """Objects from points (B, P, 2), model pixels; labels (B, P): 1 inside, 0 outside, 2 and 3 a box's corners."""
-        inputs = {"point_coords": points.to(self.device), "point_labels": labels.to(self.device, torch.int32)}
-        return self._step(frame, len(points), points=inputs)
+        groups = self._groups(len(points))
+        return joined(
+            [
+                self._decode(frame, size, points=self._points(points[rows], labels[rows], size)).first(
+                    len(points[rows])
+                )
+                for rows, size in groups
+            ]
+        )
 
     def prompt_boxes(self, frame: FrameFeatures, boxes: torch.Tensor) -> Heads:
         """Objects from boxes (B, 4), xyxy in model pixels."""
         corners = torch.tensor([[2, 3]]).expand(len(boxes), 2)
         return self.prompt_points(frame, boxes.reshape(-1, 2, 2), corners)
+
+    @torch.inference_mode()
+    def prompt_mask(self, frame: FrameFeatures, mask: NDArray[np.bool_]) -> Heads:
+        """One object from a mask (H, W) of any size."""
+        inputs = torch.from_numpy(mask)[None, None].float().to(self.device)
+        size = (self.image_size, self.image_size)
+        if inputs.shape[-2:] != size:
+            inputs = (F.interpolate(inputs, size, mode="bilinear", antialias=True) >= 0.5).float()
+        return self._decode(frame, 1, masks=inputs)
 
     @torch.inference_mode()
     def correct(
@@ -124,24 +156,30 @@ class Segmenter:
         masks: torch.Tensor,
         memory: Recollection | None,
     ) -> Heads:
-        """Objects segmented again from points and labels as above and their masks (B, 4 S, 4 S) so far.
+        """One object segmented again from points and labels as above and its mask (1, 4 S, 4 S) so far.
 
         ``memory`` is what is remembered of earlier frames, None on the frame of the first prompt.
         """
-        inputs = {"point_coords": points.to(self.device), "point_labels": labels.to(self.device, torch.int32)}
         before = masks[:, None].clamp(-_CERTAIN, _CERTAIN)
-        return self._step(frame, len(points), memory, inputs, before=before)
+        return self._decode(frame, 1, memory, self._points(points, labels, 1), before=before)
 
-    @torch.inference_mode()
-    def prompt_masks(self, frame: FrameFeatures, masks: NDArray[np.bool_]) -> Heads:
-        """Objects from masks (B, H, W) of any size."""
-        inputs = torch.from_numpy(masks)[:, None].float().to(self.device)
-        size = (self.image_size, self.image_size)
-        if inputs.shape[-2:] != size:
-            inputs = (F.interpolate(inputs, size, mode="bilinear", antialias=True) >= 0.5).float()
-        return self._step(frame, len(masks), masks=inputs)
+    def _groups(self, objects: int) -> list[tuple[slice, int]]:
+        """Rows that go through the model together, and the number of objects to pad them to."""
+        most = _GROUP if self.static else max(objects, 1)
+        groups = [slice(start, min(start + most, objects)) for start in range(0, objects, most)]
+        sizes = [rows.stop - rows.start for rows in groups]
+        return [(rows, 1 << (n - 1).bit_length() if self.static else n) for rows, n in zip(groups, sizes, strict=True)]
 
-    def _step(
+    def _points(self, points: torch.Tensor, labels: torch.Tensor, objects: int) -> dict[str, torch.Tensor]:
+        """sam2's point inputs, padded to a number of objects."""
+        more = objects - len(points)
+        coordinates = F.pad(points.to(self.device), (0, 0, 0, 0, 0, more))
+        return {
+            "point_coords": coordinates,
+            "point_labels": F.pad(labels.to(self.device, torch.int32), (0, 0, 0, more)),
+        }
+
+    def _decode(
         self,
         frame: FrameFeatures,
         objects: int,
@@ -164,20 +202,28 @@ class Segmenter:
                 run_mem_encoder=False,
                 prev_sam_mask_logits=before,
             )
-        masks, presence = out["pred_masks"][:, 0].float(), out["object_score_logits"][:, 0].float()
-        return Heads(masks, presence, out["obj_ptr"]).finite()
+        logits, presence = out["pred_masks"][:, 0].float(), out["object_score_logits"][:, 0].float()
+        return Heads(logits, presence, out["obj_ptr"]).finite()
 
     @torch.inference_mode()
     def memorise(self, frame: FrameFeatures, heads: Heads) -> torch.Tensor:
         """The spatial memories (B, L, C_mem) of B objects on the frame."""
+        parts = []
+        for rows, size in self._groups(len(heads.masks)):
+            masks, presence = heads.masks[rows], heads.presence[rows]
+            more = size - len(masks)
+            padded = F.pad(masks, (0, 0, 0, 0, 0, more)), F.pad(presence, (0, more))
+            parts.append(self._memorise(frame, *padded)[: len(masks)])
+        return torch.cat(parts)
+
+    def _memorise(self, frame: FrameFeatures, masks: torch.Tensor, presence: torch.Tensor) -> torch.Tensor:
         size = (self.image_size, self.image_size)
-        masks = F.interpolate(heads.masks[:, None], size, mode="bilinear", align_corners=False)
         with self._cast:
             memory, _ = self._model._encode_new_memory(
                 current_vision_feats=[v.expand(-1, len(masks), -1) for v in frame.vision],
                 feat_sizes=frame.sizes,
-                pred_masks_high_res=masks,
-                object_score_logits=heads.presence[:, None],
+                pred_masks_high_res=F.interpolate(masks[:, None], size, mode="bilinear", align_corners=False),
+                object_score_logits=presence[:, None],
                 is_mask_from_pts=False,
             )
         encoded: torch.Tensor = memory.flatten(2).transpose(1, 2)
@@ -204,3 +250,8 @@ class Segmenter:
         dim = self.pointer_dim if self._model.proj_tpos_enc_in_obj_ptrs else self.memory_dim
         codes: torch.Tensor = self._model.obj_ptr_tpos_proj(get_1d_sine_pe(frames / self.recent_pointers, dim=dim))
         return codes
+
+
+def joined(parts: list[Heads]) -> Heads:
+    """The heads of all the objects, in order."""
+    return parts[0] if len(parts) == 1 else Heads(*(torch.cat(part) for part in zip(*parts, strict=True)))

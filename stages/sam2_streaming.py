@@ -39,14 +39,26 @@ class Recollection:
         valid = None if self.valid is None else self.valid[rows]
         return Recollection(self.tokens[rows], self.positions[rows], self.pointer_tokens, valid)
 
+    def padded(self, objects: int) -> "Recollection":
+        """That of more objects; those added remember zeros."""
+        more = (0, 0, 0, 0, 0, objects - len(self.tokens))
+        valid = None if self.valid is None else F.pad(self.valid, more[2:], value=True)
+        return Recollection(F.pad(self.tokens, more), F.pad(self.positions, more), self.pointer_tokens, valid)
+
 
 class _MaskableAttention(RoPEAttention):
     """RoPEAttention that can leave keys out; the same parameters, and the same result where it leaves out none."""
 
-    valid: torch.Tensor | None = None  # (B, keys) bool
     freqs_cis: torch.Tensor
 
-    def forward(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, num_k_exclude_rope: int = 0) -> torch.Tensor:
+    def forward(
+        self,
+        q: torch.Tensor,
+        k: torch.Tensor,
+        v: torch.Tensor,
+        num_k_exclude_rope: int = 0,
+        valid: torch.Tensor | None = None,  # (B, keys) bool
+    ) -> torch.Tensor:
         q, k, v = self.q_proj(q), self.k_proj(k), self.v_proj(v)
         q, k, v = (self._separate_heads(x, self.num_heads) for x in (q, k, v))
         if self.freqs_cis.shape[0] != q.shape[-2] or self.freqs_cis.device != q.device:
@@ -55,7 +67,7 @@ class _MaskableAttention(RoPEAttention):
         rotated = k.shape[-2] - num_k_exclude_rope
         q, turned = apply_rotary_enc(q, k[:, :, :rotated], freqs_cis=self.freqs_cis, repeat_freqs_k=self.rope_k_repeat)
         k = torch.cat([turned, k[:, :, rotated:]], dim=2)
-        mask = None if self.valid is None else self.valid[:, None, None, :]
+        mask = None if valid is None else valid[:, None, None, :]
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         attended: torch.Tensor = self.out_proj(self._recombine_heads(out))
         return attended
@@ -64,12 +76,18 @@ class _MaskableAttention(RoPEAttention):
 class StreamingSAM2(SAM2Base):
     """SAM2Base whose memory is handed in ready to read, instead of being gathered from dictionaries of frames."""
 
-    def maskable_attentions(self) -> list[_MaskableAttention]:
-        """The cross attentions, turned into the kind that can leave keys out."""
-        attentions = [layer.cross_attn_image for layer in self.memory_attention.layers]
-        for attention in attentions:
-            attention.__class__ = _MaskableAttention
-        return attentions
+    def adopt(self) -> None:
+        """Make the cross attentions of a plain SAM2Base the kind that can leave keys out."""
+        for layer in self.memory_attention.layers:
+            layer.cross_attn_image.__class__ = _MaskableAttention
+
+    def compile(self) -> None:
+        """Compile what runs on every frame for every object, each part as one graph with static shapes."""
+        torch._dynamo.config.recompile_limit = 64  # object counts come in a few sizes, with and without a key mask
+        for owner, name in ((self, "_attend"), (self.sam_mask_decoder, "forward"), (self.memory_encoder, "forward")):
+            setattr(owner, name, torch.compile(getattr(owner, name), fullgraph=True, dynamic=False))
+        # windows differ in length: after the second length the encoder's batch size is dynamic
+        self.image_encoder.forward = torch.compile(self.image_encoder.forward)
 
     def _prepare_memory_conditioned_features(
         self,
@@ -101,12 +119,17 @@ class StreamingSAM2(SAM2Base):
         objects = len(memory.tokens)
         out = features + 0.1 * positions if attention.pos_enc_at_input else features
         for number, layer in enumerate(attention.layers):
-            layer.cross_attn_image.valid = memory.valid
             out = layer._forward_sa(out, positions)
             if number == 0:
                 out, positions = out.expand(objects, -1, -1), positions.expand(objects, -1, -1)
-            out = layer._forward_ca(out, memory.tokens, positions, memory.positions, memory.pointer_tokens)
+            asked = layer.norm2(out)
+            out = out + layer.cross_attn_image(
+                asked + positions if layer.pos_enc_at_cross_attn_queries else asked,
+                memory.tokens + memory.positions if layer.pos_enc_at_cross_attn_keys else memory.tokens,
+                memory.tokens,
+                memory.pointer_tokens,
+                memory.valid,
+            )
             out = out + layer.linear2(layer.activation(layer.linear1(layer.norm3(out))))
-            layer.cross_attn_image.valid = None
         attended: torch.Tensor = attention.norm(out)
         return attended

@@ -35,6 +35,7 @@ class Tracker:
         """The ids of the objects being tracked."""
         return tuple(life.id for life in self._roster.book.rows)
 
+    @torch.inference_mode()
     def step(self, window: Window, detections: Detections | None) -> list[Result]:
         """Track a window's frames; ``detections`` belong to its first. One Result per frame, in order."""
         began = time.perf_counter()
@@ -54,6 +55,7 @@ class Tracker:
         results[0].seconds.update(encode=encoded - began, propagate=time.perf_counter() - encoded)
         return results
 
+    @torch.inference_mode()
     def add(
         self,
         prompt: int | None = None,
@@ -83,6 +85,7 @@ class Tracker:
             self._asked[track] = asked
         return track
 
+    @torch.inference_mode()
     def refine(self, track: int, points: NDArray[np.float32], labels: NDArray[np.int64]) -> None:
         """Correct a track's mask on the frame tracked last, and with it all that follow.
 
@@ -102,6 +105,7 @@ class Tracker:
         self._asked[track] = asked
         self._roster.book.corrected(row, frame.index, int(affinity.areas(heads.masks)))
 
+    @torch.inference_mode()
     def remove(self, track: int) -> None:
         """End a track by hand. Raises ConfigError for an id that is not tracked."""
         row, (frame, _) = self._find("remove", track)
@@ -125,6 +129,7 @@ class Tracker:
         presence = torch.stack([heads.presence for heads in seen]).sigmoid().tolist()
         masks = torch.stack([heads.masks for heads in seen]).cpu()
         visible = (masks > 0).flatten(2).any(2).tolist()
+        self._roster.bank.settle()
         book, results = self._roster.book, []
         for number, frame in enumerate(window.frames):
             for row, is_visible in enumerate(visible[number]):

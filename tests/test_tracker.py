@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 import torch
 
-from stages.errors import ConfigError
 from stages.testsrc import ShapesWorld
 from stages.tracker import Tracker, TrackerOptions
 from stages.types import Detections, Frame, TrackChange, TrackState, Window
@@ -192,52 +191,6 @@ def test_detections_on_a_blank_picture_start_nothing(segmenter, world, shapes_fr
     blank.image[:] = 90
     result = Tracker(segmenter).step(Window(0, (blank,), True), truth_detections(world, 0))[0]
     assert all((mask > 0).any() for mask in result.masks)
-
-
-@pytest.mark.parametrize("kind", ["box", "points", "mask"])
-def test_an_object_added_by_hand_is_tracked_from_the_next_frame_on(kind, segmenter, world, shapes_frame):
-    tracker, truth = Tracker(segmenter), world.render(0)[1]
-    biggest = int(truth.masks.sum((1, 2)).argmax())
-    rows, columns = np.nonzero(truth.masks[biggest])
-    prompt = {
-        "box": truth.boxes[biggest],
-        "points": (np.array([[columns.mean(), rows.mean()]], np.float32), np.array([1])),
-        "mask": truth.masks[biggest],
-    }[kind]
-    tracker.step(Window(0, (shapes_frame(world, 0),), False), None)
-    track = tracker.add(**{kind: prompt})
-    result = tracker.step(Window(0, (shapes_frame(world, 1),), False), None)[0]
-    assert [t.id for t in result.tracks] == [track]
-    assert result.events[0].change is TrackChange.STARTED
-    assert (result.masks[0] > 0).sum() > 50
-
-
-@pytest.mark.parametrize(
-    "prompt",
-    [
-        {},
-        {"box": np.array([10, 10, 300, 50], np.float32)},
-        {"points": (np.array([[-1, 5]], np.float32), np.array([1]))},
-        {"mask": np.ones((10, 10), bool)},
-        {"box": np.array([10, 10, 20], np.float32)},
-        {"points": (np.array([[np.nan, 5]], np.float32), np.array([1]))},
-        {"points": (np.zeros((0, 2), np.float32), np.zeros(0, np.int64))},
-    ],
-)
-def test_a_prompt_that_does_not_fit_the_picture_is_refused_and_the_others_go_on(prompt, segmenter, world, shapes_frame):
-    tracker = Tracker(segmenter)
-    tracker.step(Window(0, (shapes_frame(world, 0),), True), truth_detections(world, 0))
-    before = tracker.ids
-    with pytest.raises(ConfigError, match="add:"):
-        tracker.add(**prompt)
-    assert tracker.ids == before
-
-
-def test_an_unknown_id_cannot_be_removed(segmenter, world, shapes_frame):
-    tracker = Tracker(segmenter)
-    tracker.step(Window(0, (shapes_frame(world, 0),), True), truth_detections(world, 0))
-    with pytest.raises(ConfigError, match="no track 99"):
-        tracker.remove(99)
 
 
 def test_a_picture_that_changes_its_size_keeps_its_tracks(segmenter, world, shapes_frame):
