@@ -112,3 +112,6 @@ def _load_weights(model: SAM2Base, state: dict[str, torch.Tensor], checkpoint: P
     except RuntimeError as error:
         first = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
         raise ModelError(f"segmenter: the weights in {checkpoint} do not fit their architecture: {first}") from error
+    broken = next((name for name, weights in state.items() if not weights.isfinite().all()), None)
+    if broken is not None:
+        raise ModelError(f"segmenter: {checkpoint} is broken: {broken} has values that are not finite; fetch it again")

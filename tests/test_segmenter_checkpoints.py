@@ -50,7 +50,11 @@ def wrong_shape(state):
     state["maskmem_tpos_enc"] = torch.zeros(3, 1, 1, 64)
 
 
-@pytest.mark.parametrize("damage", [missing_key, wrong_shape])
+def not_a_number(state):
+    state["maskmem_tpos_enc"][0] = torch.nan
+
+
+@pytest.mark.parametrize("damage", [missing_key, wrong_shape, not_a_number])
 def test_a_checkpoint_that_is_not_whole_is_refused(damage, tmp_path):
     path, state = write_sam2(tmp_path, "tiny")
     damage(state)

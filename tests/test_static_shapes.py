@@ -1,0 +1,124 @@
+"""What a GPU needs: few shapes, graphs that are used again, and no question to the device inside a window."""
+
+import functools
+
+import numpy as np
+import pytest
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from stages.roster import Roster, TrackerOptions
+from stages.sam2_load import EMBEDDED, build, load_segmenter
+from stages.sam2_model import Heads, Segmenter
+from stages.testsrc import ShapesWorld
+from stages.tracker import Tracker
+from stages.types import Window
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def world():
+    return ShapesWorld(4)
+
+
+def boxes(count: int) -> list[np.ndarray]:
+    """Boxes here and there in a picture of 256 x 256."""
+    corners = np.random.default_rng(0).uniform(0, 180, (count, 2)).astype(np.float32)
+    return list(np.concatenate([corners, corners + 70], axis=1))
+
+
+def run(segmenter, world, shapes_frame, objects: int, frames: int = 22):
+    tracker, results = Tracker(segmenter, TrackerOptions(gate=False, max_objects=8)), []
+    tracker.step(Window(0, (shapes_frame(world, 0),), False), None)
+    for box in boxes(objects):
+        tracker.add(box=box)
+    for t in range(1, frames):
+        results += tracker.step(Window(0, (shapes_frame(world, t),), False), None)
+    return results
+
+
+def test_padding_changes_nothing(segmenter, world, shapes_frame, monkeypatch):
+    """Five objects run as eight: the same logits, also once the memory is full and the key mask is left out."""
+    plain = run(segmenter, world, shapes_frame, objects=5)
+    monkeypatch.setattr(segmenter, "static", True)
+    padded = run(segmenter, world, shapes_frame, objects=5)
+    assert max(float((a.masks - b.masks).abs().max()) for a, b in zip(plain, padded, strict=True)) < 5e-3
+    assert all(((a.masks > 0) == (b.masks > 0)).all() for a, b in zip(plain, padded, strict=True))
+
+
+def test_the_key_mask_is_left_out_once_all_are_full(segmenter, world, shapes_frame, monkeypatch):
+    monkeypatch.setattr(segmenter, "static", True)
+    masks = []
+    propagate = segmenter.propagate
+
+    def spy(frame, memory):
+        masks.append(memory.valid)
+        return propagate(frame, memory)
+
+    monkeypatch.setattr(segmenter, "propagate", spy)
+    run(segmenter, world, shapes_frame, objects=2)
+    full = segmenter.recent_pointers
+    assert all(mask is not None for mask in masks[:full])
+    assert all(mask is None for mask in masks[full:])
+
+
+def test_objects_that_come_and_go_compile_nothing_anew(world, shapes_frame, monkeypatch):
+    """Once one, two and four objects have run, with the memory filling and full, every later graph is there."""
+    graphs = []
+
+    def backend(graph, _inputs):
+        graphs.append(graph)
+        return graph
+
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=backend))
+    segmenter = load_segmenter("embedded", CPU, torch.float32, compiled=True)
+    for objects in (1, 2, 4):
+        run(segmenter, world, shapes_frame, objects)
+    known = len(graphs)
+    assert known > 3
+    tracker = Tracker(segmenter, TrackerOptions(gate=False, max_objects=8))
+    bank = tracker._roster.bank
+    places = bank._memories.kept.data_ptr(), bank._pointers.kept.data_ptr()
+    tracker.step(Window(0, (shapes_frame(world, 0),), False), None)
+    first, second = boxes(4), boxes(3)
+    ids = [tracker.add(box=box) for box in first]
+    for t, number in zip(range(1, 25), [3, 2, 4, 1, 3, 4] * 4, strict=True):
+        while len(ids) > number:
+            tracker.remove(ids.pop(0))
+        while len(ids) < number:
+            ids.append(tracker.add(box=second[len(ids) % 3]))
+        tracker.step(Window(0, (shapes_frame(world, t),), False), None)
+    assert len(graphs) == known
+    assert (bank._memories.kept.data_ptr(), bank._pointers.kept.data_ptr()) == places
+
+
+def test_a_frame_asks_the_device_nothing(monkeypatch):
+    """With tensors that have no values, whatever needs one raises; a whole frame of tracking raises nothing."""
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor)  # fakes cannot be pinned
+    model = build(EMBEDDED / "segmenter.yaml")
+    with FakeTensorMode() as mode:
+        for module in model.modules():
+            module.__dict__.get("cache", {}).clear()  # position codes, with values
+            if hasattr(module, "freqs_cis"):
+                module.freqs_cis = mode.from_tensor(module.freqs_cis).to("cuda")
+            for held in (module._parameters, module._buffers):
+                for name, tensor in held.items():
+                    fake = mode.from_tensor(tensor).detach().to("cuda")
+                    held[name] = torch.nn.Parameter(fake, False) if held is module._parameters else fake
+        model.to = lambda _: model  # it is there already
+        segmenter = Segmenter(model, torch.device("cuda"), torch.bfloat16)
+        roster = Roster(segmenter, TrackerOptions(max_objects=4))
+        feature = segmenter.encode([np.zeros((64, 64, 3), np.uint8)])[0]
+        nothing = segmenter.nothing()
+        heads = Heads(*(torch.zeros(3, *part.shape[1:], device=segmenter.device) for part in nothing))
+        for prompt in (0, 0, 1):
+            roster.book.start(prompt, 0, 0.9, True, 100, "detected")
+        roster.start(0, feature, heads, segmenter.memorise(feature, heads))
+        roster.find_rivals()
+        for _ in range(3):
+            roster.clock += 1
+            found = roster.find(feature)
+            roster.remember(feature, found, torch.ones_like(found.presence, dtype=torch.bool))
+            roster.masks = found.masks
+            assert found.masks.device.type == "cuda"
