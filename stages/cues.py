@@ -16,8 +16,7 @@ WHOLE = 0.6  # share of its usual size from which a mask is all of its object, s
 ASTRAY = 0.6  # widths between the centre of an object and that of the part that shows, at most
 RESIZE = 0.1  # how fast the usual size follows that of a whole mask
 SHRINK = 0.01  # how fast it follows that of a part, which may be all there is
-REPAINT = 0.3  # how fast the colour follows the detected object's
-UNCOLOURED = 1.0  # widths astray that are as strange as a unit of difference in colour
+UNCOLOURED = 3.0  # widths astray that are as strange as a unit of difference in colour
 UNLIKE = 0.2  # distance of two colours that makes them 1 / e alike
 
 
@@ -90,9 +89,9 @@ class Cues:
             now[2:4], now[5] = self._motion[row, 2:4], self._motion[row, 5]
         self._motion[row] = now
 
-    def repaint(self, row: int, colour: torch.Tensor) -> None:
+    def repaint(self, row: int, colour: torch.Tensor, pace: float) -> None:
         """A row's object has been detected, in this colour (3,)."""
-        self.colours[row] += REPAINT * (colour - self.colours[row])
+        self.colours[row] += pace * (colour - self.colours[row])
 
     def reorder(self, rows: list[int]) -> None:
         self._motion, self.colours = self._motion[rows], self.colours[rows]

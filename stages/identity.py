@@ -8,8 +8,9 @@ from scipy.optimize import linear_sum_assignment
 
 MATCH = 0.3  # least overlap of a detection with the track that it continues
 DUPLICATE = 0.6  # overlap from which two tracks of one prompt are taken to sit on one object
-ALIKE = 0.3  # least likeness of a detection and the track, not where it is, that it is taken for
-LOOKS = 3.0  # what being alike is worth, against 1 for being in the same place and 1 for a full overlap
+POSSIBLE = 0.01  # least likeness of a detection and the track out of sight that it may be
+ALIKE = 0.3  # the same for a track that shows a whole mask elsewhere
+LOOKS = 4.0  # what being alike is worth, against 1 for being in the same place and 1 for a full overlap
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,9 @@ def plan(evidence: Evidence, reidentify: bool) -> Plan:
     here = overlap >= MATCH
     if reidentify:
         affinity = here * (1 + overlap) + near + LOOKS * e.likeness
-        pairs = assign(affinity, e.same_prompt & (here | (near >= ALIKE) | (e.likeness >= ALIKE)))
+        shows_itself = np.hstack([e.whole, np.zeros(ended.shape[1], bool)])
+        least = np.where(shows_itself, ALIKE, POSSIBLE)
+        pairs = assign(affinity, e.same_prompt & (here | (near >= ALIKE) | (e.likeness >= least)))
     else:
         pairs = assign(overlap, e.same_prompt & here)
     held = {t for _, t in pairs if t < tracks}

@@ -15,7 +15,11 @@ from stages.types import Detections, Frame
 DRIFTED = 0.7  # a matched track whose mask overlaps its detection's by less is prompted again
 UNDETECTED = 3  # keyframes in a row on which a visible track may go without a detection
 UNCONFIRMED = 2  # the same for a track that only one keyframe has seen
+PATIENCE = 60  # frames for which a confirmed one may, however close the keyframes are
 COVERED = 0.8  # share of a detection's mask that lies in another's when they are one object, or part and whole
+REPAINT = 0.3  # how fast a track's colour follows that of its detections
+AFRESH = 0.7  # the same once much more of it shows than on the last keyframe
+EMERGED = 1.3  # how much more that is
 SHRUNK = 0.35  # share of its size when last detected below which a mask is only what is left of its object
 
 
@@ -42,7 +46,7 @@ def observe(
     """Track the roster's objects on a keyframe and put its detections to use; returns the heads of all rows then."""
     seen = _see(roster, segmenter, frame, feature, detections)
     plan = identity.plan(_evidence(roster, seen), reidentify)
-    ending = _undetected(roster, plan, seen.sizes)
+    ending = _undetected(roster, plan, seen.sizes, frame)
     starting = _find_places(roster, plan, seen, ending)
     back = {d: roster.gallery.lives[g] for d, g in plan.recalled}
     known = {d: roster.book.rows[row].id for d, row in plan.matched + plan.reclaimed}
@@ -110,14 +114,25 @@ def _correct(
         roster.bank.recondition(row, roster.clock, memories[row], heads.pointers[row], forget=row in lost)
         roster.cues.correct(row, heads.masks[row], elsewhere=row in lost)
     areas = affinity.areas(heads.masks).tolist()
+    looks_itself = _looks_itself(roster, seen)
     for d, row in plan.matched + plan.reclaimed:
-        if areas[row] >= cues.WHOLE * roster.book.rows[row].area:
-            roster.cues.repaint(row, seen.colours[d])
+        if looks_itself[d, row]:
+            grown = areas[row] > EMERGED * roster.book.rows[row].area
+            roster.cues.repaint(row, seen.colours[d], AFRESH if grown else REPAINT)
         roster.book.detected(row, float(seen.detections.scores[d]), frame.index, areas[row], returned=row in lost)
     return memories
 
 
-def _undetected(roster: Roster, plan: identity.Plan, sizes: NDArray[np.float32]) -> dict[int, str]:
+def _looks_itself(roster: Roster, seen: _Seen) -> NDArray[np.bool_]:
+    """Whether a detection looks like a track rather than like another of its prompt, (D, N)."""
+    likeness = affinity.on_host(cues.likeness(seen.colours, roster.cues.colours))
+    prompts = np.array([-1 if life.prompt is None else life.prompt for life in roster.book.rows], np.int64)
+    rivals = np.where(seen.detections.prompts[:, None] == prompts[None], likeness, 0)
+    itself: NDArray[np.bool_] = likeness >= rivals.max(1, initial=0, keepdims=True)
+    return itself
+
+
+def _undetected(roster: Roster, plan: identity.Plan, sizes: NDArray[np.float32], frame: Frame) -> dict[int, str]:
     """Rows of the tracks that this keyframe speaks against, and why they end."""
     held = plan.continued
     ending = dict.fromkeys(plan.displaced, "displaced")
@@ -125,8 +140,10 @@ def _undetected(roster: Roster, plan: identity.Plan, sizes: NDArray[np.float32])
         if row in held or row in ending or not sizes[row] or life.prompt is None:
             continue
         life.misses += 1
-        if life.misses >= (UNDETECTED if life.confirmed else UNCONFIRMED):
-            ending[row] = "undetected" if life.confirmed else "unconfirmed"
+        if not life.confirmed and life.misses >= UNCONFIRMED:
+            ending[row] = "unconfirmed"
+        elif life.misses >= UNDETECTED and frame.index - life.detected_at >= PATIENCE:
+            ending[row] = "undetected"
     return ending
 
 

@@ -19,6 +19,7 @@ class Life:
     score: float
     confirmed: bool
     area: int  # of its mask when last detected, in pixels of the decoder
+    detected_at: int  # frame index
     visible: bool = True
     misses: int = 0  # keyframes in a row that showed its mask but no detection there
 
@@ -37,7 +38,7 @@ class Lives:
 
     def start(self, prompt: int | None, frame: int, score: float, confirmed: bool, area: int, reason: str) -> int:
         """Begin a track in the next row; returns its id."""
-        life = Life(self._next_id, prompt, frame, frame, score, confirmed, area)
+        life = Life(self._next_id, prompt, frame, frame, score, confirmed, area, frame)
         self._next_id += 1
         self.rows.append(life)
         self._note(TrackChange.STARTED, life, frame, reason)
@@ -46,7 +47,7 @@ class Lives:
     def detected(self, row: int, score: float, frame: int, area: int, returned: bool = False) -> None:
         """A keyframe confirms the track of ``row``."""
         life = self.rows[row]
-        life.score, life.confirmed, life.misses, life.area = score, True, 0, area
+        life.score, life.confirmed, life.misses, life.area, life.detected_at = score, True, 0, area, frame
         if returned:
             if not life.visible:
                 self._note(TrackChange.RETURNED, life, frame, "detected again")

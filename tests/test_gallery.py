@@ -9,7 +9,7 @@ CPU = torch.device("cpu")
 
 
 def life(number: int) -> Life:
-    return Life(number, 0, 0, 0, 0.9, True, 100)
+    return Life(number, 0, 0, 0, 0.9, True, 100, 0)
 
 
 def test_the_most_alike_is_the_one_that_left():
