@@ -17,9 +17,8 @@ UNDETECTED = 3  # keyframes in a row on which a visible track may go without a d
 UNCONFIRMED = 2  # the same for a track that only one keyframe has seen
 PATIENCE = 60  # frames for which a confirmed one may, however close the keyframes are
 COVERED = 0.8  # share of a detection's mask that lies in another's when they are one object, or part and whole
-REPAINT = 0.3  # how fast a track's colour follows that of its detections
-AFRESH = 0.7  # the same once much more of it shows than on the last keyframe
-EMERGED = 1.3  # how much more that is
+REPAINT = 0.2  # how fast a track's colour follows that of its detections
+FIRST_VIEWS = 3  # detections of which a track's colour is the mean, whatever they look like
 SHRUNK = 0.35  # share of its size when last detected below which a mask is only what is left of its object
 
 
@@ -116,19 +115,19 @@ def _correct(
     areas = affinity.areas(heads.masks).tolist()
     looks_itself = _looks_itself(roster, seen)
     for d, row in plan.matched + plan.reclaimed:
-        if looks_itself[d, row]:
-            grown = areas[row] > EMERGED * roster.book.rows[row].area
-            roster.cues.repaint(row, seen.colours[d], AFRESH if grown else REPAINT)
+        life = roster.book.rows[row]
+        if life.views < FIRST_VIEWS or looks_itself[d, row]:
+            roster.cues.repaint(row, seen.colours[d], max(REPAINT, 1 / (life.views + 1)))
         roster.book.detected(row, float(seen.detections.scores[d]), frame.index, areas[row], returned=row in lost)
     return memories
 
 
 def _looks_itself(roster: Roster, seen: _Seen) -> NDArray[np.bool_]:
-    """Whether a detection looks like a track rather than like another of its prompt, (D, N)."""
+    """Whether a detection looks like a track, and more so than like another of its prompt: (D, N)."""
     likeness = affinity.on_host(cues.likeness(seen.colours, roster.cues.colours))
     prompts = np.array([-1 if life.prompt is None else life.prompt for life in roster.book.rows], np.int64)
     rivals = np.where(seen.detections.prompts[:, None] == prompts[None], likeness, 0)
-    itself: NDArray[np.bool_] = likeness >= rivals.max(1, initial=0, keepdims=True)
+    itself: NDArray[np.bool_] = likeness >= rivals.max(1, initial=identity.ALIKE, keepdims=True)
     return itself
 
 

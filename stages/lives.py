@@ -21,6 +21,7 @@ class Life:
     area: int  # of its mask when last detected, in pixels of the decoder
     detected_at: int  # frame index
     visible: bool = True
+    views: int = 1  # keyframes that have detected it
     misses: int = 0  # keyframes in a row that showed its mask but no detection there
 
     def as_track(self, presence: float) -> Track:
@@ -47,6 +48,7 @@ class Lives:
     def detected(self, row: int, score: float, frame: int, area: int, returned: bool = False) -> None:
         """A keyframe confirms the track of ``row``."""
         life = self.rows[row]
+        life.views += 1
         life.score, life.confirmed, life.misses, life.area, life.detected_at = score, True, 0, area, frame
         if returned:
             if not life.visible:
