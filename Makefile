@@ -12,6 +12,8 @@ $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --upgrade pip
 	$(VENV)/bin/pip install --quiet --editable '.[train,test,dev]'
+	# not as a dependency: it asks for opencv-python, whose cv2 would overwrite the headless one
+	$(VENV)/bin/pip install --quiet --no-deps 'trackeval>=1.3'
 	touch $@
 
 demo: install

@@ -37,11 +37,11 @@ class Cues:
         return self._motion[:, :2] + self._motion[:, 2:4], self._motion[:, 4].clamp(min=1)
 
     def strangeness(self, picture: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
-        """How little each mask (N, side, side) befits each row, (N rows, N masks): widths astray and colours apart."""
+        """How little its mask (N, side, side) befits each row, (N,): widths astray and colours apart."""
         expected, usual = self.expected()
         centres, _ = self.measure(masks)
-        astray = torch.cdist(expected, centres) / usual.sqrt()[:, None]
-        return astray + UNCOLOURED * torch.cdist(self.colours, colours(picture, masks))
+        astray = torch.linalg.vector_norm(expected - centres, dim=1) / usual.sqrt()
+        return astray + UNCOLOURED * torch.linalg.vector_norm(self.colours - colours(picture, masks), dim=1)
 
     def claim(self, picture: torch.Tensor) -> torch.Tensor:
         """The same for each pixel, (N, side * side)."""

@@ -5,7 +5,6 @@ import torch
 INSIDE = 0.6  # share of a mask that lies in another track's
 JUMPED = 0.3  # IoU of a mask with the same track's mask one frame before, below which it has jumped
 CONVERGED = 0.6  # IoU from which the masks of two rivals are on one object
-SWAP = 0.7  # how much less strange two tracks' masks are the other way round when they have been exchanged
 FLOOD = 0.8  # share of the picture that no mask covers all of a sudden
 GROWN = 2.0  # how much larger than usual a flooding mask is
 
@@ -27,21 +26,6 @@ def flooding(masks: torch.Tensor, usual: torch.Tensor) -> torch.Tensor:
     """Which masks suddenly cover the picture, (N,) bool; ``usual`` (N,) is what they cover otherwise, in pixels."""
     areas = (masks > 0).flatten(1).sum(1)
     return (areas > FLOOD * masks[0].numel()) & (areas > GROWN * usual) if len(masks) else areas > 0
-
-
-def swapped(masks: torch.Tensor, twins: torch.Tensor, strangeness: torch.Tensor) -> torch.Tensor:
-    """Whose mask each track should have, (N,) rows: its own, or its twin's where both would be much less strange.
-
-    twins (N, N) bool; strangeness (N tracks, N masks).
-    """
-    own = torch.arange(len(masks), device=masks.device)
-    if len(masks) < 2:
-        return own
-    shown = (masks > 0).flatten(1).any(1)
-    kept = strangeness.diagonal()
-    gain = kept[:, None] + kept[None] - strangeness - strangeness.T
-    best, partner = gain.masked_fill(~(twins & shown & shown[:, None]), -torch.inf).max(1)
-    return torch.where((best > SWAP) & (partner[partner] == own), partner, own)
 
 
 def converged(masks: torch.Tensor, rivals: torch.Tensor, strangeness: torch.Tensor) -> torch.Tensor:

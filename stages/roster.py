@@ -41,7 +41,7 @@ class Roster:
         self.book = Lives()
         self.clock = 0
         self.masks = segmenter.nothing().masks  # each row's logits on the last frame
-        self._rivals = self._twins = torch.zeros(0, 0, dtype=torch.bool)  # which rows compete, and under one prompt
+        self._rivals = torch.zeros(0, 0, dtype=torch.bool)  # which rows compete for pixels
         self._shared: dict[tuple[int, int], int] = {}  # keyframes in a row on which two tracks covered one another
 
     @property
@@ -115,9 +115,7 @@ class Roster:
                 pair = min(life.id, against.id), max(life.id, against.id)
                 sharing = life.prompt is None or against.prompt is None or self._shared.get(pair, 0) >= 2
                 rivals[row, other] = rivals[other, row] = not sharing
-        prompts = torch.tensor([-1 - row if life.prompt is None else life.prompt for row, life in enumerate(lives)])
         self._rivals = rivals.to(self._segmenter.device)
-        self._twins = (rivals & (prompts[:, None] == prompts[None])).to(self._segmenter.device)
 
     def lost(self, frame: int) -> dict[int, str]:
         """The rows that have been out of sight for too long."""
@@ -129,7 +127,5 @@ class Roster:
         _, usual = self.cues.expected()
         heads = heads.without(gating.stolen(heads.masks, self.masks > 0) | gating.flooding(heads.masks, usual))
         strangeness = self.cues.strangeness(feature.picture, heads.masks)
-        order = gating.swapped(heads.masks, self._twins, strangeness)
-        heads, strangeness = Heads(*(part[order] for part in heads)), strangeness[:, order]
-        heads = heads.without(gating.converged(heads.masks, self._rivals, strangeness.diagonal()))
+        heads = heads.without(gating.converged(heads.masks, self._rivals, strangeness))
         return heads._replace(masks=gating.shared_out(heads.masks, self._rivals, self.cues.claim(feature.picture)))

@@ -1,10 +1,12 @@
-"""The test source's objects: how they look and how they move."""
+"""The test source's objects: how they look, and how those of an ordinary world move."""
 
 from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from stages.shapes_motion import Bounce, Tour
 
 COLOURS: dict[str, tuple[int, int, int]] = {
     "red": (215, 35, 35),
@@ -28,17 +30,8 @@ class Body:
     edge: int  # width of a darker outline at 256 px, 0 for none
     size: float
     pulse: tuple[float, float]  # amplitude, period of the change in size
-    start: NDArray[np.float64]  # (2,)
-    speed: NDArray[np.float64]  # (2,)
-    low: NDArray[np.float64]  # (2,) where it turns round
-    high: NDArray[np.float64]  # (2,)
+    motion: Bounce | Tour  # of the centre
     swing: tuple[float, float, float]  # amplitude in radians, period, phase
-
-    def position(self, seconds: float) -> NDArray[np.float64]:
-        """The centre: straight lines, reflected at ``low`` and ``high``."""
-        span = self.high - self.low
-        travelled = (self.start - self.low + self.speed * seconds) % (2 * span)
-        return self.low + np.where(travelled > span, 2 * span - travelled, travelled)
 
     def polygon(self, seconds: float, width: int, height: int) -> NDArray[np.float64]:
         """(K, 2) corners in pixels."""
@@ -47,17 +40,35 @@ class Body:
         cos, sin = np.cos(angle), np.sin(angle)
         scale = self.size * min(width, height) * (1 + self.pulse[0] * np.sin(2 * np.pi * seconds / self.pulse[1]))
         turned: NDArray[np.float64] = self.outline @ np.array([[cos, sin], [-sin, cos]]) * scale
-        return turned + self.position(seconds) * (width, height)
+        return turned + self.motion.position(seconds) * (width, height)
 
 
 def draw_bodies(rng: np.random.Generator, count: int) -> list[Body]:
     bodies: list[Body] = []
+    motions: list[Bounce] = []
     for number in range(count):
-        taken = np.array([body.start for body in bodies]).reshape(-1, 2)
-        bodies.append(_body(rng, str(rng.choice(LABELS)), _free_place(rng, taken), leaves=number % 3 == 2))
+        taken = np.array([motion.start for motion in motions]).reshape(-1, 2)
+        label, start = str(rng.choice(LABELS)), _free_place(rng, taken)
+        size, motion = _bouncing(rng, start, leaves=number % 3 == 2)
+        motions.append(motion)
+        bodies.append(draw_body(rng, label, size, motion))
     if count >= 2 and rng.random() < 0.5:
-        bodies[1] = _look_alike(rng, bodies[0])
+        bodies[1] = _look_alike(rng, bodies[0], motions[0])
     return [bodies[i] for i in rng.permutation(count)]
+
+
+def draw_body(rng: np.random.Generator, label: str, size: float, motion: Bounce | Tour) -> Body:
+    colour, shape = label.split()
+    return Body(
+        label=label,
+        outline=_outline(rng, shape),
+        texture=_texture(rng, COLOURS[colour]),
+        edge=int(rng.integers(1, 4)) if rng.random() < 0.3 else 0,
+        size=size,
+        pulse=(rng.uniform(0, 0.12), rng.uniform(3, 8)),
+        motion=motion,
+        swing=(rng.uniform(0, 0.35), rng.uniform(2, 6), rng.uniform(0, 6.28)),
+    )
 
 
 def _free_place(rng: np.random.Generator, taken: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -68,8 +79,8 @@ def _free_place(rng: np.random.Generator, taken: NDArray[np.float64]) -> NDArray
     return free
 
 
-def _body(rng: np.random.Generator, label: str, start: NDArray[np.float64], leaves: bool) -> Body:
-    colour, shape = label.split()
+def _bouncing(rng: np.random.Generator, start: NDArray[np.float64], leaves: bool) -> tuple[float, Bounce]:
+    """A size, and a motion for it."""
     low, high = np.full(2, 0.12), np.full(2, 0.88)
     heading = rng.uniform(0, 2 * np.pi)
     speed = rng.uniform(0.06, 0.4) * np.array([np.cos(heading), np.sin(heading)])
@@ -83,27 +94,16 @@ def _body(rng: np.random.Generator, label: str, start: NDArray[np.float64], leav
             high[axis] = 1 + beyond
         else:
             low[axis] = -beyond
-    return Body(
-        label=label,
-        outline=_outline(rng, shape),
-        texture=_texture(rng, COLOURS[colour]),
-        edge=int(rng.integers(1, 4)) if rng.random() < 0.3 else 0,
-        size=size,
-        pulse=(rng.uniform(0, 0.12), rng.uniform(3, 8)),
-        start=start,
-        speed=speed,
-        low=low,
-        high=high,
-        swing=(rng.uniform(0, 0.35), rng.uniform(2, 6), rng.uniform(0, 6.28)),
-    )
+    return size, Bounce(start, speed, low, high)
 
 
-def _look_alike(rng: np.random.Generator, other: Body) -> Body:
+def _look_alike(rng: np.random.Generator, other: Body, motion: Bounce) -> Body:
     """A second object of the same name that comes the other way on nearly the same lane."""
-    start = np.array([1 - other.start[0], np.clip(other.start[1] + rng.uniform(-0.1, 0.1), 0.15, 0.85)])
-    speed = np.array([-other.speed[0], other.speed[1]])
-    twin = _body(rng, other.label, start, leaves=False)
-    return replace(twin, size=other.size * rng.uniform(0.85, 1.15), speed=speed)
+    start = np.array([1 - motion.start[0], np.clip(motion.start[1] + rng.uniform(-0.1, 0.1), 0.15, 0.85)])
+    speed = np.array([-motion.speed[0], motion.speed[1]])
+    size, bounce = _bouncing(rng, start, leaves=False)
+    twin = draw_body(rng, other.label, size, replace(bounce, speed=speed))
+    return replace(twin, size=other.size * rng.uniform(0.85, 1.15))
 
 
 def _outline(rng: np.random.Generator, shape: str) -> NDArray[np.float64]:

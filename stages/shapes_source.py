@@ -1,4 +1,4 @@
-"""The built-in test source: ``testsrc://shapes?seed=0&frames=240&size=256x256&fps=30&objects=4&live=1``."""
+"""The built-in test source: ``testsrc://shapes?seed=0&frames=240&size=256x256&fps=30&objects=4&live=1&hard=1``."""
 
 import re
 import threading
@@ -19,6 +19,7 @@ _VALUES = {
     "fps": (r"\d{1,3}(\.\d{1,6})?", "a number above 0 and below 1000"),
     "objects": (r"\d{1,2}", "a whole number from 0 to 99"),
     "live": (r"[01]", "0 or 1"),
+    "hard": (r"[01]", "0 or 1"),
 }
 
 
@@ -31,8 +32,9 @@ class _Shapes:
     width: int
     height: int
     fps: Fraction
-    objects: int
+    objects: int | None
     live: bool
+    hard: bool
 
 
 class ShapesSource:
@@ -41,8 +43,11 @@ class ShapesSource:
     decode_errors = 0
 
     def __init__(self, url: str) -> None:
-        """Raises ConfigError for an unknown or wrong key."""
-        self._asked = _parse(url)
+        """Raises ConfigError for an unknown or wrong key, and for a hard world of too few objects."""
+        self._asked = asked = _parse(url)
+        self._world = ShapesWorld(
+            asked.seed, asked.width, asked.height, asked.objects, float(asked.fps), hard=asked.hard
+        )
         self.live = self._asked.live
         self.lossless = not self.live
         self.rate = float(self._asked.fps)
@@ -52,7 +57,6 @@ class ShapesSource:
     def frames(self) -> Iterator[Frame]:
         """Endless without ``frames``. ``captured_at`` is the wall time when live, else the time since the start."""
         asked = self._asked
-        world = ShapesWorld(asked.seed, asked.width, asked.height, asked.objects, self.rate)
         started = time.monotonic()
         index = 0
         while not self._closed.is_set() and (asked.frames is None or index < asked.frames):
@@ -60,7 +64,7 @@ class ShapesSource:
             if self.live and self._closed.wait(started + due - time.monotonic()):
                 return
             captured_at = time.time() if self.live else due
-            image, _ = world.render(index)
+            image, _ = self._world.render(index)
             clock = Clock.ARRIVAL if self.live else Clock.FILE
             yield Frame(index, index, 1 / asked.fps, captured_at, clock, image)
             index += 1
@@ -81,10 +85,12 @@ def _parse(url: str) -> _Shapes:
         pattern, meaning = _VALUES[key]
         if not re.fullmatch(pattern, value, re.ASCII):
             raise ConfigError(f"{key}={value} in {url} makes no sense: give {meaning}")
-    values = {"seed": "0", "size": "256x256", "fps": "30", "objects": "4", "live": "0", **dict(given)}
+    values = {"seed": "0", "size": "256x256", "fps": "30", "live": "0", "hard": "0", **dict(given)}
     fps = Fraction(values["fps"])
     if not fps:
         raise ConfigError(f"fps=0 in {url} makes no sense: give {_VALUES['fps'][1]}")
     width, height = (int(side) for side in values["size"].split("x"))
     frames = int(values["frames"]) if "frames" in values else None
-    return _Shapes(int(values["seed"]), frames, width, height, fps, int(values["objects"]), values["live"] == "1")
+    objects = int(values["objects"]) if "objects" in values else None
+    live, hard = (values[key] == "1" for key in ("live", "hard"))
+    return _Shapes(int(values["seed"]), frames, width, height, fps, objects, live, hard)

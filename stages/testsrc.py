@@ -10,8 +10,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from stages.errors import ConfigError
 from stages.shapes_background import draw_background
 from stages.shapes_bodies import Body, draw_bodies
+from stages.shapes_hard import CAST, draw_hard_bodies
 from stages.types import Image
 
 _SUBPIXEL = 4  # fractional bits of OpenCV's polygon coordinates
@@ -32,10 +34,23 @@ class ShapesWorld:
     """``testsrc://shapes``.
 
     A world of ``objects`` bodies: most bounce inside the picture, one in three leaves it for 0.7 to 2.5 seconds and
-    comes back, and in about half of the worlds two look-alikes cross each other's way.
+    comes back, and in about half of the worlds two look-alikes cross each other's way. ``hard`` worlds have 8 bodies or
+    more, and what `stages.shapes_hard` promises: crossing look-alikes, hiding, long absences.
     """
 
-    def __init__(self, seed: int = 0, width: int = 256, height: int = 256, objects: int = 4, fps: float = 30.0) -> None:
+    def __init__(
+        self,
+        seed: int = 0,
+        width: int = 256,
+        height: int = 256,
+        objects: int | None = None,
+        fps: float = 30.0,
+        hard: bool = False,
+    ) -> None:
+        """``objects`` is 4, or 8 where ``hard``. Raises ConfigError for a hard world of fewer than 8."""
+        count = (CAST if hard else 4) if objects is None else objects
+        if hard and count < CAST:
+            raise ConfigError(f"a hard test source of {count} objects: give objects={CAST} or more, or leave it out")
         self.width, self.height, self.fps = width, height, fps
         rng = np.random.default_rng([seed, 0x5A])
         self._background = draw_background(rng, width + width // 4, height + height // 4)
@@ -43,8 +58,8 @@ class ShapesWorld:
         sigma = rng.uniform(1, 6) if rng.random() < 0.6 else 0.0
         self._noise = rng.normal(0, 1, (height + 64, width + 64, 1)).astype(np.float32) * sigma
         self._noise_seed = int(rng.integers(1 << 30))
-        self._bodies = draw_bodies(rng, objects)
-        self.labels = tuple(body.label for body in self._bodies)
+        self.bodies = tuple(draw_hard_bodies(rng, count) if hard else draw_bodies(rng, count))
+        self.labels = tuple(body.label for body in self.bodies)
 
     def render(self, index: int) -> tuple[Image, Truth]:
         """Draw frame ``index``: uint8 (height, width, 3) RGB, and its ground truth."""
@@ -52,7 +67,7 @@ class ShapesWorld:
         canvas = self._backdrop(seconds).astype(np.float32)
         masks: list[NDArray[np.bool_]] = []
         areas: list[float] = []
-        for body in self._bodies:
+        for body in self.bodies:
             polygon = body.polygon(seconds, self.width, self.height)
             alpha = self._draw(canvas, body, polygon)
             for mask in masks:

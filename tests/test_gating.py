@@ -2,7 +2,7 @@
 
 import torch
 
-from stages.gating import converged, flooding, shared_out, stolen, swapped
+from stages.gating import converged, flooding, shared_out, stolen
 
 
 def square(x: int, side: int = 8) -> torch.Tensor:
@@ -84,22 +84,8 @@ def test_pixels_are_shared_by_those_that_are_no_rivals():
     assert torch.equal(shared_out(masks, torch.zeros(2, 2, dtype=torch.bool), torch.rand(2, 1024)), masks)
 
 
-def test_twins_whose_masks_are_exchanged_get_their_own():
-    masks = torch.stack([square(0), square(20)])
-    strange = torch.tensor([[2.0, 0.1], [0.1, 2.0]])
-    assert swapped(masks, rivals(2), strange).tolist() == [1, 0]
-    assert swapped(masks, torch.zeros(2, 2, dtype=torch.bool), strange).tolist() == [0, 1]
-    assert swapped(masks, rivals(2), torch.tensor([[0.4, 0.3], [0.3, 0.4]])).tolist() == [0, 1]
-
-
-def test_nothing_is_exchanged_with_a_track_that_shows_nothing():
-    masks = torch.stack([square(0), torch.full((32, 32), -5.0)])
-    assert swapped(masks, rivals(2), torch.tensor([[2.0, 0.1], [0.1, 2.0]])).tolist() == [0, 1]
-
-
 def test_without_objects_nothing_is_asked():
     empty, none = torch.zeros(0, 32, 32), torch.zeros(0, 0, dtype=torch.bool)
     assert flooding(empty, torch.zeros(0)).tolist() == []
     assert converged(empty, none, torch.zeros(0)).tolist() == []
     assert shared_out(empty, none, torch.zeros(0, 1024)).shape == (0, 32, 32)
-    assert swapped(empty, none, torch.zeros(0, 0)).tolist() == []

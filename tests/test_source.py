@@ -278,6 +278,12 @@ def test_the_test_source_is_the_shapes_world():
     ]
 
 
+def test_hard_asks_for_a_hard_world():
+    _, frames = read("testsrc://shapes?seed=7&frames=2&size=96x64&hard=1")
+    world = ShapesWorld(seed=7, width=96, height=64, hard=True)
+    assert all(np.array_equal(frame.image, world.render(frame.index)[0]) for frame in frames)
+
+
 def test_without_a_number_of_frames_the_test_source_is_endless():
     source = open_source("testsrc://shapes?size=32x32")
     assert source.frames_expected is None
@@ -303,7 +309,7 @@ def test_closing_wakes_a_live_test_source_that_waits_for_its_next_frame():
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("testsrc://shapes?colour=red", "unknown key 'colour'.*seed, frames, size, fps, objects, live"),
+        ("testsrc://shapes?colour=red", "unknown key 'colour'.*seed, frames, size, fps, objects, live, hard"),
         ("testsrc://shapes?fps=0", "fps=0 .*number above 0"),
         ("testsrc://shapes?fps=nan", "fps=nan .*number above 0"),
         ("testsrc://shapes?fps=-1", "fps=-1 .*number above 0"),
@@ -314,6 +320,8 @@ def test_closing_wakes_a_live_test_source_that_waits_for_its_next_frame():
         ("testsrc://shapes?size=0x5", "size=0x5 .*WIDTHxHEIGHT"),
         ("testsrc://shapes?objects=1e9", "objects=1e9 .*whole number"),
         ("testsrc://shapes?live=yes", "live=yes .*0 or 1"),
+        ("testsrc://shapes?hard=yes", "hard=yes .*0 or 1"),
+        ("testsrc://shapes?objects=4&hard=1", "hard .*4 objects: give objects=8 or more"),
         ("testsrc://bars", "only one is testsrc://shapes"),
         ("testsrc://", "only one is testsrc://shapes"),
     ],

@@ -1,0 +1,212 @@
+"""How well identities hold on hard worlds of the test source, by TrackEval's metrics on masks.
+
+python -m tests.benchmarks.identity [--seeds N ...] [--frames N] [--every N] [--no-gating] [--no-reidentify] [--json]
+
+Each hard world is prompted with the names of all its objects, at the daemon's default settings but for keyframes every
+10 frames: in these worlds objects come into sight several times a second, and with the daemon's 30 frames they wait for
+their keyframe for longer than IDF1 forgives. Without --no-* and --json the table has a row for the default, for gating
+off and for re-identification off.
+
+What counts: every frame, from the first on. An object is there when at least ``CLEARLY_VISIBLE`` of it shows; one that
+shows less is neither missed nor is its track wrong there. A track is there when its mask has a pixel. Their similarity
+is the IoU of their visible pixels, and 0 where the track's prompt is not the object's name. idf1, mota and idsw take
+0.5 as a match; hota, deta and assa are means over TrackEval's thresholds, 0.05 to 0.95. ``switches`` are idsw per
+1,000 frames.
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from fractions import Fraction
+from functools import cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+from trackeval.metrics import CLEAR, HOTA, Identity
+
+from stages.detect import Detector
+from stages.prompts import parse_prompts
+from stages.quality import CLEARLY_VISIBLE
+from stages.rle import full_masks
+from stages.sam2_load import EMBEDDED, load_segmenter
+from stages.sam2_model import Segmenter
+from stages.testsrc import ShapesWorld, Truth
+from stages.tracker import Tracker, TrackerOptions
+from stages.types import Clock, Frame, Result, Window
+
+HELD_OUT = range(500, 520)  # nothing was trained, tuned or looked at there
+MATCH = 0.5  # least IoU of a track with an object that is barely visible for the track to be left out
+WINDOW, BOX_THRESHOLD, TEXT_THRESHOLD = 8, 0.25, 0.3
+
+
+@dataclass(frozen=True)
+class Job:
+    """One world, tracked once."""
+
+    seed: int
+    frames: int
+    every: int
+    gating: bool
+    reidentify: bool
+
+
+@dataclass
+class Observed:
+    """What TrackEval wants to know of one sequence, a list entry for every frame."""
+
+    objects: list[NDArray[np.int64]] = field(default_factory=list)  # (G,) ids
+    tracks: list[NDArray[np.int64]] = field(default_factory=list)  # (N,) ids
+    similarities: list[NDArray[np.float64]] = field(default_factory=list)  # (G, N)
+
+    def observe(
+        self,
+        truth: Truth,
+        ids: Sequence[int],
+        labels: Sequence[str | None],
+        masks: NDArray[np.bool_],
+    ) -> None:
+        """Add a frame: N tracks with their prompts' phrases and masks (N, H, W) at the picture's size."""
+        shown = masks.any((1, 2))
+        same = np.array([[label == name for label in labels] for name in truth.labels], bool)
+        similarity = mask_iou(truth.masks, masks) * same.reshape(len(truth.labels), len(labels))
+        clear = truth.visible >= CLEARLY_VISIBLE
+        rows, columns = linear_sum_assignment(-similarity)
+        blurred = [c for r, c in zip(rows, columns, strict=True) if not clear[r] and similarity[r, c] >= MATCH]
+        shown[blurred] = False
+        self.objects.append(truth.ids[clear])
+        self.tracks.append(np.array(ids, np.int64)[shown])
+        self.similarities.append(similarity[clear][:, shown])
+
+    def for_trackeval(self) -> dict[str, object]:
+        """The data of ``eval_sequence``: ids are counted from 0 without holes."""
+        objects, tracks = without_holes(self.objects), without_holes(self.tracks)
+        return {
+            "gt_ids": objects,
+            "tracker_ids": tracks,
+            "similarity_scores": self.similarities,
+            "num_gt_ids": len(np.unique(np.concatenate(objects))),
+            "num_tracker_ids": len(np.unique(np.concatenate(tracks))),
+            "num_gt_dets": sum(map(len, objects)),
+            "num_tracker_dets": sum(map(len, tracks)),
+            "num_timesteps": len(objects),
+        }
+
+
+def mask_iou(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """(A, H, W) and (B, H, W) -> (A, B); 0 where both are empty."""
+    pixels = int(np.prod(first.shape[1:]))
+    a, b = (masks.reshape(-1, pixels).astype(np.float32) for masks in (first, second))
+    common = (a @ b.T).astype(np.float64)
+    union = a.sum(1)[:, None] + b.sum(1)[None] - common
+    return common / np.maximum(union, 1)
+
+
+def without_holes(ids: Sequence[NDArray[np.int64]]) -> list[NDArray[np.int64]]:
+    _, places = np.unique(np.concatenate(ids), return_inverse=True)
+    return np.split(places, np.cumsum([len(some) for some in ids])[:-1])
+
+
+def score(sequences: Iterable[Observed]) -> dict[str, float]:
+    """idf1, hota, switches (per 1,000 frames), mota, idsw, deta, assa of all sequences together."""
+    data = {str(number): one.for_trackeval() for number, one in enumerate(sequences)}
+    quiet = {"PRINT_CONFIG": False}
+    hota, clear, identity = (
+        metric.combine_sequences({name: metric.eval_sequence(one) for name, one in data.items()})
+        for metric in (HOTA(), CLEAR(quiet), Identity(quiet))
+    )
+    return {
+        "idf1": float(identity["IDF1"]),
+        "hota": float(np.mean(hota["HOTA"])),
+        "switches": 1000 * float(clear["IDSW"]) / sum(one["num_timesteps"] for one in data.values()),
+        "mota": float(clear["MOTA"]),
+        "idsw": int(clear["IDSW"]),
+        "deta": float(np.mean(hota["DetA"])),
+        "assa": float(np.mean(hota["AssA"])),
+        "recall": float(clear["CLR_Re"]),
+        "precision": float(clear["CLR_Pr"]),
+    }
+
+
+@cache
+def models() -> tuple[Detector, Segmenter]:
+    """The embedded ones, loaded once a process."""
+    torch.set_num_threads(1)
+    cpu = torch.device("cpu")
+    return Detector(EMBEDDED / "detector", cpu, torch.float32), load_segmenter("embedded", cpu, torch.float32)
+
+
+def follow(job: Job, world: ShapesWorld) -> Iterator[tuple[Result, Truth]]:
+    """What the daemon's pipeline makes of a world, frame by frame, beside the truth."""
+    detector, segmenter = models()
+    prompts = parse_prompts([*dict.fromkeys(world.labels)])
+    tracker = Tracker(segmenter, TrackerOptions(gate=job.gating, reidentify=job.reidentify))
+    start = 0
+    while start < job.frames:
+        keyframe = start % job.every == 0
+        stop = min(start + WINDOW, job.frames, start - start % job.every + job.every)
+        drawn = [world.render(t) for t in range(start, stop)]
+        frames = tuple(
+            Frame(t, t, Fraction(1, 30), t / 30, Clock.FILE, image) for t, (image, _) in enumerate(drawn, start)
+        )
+        found = detector.detect([frames[0].image], prompts, BOX_THRESHOLD, TEXT_THRESHOLD)[0] if keyframe else None
+        results = tracker.step(Window(0, frames, keyframe), found)
+        yield from zip(results, (truth for _, truth in drawn), strict=True)
+        start = stop
+
+
+def measure(job: Job) -> Observed:
+    world, seen = ShapesWorld(job.seed, hard=True), Observed()
+    phrases = [prompt.phrase for prompt in parse_prompts([*dict.fromkeys(world.labels)])]
+    for result, truth in follow(job, world):
+        labels = [None if track.prompt is None else phrases[track.prompt] for track in result.tracks]
+        seen.observe(truth, [track.id for track in result.tracks], labels, full_masks(result))
+    return seen
+
+
+def row(name: str, scores: dict[str, float]) -> str:
+    cells = [f"{value:10d}" if isinstance(value, int) else f"{value:10.3f}" for value in scores.values()]
+    return f"{name:34}" + "".join(cells)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.identity", description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, nargs="+", default=list(HELD_OUT))
+    parser.add_argument("--frames", type=int, default=600)
+    parser.add_argument("--every", type=int, default=10, help="frames between keyframes")
+    parser.add_argument("--no-gating", action="store_true")
+    parser.add_argument("--no-reidentify", action="store_true")
+    parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="processes; one a core")
+    parser.add_argument("--json", action="store_true", help="one object with the figures of all seeds")
+    arguments = parser.parse_args()
+    variants = {"default": (True, True), "gating off": (False, True), "re-identification off": (True, False)}
+    asked = not arguments.no_gating, not arguments.no_reidentify
+    if arguments.json or asked != (True, True):
+        variants = {"as asked": asked}
+    context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
+    with ProcessPoolExecutor(arguments.jobs, context) as pool:
+        jobs = {
+            name: [Job(seed, arguments.frames, arguments.every, *flags) for seed in arguments.seeds]
+            for name, flags in variants.items()
+        }
+        running = {name: [pool.submit(measure, job) for job in some] for name, some in jobs.items()}
+        table = {}
+        for name, some in running.items():
+            for job, one in zip(jobs[name], some, strict=True):
+                print(row(f"{name}, seed {job.seed}", score([one.result()])), file=sys.stderr, flush=True)
+            table[name] = score(one.result() for one in some)
+    if arguments.json:
+        print(json.dumps({name: round(value, 4) for name, value in table["as asked"].items()}))
+    else:
+        print(" " * 34 + "".join(f"{name:>10}" for name in next(iter(table.values()))))
+        print("\n".join(row(name, scores) for name, scores in table.items()))
+
+
+if __name__ == "__main__":
+    main()
