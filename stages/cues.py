@@ -40,8 +40,9 @@ class Cues:
         """How little its mask (N, side, side) befits each row, (N,): widths astray and colours apart."""
         expected, usual = self.expected()
         centres, _ = self.measure(masks)
-        astray = torch.linalg.vector_norm(expected - centres, dim=1) / usual.sqrt()
-        return astray + UNCOLOURED * torch.linalg.vector_norm(self.colours - colours(picture, masks), dim=1)
+        astray = (expected - centres).norm(dim=1) / usual.sqrt()
+        strange: torch.Tensor = astray + UNCOLOURED * (self.colours - colours(picture, masks)).norm(dim=1)
+        return strange
 
     def claim(self, picture: torch.Tensor) -> torch.Tensor:
         """The same for each pixel, (N, side * side)."""
