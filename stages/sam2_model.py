@@ -90,11 +90,7 @@ class Segmenter:
     @torch.inference_mode()
     def encode(self, images: Sequence[Image]) -> list[FrameFeatures]:
         """One encoder pass for T pictures of one size, uint8 (H, W, 3) RGB."""
-        stacked = torch.from_numpy(np.stack(images))
-        pixels = (stacked.pin_memory() if self.device.type == "cuda" else stacked).to(self.device, non_blocking=True)
-        pixels = pixels.permute(0, 3, 1, 2).float() / 255
-        size = (self.image_size, self.image_size)
-        pixels = (F.interpolate(pixels, size, mode="bilinear", antialias=True) - self._mean) / self._std
+        pixels = torch.cat([self._scaled(image) for image in images])
         with self._cast:
             encoded = self._model.forward_image(pixels)
         _, vision, positions, sizes = self._model._prepare_backbone_features(encoded)
@@ -103,6 +99,14 @@ class Segmenter:
             FrameFeatures([v[:, t : t + 1] for v in vision], positions[-1][:, t : t + 1], sizes, small[t])
             for t in range(len(images))
         ]
+
+    def _scaled(self, image: Image) -> torch.Tensor:
+        """A picture as the model takes it, (1, 3, image_size, image_size); one by one, large ones stay in the cache."""
+        held = torch.from_numpy(np.ascontiguousarray(image))
+        pixels = (held.pin_memory() if self.device.type == "cuda" else held).to(self.device, non_blocking=True)
+        pixels = pixels.permute(2, 0, 1)[None].float() / 255
+        size = (self.image_size, self.image_size)
+        return (F.interpolate(pixels, size, mode="bilinear", antialias=True) - self._mean) / self._std
 
     def nothing(self) -> Heads:
         """The heads of no objects."""
