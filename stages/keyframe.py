@@ -47,7 +47,9 @@ def observe(
     plan = identity.plan(_evidence(roster, seen), reidentify)
     ending = _undetected(roster, plan, seen.sizes, frame)
     starting = _find_places(roster, plan, seen, ending)
-    back = {d: roster.gallery.lives[g] for d, g in plan.recalled}
+    back = {d: roster.gallery.lives[g] for d, g in plan.recalled if d in starting}
+    for life in back.values():
+        roster.gallery.forget(life)  # now: those that end below may need the room
     known = {d: roster.book.rows[row].id for d, row in plan.matched + plan.reclaimed}
     heads = joined([seen.tracked, Heads(*(part[starting] for part in seen.found))])
     memories = _correct(roster, plan, seen, feature, heads, frame)
@@ -164,7 +166,6 @@ def _write_lives(roster: Roster, seen: _Seen, starting: list[int], back: dict[in
     for d in starting:
         score = float(seen.detections.scores[d])
         if d in back:
-            roster.gallery.forget(back[d])
             roster.book.resume(back[d], frame.index, score, areas[d])
         else:
             roster.book.start(int(seen.detections.prompts[d]), frame.index, score, False, areas[d], "detected")

@@ -63,6 +63,21 @@ def test_without_reidentification_who_comes_back_is_new(segmenter, world, shapes
     assert [track.id for track in result.tracks] == [2]
 
 
+def test_who_comes_back_may_take_the_place_of_who_leaves_for_it(segmenter, world, shapes_frame):
+    """One place, and room for one in the gallery: the first object returns while the second is out of sight."""
+    first, second = biggest(world, 2)
+    tracker = Tracker(segmenter, TrackerOptions(max_objects=1, lost_after=2))
+    tracker.step(Window(0, (shapes_frame(world, 0),), True), only(world, 0, first))
+    for t in range(1, 6):
+        tracker.step(Window(0, (blank(shapes_frame, world, t),), False), None)
+    tracker.step(Window(0, (shapes_frame(world, 6),), True), only(world, 6, second))
+    tracker.step(Window(0, (blank(shapes_frame, world, 7),), False), None)
+    hidden = shapes_frame(world, 8)
+    hidden.image[world.render(8)[1].masks[second]] = 90
+    result = tracker.step(Window(0, (hidden,), True), only(world, 8, first))[0]
+    assert [(track.id, track.prompt) for track in result.tracks] == [(1, first)]
+
+
 def test_the_least_useful_track_gives_its_place_to_a_new_object_and_says_so(segmenter, world, shapes_frame):
     """Of two places one is held by an object that has gone; a third object gets it."""
     first, second, third = biggest(world, 3)
