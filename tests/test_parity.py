@@ -24,7 +24,7 @@ from stages.types import Image
 from tests.parity import Act, Agreement, Ours, Upstream, build_upstream, compare, torch_without_bfloat16
 
 FRAMES, JOINS, LEAVES = 24, 5, 9
-CLOSE, ROUNDED = 1e-4, 5e-3  # of logits around 40: with memories in float32, and in bfloat16
+CLOSE, ROUNDED = 1e-4, 2e-2  # of logits around 40: with memories in float32, and in bfloat16
 SHIPPED = TrackerOptions(max_objects=8, gate=False, endless=False)
 EXACT = replace(SHIPPED, memory_dtype=torch.float32)
 
