@@ -112,34 +112,32 @@ class MemoryBank:
     def _all_full(self) -> bool:
         """Whether every slot of every row that is read counts, as far as the host knows."""
         enough = self._segmenter.recent_pointers
-        return all(n >= enough for n in self._stored) and len(set(self._conditioned)) == 1
+        same = len(set(self._conditioned)) == 1
+        return self._endless and same and all(n >= enough for n in self._stored)
+
+    def _slots(self, ring: Ring, frame: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The slots of a ring to read, their ages, and which of them count; on a CPU only those that any row uses."""
+        conditioning = max(self._conditioned, default=1)
+        slots, age, valid = ring.before(frame, self.count, conditioning, self._endless)
+        if self._segmenter.static:  # so that shapes never change
+            return slots, age, valid
+        used = valid.any(0).nonzero()[:, 0]
+        return slots[:, used], age[:, used], valid[:, used]
 
     def _recall_memories(self, frame: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        memories, age, valid = self._memories.before(frame, self.count, self._endless)
+        slots, age, valid = self._slots(self._memories, frame)
         code = age.clamp(1, self._segmenter.recent_memories) - 1
-        code[:, :CONDITIONING] = len(self._ages) - 1
-        used = self._used(valid)
-        positions = (self._ages[code[:, used]][:, :, None] + self._places).flatten(1, 2)
-        return (
-            memories[:, used].flatten(1, 2).float(),
-            positions,
-            valid[:, used].repeat_interleave(len(self._places), dim=1),
-        )
+        code = torch.where(slots < CONDITIONING, len(self._ages) - 1, code)
+        positions = (self._ages[code][:, :, None] + self._places).flatten(1, 2)
+        memories = self._memories.read(slots).flatten(1, 2).float()
+        return memories, positions, valid.repeat_interleave(len(self._places), dim=1)
 
     def _recall_pointers(self, frame: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        pointers, age, valid = self._pointers.before(frame, self.count, self._endless)
+        slots, age, valid = self._slots(self._pointers, frame)
         if self._endless:
             age = age.clamp(max=self._segmenter.recent_pointers)
-        used = self._used(valid)
-        positions = self._segmenter.pointer_ages(age[:, used].float())
+        positions = self._segmenter.pointer_ages(age.float())
         # a pointer is longer than a memory's channels: it is read as several tokens
         tokens = self._segmenter.pointer_dim // self._segmenter.memory_dim
-        split = pointers[:, used].unflatten(2, (tokens, -1)).flatten(1, 2)
-        return split, positions.repeat_interleave(tokens, dim=1), valid[:, used].repeat_interleave(tokens, dim=1)
-
-    def _used(self, valid: torch.Tensor) -> torch.Tensor | list[int]:
-        """The slots that any row uses; with static shapes the recent ones anyway."""
-        if not self._segmenter.static:
-            return valid.any(0).nonzero()[:, 0]
-        unused = range(max(self._conditioned), CONDITIONING)
-        return [slot for slot in range(valid.shape[1]) if slot not in unused]
+        pointers = self._pointers.read(slots).unflatten(2, (tokens, -1)).flatten(1, 2)
+        return pointers, positions.repeat_interleave(tokens, dim=1), valid.repeat_interleave(tokens, dim=1)

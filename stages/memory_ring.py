@@ -61,24 +61,29 @@ class Ring:
         for tensor in (self.kept, self.frames, self._written):
             tensor[target] = tensor[source]
 
-    def before(self, frame: int, rows: int, by_rank: bool) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """What the first rows keep of frames before ``frame``: the conditioning slots, then the oldest first.
+    def before(
+        self, frame: int, rows: int, conditioning: int, by_rank: bool
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Where the first rows keep frames before ``frame``: ``conditioning`` slots, then the recent, oldest first.
 
-        Returns the values (rows, CONDITIONING + recent, ...), their ages in frames, and which of them count. Of the
-        recent ones those older than ``recent`` frames don't; ``by_rank`` takes the newest to be one frame old, the
-        one before it two, and so on, and all of them count.
+        Returns the slots (rows, conditioning + recent), their ages in frames, and which of them count. Of the recent
+        ones those older than ``recent`` frames don't; ``by_rank`` takes the newest to be one frame old, the one before
+        it two, and so on, and all of them count.
         """
         device, written = self.frames.device, self._written[:rows, None]
         every = torch.arange(rows, device=device)[:, None]
         newest = self.frames[every, CONDITIONING + (written - 1) % self._length]
         order = torch.arange(self._recent, device=device)
         recent = CONDITIONING + (written + (newest < frame) + order) % self._length
-        conditioning = torch.arange(CONDITIONING, device=device).expand(rows, -1)
-        slots = torch.cat([conditioning, recent], dim=1)
+        slots = torch.cat([torch.arange(conditioning, device=device).expand(rows, -1), recent], dim=1)
         frames = self.frames[every, slots]
         age, valid = frame - frames, frames != _NEVER
         if by_rank:
-            age[:, CONDITIONING:] = self._recent - order
+            age[:, conditioning:] = self._recent - order
         else:
-            valid[:, CONDITIONING:] &= age[:, CONDITIONING:] <= self._recent
-        return self.kept[every, slots], age, valid
+            valid[:, conditioning:] &= age[:, conditioning:] <= self._recent
+        return slots, age, valid
+
+    def read(self, slots: torch.Tensor) -> torch.Tensor:
+        """What some slots (rows, S) of the first rows hold, (rows, S, ...)."""
+        return self.kept[torch.arange(len(slots), device=slots.device)[:, None], slots]

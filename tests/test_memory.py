@@ -56,6 +56,17 @@ def test_a_frame_kept_out_does_not_push_out_an_older_one(segmenter, bank):
     assert recalled(segmenter, bank.recall(5), 0)[0] == [0, 1, 2, 4]
 
 
+def test_a_frame_kept_out_lets_no_older_one_in_where_memories_age_by_time(segmenter, bank):
+    """Also once every slot has been written, and beside a row that has kept every frame."""
+    bank.append(0, *memories(segmenter, 2, 0))
+    for frame in range(1, 31):
+        bank.remember(frame, *memories(segmenter, 2, frame), torch.tensor([frame != 28, True]))
+    bank.settle()
+    read = bank.recall(31)
+    assert recalled(segmenter, read, 0)[0] == [0, 25, 26, 27, 29, 30]
+    assert recalled(segmenter, read, 1)[0] == [0, *range(25, 31)]
+
+
 def test_the_first_conditioning_frame_stays_and_the_latest_replaces_the_one_before(segmenter, bank):
     bank.append(0, *memories(segmenter, 1, 7))
     for frame in (10, 20):
