@@ -12,16 +12,14 @@ import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
-from hydra.utils import instantiate
-from omegaconf import OmegaConf
 from sam2.sam2_video_predictor import SAM2VideoPredictor
 
 from stages.sam2_model import FrameFeatures
 from stages.tracker import Tracker
 from stages.types import Clock, Detections, Frame, Image, Window
+from tests.upstream import normalised
 
 _EVERY_POINTER = 16  # in a shorter clip upstream reads fewer pointers than in a longer one
-_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class Act(NamedTuple):
@@ -33,14 +31,6 @@ class Act(NamedTuple):
     box: Any = None  # (4,) xyxy pixels
     points: Any = None  # (P, 2) pixels and (P,) labels
     mask: Any = None  # (H, W) bool
-
-
-def build_upstream(config: Path, image_size: int | None = None) -> SAM2VideoPredictor:
-    """Upstream's predictor of a sam2 configuration file, its post-processing off, with random weights."""
-    model = OmegaConf.load(config).model
-    model._target_ = "sam2.sam2_video_predictor.SAM2VideoPredictor"
-    model.image_size = image_size or model.image_size
-    return instantiate(model, _recursive_=True).eval().requires_grad_(False)
 
 
 def torch_without_bfloat16() -> ModuleType:
@@ -57,9 +47,7 @@ class Upstream:
         cv2.imwrite(str(folder / "00000.jpg"), images[0])  # init_state reads JPEG files: here it only learns the size
         with mock.patch.object(predictor, "_get_image_feature"):  # which would encode the JPEG
             self.predictor, self.state = predictor, predictor.init_state(str(folder))
-        pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255
-        pixels = F.interpolate(pixels, (predictor.image_size, predictor.image_size), mode="bilinear", antialias=True)
-        self.state["images"] = (pixels - torch.tensor(_MEAN)[:, None, None]) / torch.tensor(_STD)[:, None, None]
+        self.state["images"] = normalised(predictor, torch.from_numpy(np.stack(images)))
         self.state["num_frames"] = max(len(images), _EVERY_POINTER)
 
     def encoder_difference(self, t: int, features: FrameFeatures) -> float:

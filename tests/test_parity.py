@@ -21,7 +21,8 @@ from stages.sam2_load import EMBEDDED
 from stages.testsrc import ShapesWorld, Truth
 from stages.tracker import Tracker, TrackerOptions
 from stages.types import Image
-from tests.parity import Act, Agreement, Ours, Upstream, build_upstream, compare, torch_without_bfloat16
+from tests.parity import Act, Agreement, Ours, Upstream, compare, torch_without_bfloat16
+from tests.upstream import build_upstream
 
 FRAMES, JOINS, LEAVES = 24, 5, 9
 CLOSE, ROUNDED = 1e-4, 2e-2  # of logits around 40: with memories in float32, and in bfloat16

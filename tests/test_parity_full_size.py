@@ -21,7 +21,8 @@ from stages.sam2_model import Segmenter
 from stages.testsrc import ShapesWorld
 from stages.tracker import Tracker, TrackerOptions
 from stages.types import Image
-from tests.parity import Act, Agreement, Ours, Upstream, build_upstream, compare
+from tests.parity import Act, Agreement, Ours, Upstream, compare
+from tests.upstream import build_upstream
 
 CLIP = Path(__file__).parents[2] / "shared" / "data" / "clips" / "driving.mp4"
 STRIDE = 3  # frames of the clip from one to the next: more motion

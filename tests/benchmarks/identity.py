@@ -19,10 +19,9 @@ import json
 import multiprocessing
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
-from fractions import Fraction
 from functools import cache
 
 import numpy as np
@@ -39,11 +38,10 @@ from stages.sam2_load import EMBEDDED, load_segmenter
 from stages.sam2_model import Segmenter
 from stages.testsrc import ShapesWorld, Truth
 from stages.tracker import Tracker, TrackerOptions
-from stages.types import Clock, Frame, Result, Window
+from tests.benchmarks.worlds import track
 
 HELD_OUT = range(500, 520)  # nothing was trained, tuned or looked at there
 MATCH = 0.5  # least IoU of a track with an object that is barely visible for the track to be left out
-WINDOW, BOX_THRESHOLD, TEXT_THRESHOLD = 8, 0.25, 0.3
 
 
 @dataclass(frozen=True)
@@ -142,31 +140,15 @@ def models() -> tuple[Detector, Segmenter]:
     return Detector(EMBEDDED / "detector", cpu, torch.float32), load_segmenter("embedded", cpu, torch.float32)
 
 
-def follow(job: Job, world: ShapesWorld) -> Iterator[tuple[Result, Truth]]:
-    """What the daemon's pipeline makes of a world, frame by frame, beside the truth."""
+def measure(job: Job) -> Observed:
+    """Track a world, and note what TrackEval wants to know of every frame."""
     detector, segmenter = models()
+    world, seen = ShapesWorld(job.seed, hard=True), Observed()
     prompts = parse_prompts([*dict.fromkeys(world.labels)])
     tracker = Tracker(segmenter, TrackerOptions(gate=job.gating, reidentify=job.reidentify))
-    start = 0
-    while start < job.frames:
-        keyframe = start % job.every == 0
-        stop = min(start + WINDOW, job.frames, start - start % job.every + job.every)
-        drawn = [world.render(t) for t in range(start, stop)]
-        frames = tuple(
-            Frame(t, t, Fraction(1, 30), t / 30, Clock.FILE, image) for t, (image, _) in enumerate(drawn, start)
-        )
-        found = detector.detect([frames[0].image], prompts, BOX_THRESHOLD, TEXT_THRESHOLD)[0] if keyframe else None
-        results = tracker.step(Window(0, frames, keyframe), found)
-        yield from zip(results, (truth for _, truth in drawn), strict=True)
-        start = stop
-
-
-def measure(job: Job) -> Observed:
-    world, seen = ShapesWorld(job.seed, hard=True), Observed()
-    phrases = [prompt.phrase for prompt in parse_prompts([*dict.fromkeys(world.labels)])]
-    for result, truth in follow(job, world):
-        labels = [None if track.prompt is None else phrases[track.prompt] for track in result.tracks]
-        seen.observe(truth, [track.id for track in result.tracks], labels, full_masks(result))
+    for result, truth in track(world, prompts, detector, tracker, job.frames, job.every):
+        labels = [None if one.prompt is None else prompts[one.prompt].phrase for one in result.tracks]
+        seen.observe(truth, [one.id for one in result.tracks], labels, full_masks(result))
     return seen
 
 

@@ -7,7 +7,6 @@ Each world is prompted with the names of all its objects and of two that it lack
 
 import argparse
 import json
-from fractions import Fraction
 
 import numpy as np
 import torch
@@ -20,7 +19,7 @@ from stages.sam2_load import EMBEDDED, load_segmenter
 from stages.shapes_bodies import COLOURS, SHAPES
 from stages.testsrc import ShapesWorld
 from stages.tracker import Tracker
-from stages.types import Clock, Frame, Window
+from tests.benchmarks.worlds import WINDOW, track
 
 HELD_OUT = range(100, 120)
 
@@ -37,15 +36,8 @@ def measure(seed: int, frames: int, every: int, window: int, detector: Detector,
     world = ShapesWorld(seed)
     prompts = parse_prompts([*dict.fromkeys(world.labels), *absent_labels(world)])
     quality, tracker = Quality(world, prompts), Tracker(segmenter)
-    start = 0
-    while start < frames:
-        keyframe = start % every == 0
-        stop = min(start + window, frames, start - start % every + every)
-        shown = tuple(Frame(t, t, Fraction(1, 30), t / 30, Clock.FILE, world.render(t)[0]) for t in range(start, stop))
-        found = detector.detect([shown[0].image], prompts, 0.25, 0.3)[0] if keyframe else None
-        for result in tracker.step(Window(0, shown, keyframe), found):
-            quality.observe(result, full_masks(result))
-        start = stop
+    for result, _ in track(world, prompts, detector, tracker, frames, every, window):
+        quality.observe(result, full_masks(result))
     return quality
 
 
@@ -54,7 +46,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=list(HELD_OUT))
     parser.add_argument("--frames", type=int, default=150)
     parser.add_argument("--every", type=int, default=30)
-    parser.add_argument("--window", type=int, default=8)
+    parser.add_argument("--window", type=int, default=WINDOW)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     cpu = torch.device("cpu")

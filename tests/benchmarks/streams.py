@@ -11,10 +11,7 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from hydra.utils import instantiate
 from numpy.typing import NDArray
-from omegaconf import OmegaConf
 from sam2 import sam2_video_predictor
 
 from stages.sam2_load import load_segmenter
@@ -22,6 +19,7 @@ from stages.sam2_model import Segmenter
 from stages.tracker import Tracker, TrackerOptions
 from stages.types import Clock, Frame, Image, Window
 from tests.benchmarks.stopwatch import Stopwatch
+from tests.upstream import build_upstream, normalised
 
 ENDLESS = 1 << 30  # the clip's length as far as upstream asks; below 16 it would look at fewer pointers
 
@@ -60,14 +58,10 @@ def load_upstream(
     config: Path, weights: Path, device: torch.device, dtype: torch.dtype, optimised: bool = False
 ) -> Model:
     """SAM2VideoPredictor, or with ``optimised`` what upstream's ``vos_optimized=True`` builds, which is compiled."""
-    description = OmegaConf.load(config).model
-    name = "SAM2VideoPredictorVOS" if optimised else "SAM2VideoPredictor"
-    description._target_ = f"sam2.sam2_video_predictor.{name}"
-    description.compile_image_encoder = optimised
     with redirect_stdout(sys.stderr):  # it says that compiling is slow
-        predictor = instantiate(description, _recursive_=True)
+        predictor = build_upstream(config, optimised=optimised)
     predictor.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True)["model"])
-    predictor.to(device).eval().requires_grad_(False)
+    predictor.to(device)
     watch = Stopwatch(device)
     watch.watch("encode", predictor, "forward_image")
     watch.watch("attend", predictor.memory_attention, "forward")
@@ -103,8 +97,6 @@ class UpstreamStream:
     def __init__(self, predictor: Any, image: Image, boxes: NDArray[np.float32], dtype: torch.dtype) -> None:
         self._predictor, device = predictor, predictor.device
         self._cast = torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
-        self._mean = torch.tensor([0.485, 0.456, 0.406], device=device)[:, None, None]
-        self._std = torch.tensor([0.229, 0.224, 0.225], device=device)[:, None, None]
         side = predictor.image_size // 4
         clip = ([self._pixels(image)], side, side)
         with self._cast, patch.object(sam2_video_predictor, "load_video_frames", return_value=clip):
@@ -128,9 +120,8 @@ class UpstreamStream:
     @torch.inference_mode()
     def _pixels(self, image: Image) -> torch.Tensor:
         """(3, S, S) of the model's size, as the tracker makes them."""
-        pixels = torch.from_numpy(image).to(self._mean.device, non_blocking=True).permute(2, 0, 1)[None].float() / 255
-        side = (self._predictor.image_size, self._predictor.image_size)
-        return ((F.interpolate(pixels, side, mode="bilinear", antialias=True) - self._mean) / self._std)[0]
+        picture = torch.from_numpy(image).to(self._predictor.device, non_blocking=True)
+        return normalised(self._predictor, picture[None])[0]
 
 
 def held_bytes(state: dict[str, Any]) -> tuple[int, int]:

@@ -1,0 +1,39 @@
+"""What the daemon's pipeline makes of a world of the test source, beside the truth."""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+
+from stages.detect import Detector
+from stages.prompts import Prompt
+from stages.testsrc import ShapesWorld, Truth
+from stages.tracker import Tracker
+from stages.types import Clock, Frame, Result
+from stages.windows import cut_windows
+
+WINDOW, BOX_THRESHOLD, TEXT_THRESHOLD = 8, 0.25, 0.3  # the daemon's defaults
+
+
+def track(
+    world: ShapesWorld,
+    prompts: Sequence[Prompt],
+    detector: Detector,
+    tracker: Tracker,
+    frames: int,
+    every: int,
+    window: int = WINDOW,
+) -> Iterator[tuple[Result, Truth]]:
+    """The results of the first ``frames`` frames, with a keyframe every ``every``."""
+    truths: deque[Truth] = deque()
+
+    def stream() -> Iterator[Frame]:
+        for t in range(frames):
+            image, truth = world.render(t)
+            truths.append(truth)
+            yield Frame(t, t, Fraction(1, 30), t / 30, Clock.FILE, image)
+
+    for shown in cut_windows(stream(), window, every):
+        images = [shown.frames[0].image]
+        found = detector.detect(images, prompts, BOX_THRESHOLD, TEXT_THRESHOLD)[0] if shown.keyframe else None
+        for result in tracker.step(shown, found):
+            yield result, truths.popleft()
