@@ -2,6 +2,8 @@
 
 import torch
 
+from stages import affinity
+
 INSIDE = 0.6  # share of a mask that lies in another track's
 JUMPED = 0.3  # IoU of a mask with the same track's mask one frame before, below which it has jumped
 CONVERGED = 0.6  # IoU from which the masks of two rivals are on one object
@@ -17,14 +19,13 @@ def stolen(masks: torch.Tensor, before: torch.Tensor) -> torch.Tensor:
     now, then = (masks > 0).flatten(1).float(), before.flatten(1).float()
     common = (now * then).sum(1)
     steady = common / (now.sum(1) + then.sum(1) - common).clamp(min=1)
-    inside = (now @ now.T) / now.sum(1, keepdim=True).clamp(min=1)
-    taken = (inside > INSIDE) & (steady[None] > steady[:, None])
+    taken = (affinity.inside(masks, masks) > INSIDE) & (steady[None] > steady[:, None])
     return taken.any(1) & (steady < JUMPED)
 
 
 def flooding(masks: torch.Tensor, usual: torch.Tensor) -> torch.Tensor:
     """Which masks suddenly cover the picture, (N,) bool; ``usual`` (N,) is what they cover otherwise, in pixels."""
-    areas = (masks > 0).flatten(1).sum(1)
+    areas = affinity.areas(masks)
     return (areas > FLOOD * masks[0].numel()) & (areas > GROWN * usual) if len(masks) else areas > 0
 
 
@@ -33,12 +34,9 @@ def converged(masks: torch.Tensor, rivals: torch.Tensor, strangeness: torch.Tens
 
     rivals (N, N) bool; the lower ``strangeness`` (N,), of two the first, keeps the object.
     """
-    shown = (masks > 0).flatten(1).float()
-    common, area = shown @ shown.T, shown.sum(1)
-    overlap = common / (area[:, None] + area[None] - common).clamp(min=1)
     rank = strangeness.argsort(stable=True).argsort()
     better = rank[None] < rank[:, None]
-    return (rivals & better & (overlap >= CONVERGED)).any(1)
+    return (rivals & better & (affinity.mask_iou(masks, masks) >= CONVERGED)).any(1)
 
 
 def shared_out(masks: torch.Tensor, rivals: torch.Tensor, cost: torch.Tensor) -> torch.Tensor:

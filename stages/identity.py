@@ -40,6 +40,12 @@ class Evidence:
     between: NDArray[np.float32]  # (T, T) IoU of the tracks of one prompt with each other
     whole: NDArray[np.bool_]  # (T,) the mask is about as large as usual: what is left when an object hides is not
 
+    def looks_itself(self, detection: int, track: int) -> bool:
+        """Whether a detection looks like a track, and more so than like another of its prompt."""
+        tracks = slice(len(self.whole))
+        others = self.likeness[detection, tracks][self.same_prompt[detection, tracks]]
+        return bool(self.likeness[detection, track] >= others.max(initial=ALIKE))
+
 
 def assign(affinity: NDArray[np.float32], allowed: NDArray[np.bool_]) -> list[tuple[int, int]]:
     """The pairs (row, column) with the largest total affinity, of those allowed (Kuhn 1955)."""

@@ -31,7 +31,8 @@ class _Seen:
     colours: torch.Tensor  # (D, 3)
     tracked: Heads  # N
     overlap: NDArray[np.float32]  # (D, N) IoU of masks and boxes
-    sizes: NDArray[np.float32]  # (N,) pixels
+    areas: list[int]  # of the detections' masks, D, in pixels
+    sizes: NDArray[np.float32]  # of the tracks' masks, (N,)
 
 
 def observe(
@@ -44,25 +45,25 @@ def observe(
 ) -> Heads:
     """Track the roster's objects on a keyframe and put its detections to use; returns the heads of all rows then."""
     seen = _see(roster, segmenter, frame, feature, detections)
-    plan = identity.plan(_evidence(roster, seen), reidentify)
+    evidence = _evidence(roster, seen)
+    plan = identity.plan(evidence, reidentify)
     ending = _undetected(roster, plan, seen.sizes, frame)
     starting = _find_places(roster, plan, seen, ending)
     back = {d: roster.gallery.lives[g] for d, g in plan.recalled if d in starting}
     for life in back.values():
         roster.gallery.forget(life)  # now: those that end below may need the room
     known = {d: roster.book.rows[row].id for d, row in plan.matched + plan.reclaimed}
-    heads = joined([seen.tracked, Heads(*(part[starting] for part in seen.found))])
-    memories = _correct(roster, plan, seen, feature, heads, frame)
+    heads = joined([seen.tracked, seen.found.take(starting)])
+    memories = _correct(roster, plan, evidence, seen, feature, heads, frame)
     rows = roster.bank.count
     order = roster.end(ending, frame.index) + list(range(rows, len(heads.masks)))
     if starting:
-        new = Heads(*(part[rows:] for part in heads))
-        roster.start(roster.clock, feature, new, memories[rows:])
+        roster.start(roster.clock, feature, heads.take(slice(rows, None)), memories[rows:])
         _write_lives(roster, seen, starting, back, frame)
     started = dict(zip(starting, (life.id for life in roster.book.rows[len(order) - len(starting) :]), strict=True))
     _note_shared(roster, seen, known, started)
     roster.find_rivals()
-    return Heads(*(part[order] for part in heads))
+    return heads.take(order)
 
 
 def _see(roster: Roster, segmenter: Segmenter, frame: Frame, feature: FrameFeatures, detections: Detections) -> _Seen:
@@ -74,6 +75,7 @@ def _see(roster: Roster, segmenter: Segmenter, frame: Frame, feature: FrameFeatu
         cues.colours(feature.picture, found.masks),
         tracked,
         affinity.on_host(affinity.overlap(found.masks, tracked.masks)),
+        affinity.areas(found.masks).tolist(),
         affinity.on_host(affinity.areas(tracked.masks)),
     )
 
@@ -100,37 +102,33 @@ def _evidence(roster: Roster, seen: _Seen) -> identity.Evidence:
 
 
 def _correct(
-    roster: Roster, plan: identity.Plan, seen: _Seen, feature: FrameFeatures, heads: Heads, frame: Frame
+    roster: Roster,
+    plan: identity.Plan,
+    evidence: identity.Evidence,
+    seen: _Seen,
+    feature: FrameFeatures,
+    heads: Heads,
+    frame: Frame,
 ) -> torch.Tensor:
     """Confirm tracks, and prompt those anew whose mask is elsewhere; writes the corrected rows of ``heads``."""
     drifted = [(d, row) for d, row in plan.matched if seen.overlap[d, row] < DRIFTED]
-    lost = {row for _, row in plan.reclaimed}
+    corrected, lost = drifted + plan.reclaimed, {row for _, row in plan.reclaimed}
     recent = torch.ones_like(heads.presence, dtype=torch.bool)
-    for d, row in drifted + plan.reclaimed:
+    for d, row in corrected:
         for old, new in zip(heads, seen.found, strict=True):
             old[row] = new[d]
         recent[row] = False
     memories = roster.remember(feature, heads, recent)
-    for _, row in drifted + plan.reclaimed:
+    for _, row in corrected:
         roster.bank.recondition(row, roster.clock, memories[row], heads.pointers[row], forget=row in lost)
         roster.cues.correct(row, heads.masks[row], elsewhere=row in lost)
-    areas = affinity.areas(heads.masks).tolist()
-    looks_itself = _looks_itself(roster, seen)
     for d, row in plan.matched + plan.reclaimed:
         life = roster.book.rows[row]
-        if life.views < FIRST_VIEWS or looks_itself[d, row]:
+        if life.views < FIRST_VIEWS or evidence.looks_itself(d, row):
             roster.cues.repaint(row, seen.colours[d], max(REPAINT, 1 / (life.views + 1)))
-        roster.book.detected(row, float(seen.detections.scores[d]), frame.index, areas[row], returned=row in lost)
+        area = seen.areas[d] if (d, row) in corrected else int(seen.sizes[row])
+        roster.book.detected(row, float(seen.detections.scores[d]), frame.index, area, returned=row in lost)
     return memories
-
-
-def _looks_itself(roster: Roster, seen: _Seen) -> NDArray[np.bool_]:
-    """Whether a detection looks like a track, and more so than like another of its prompt: (D, N)."""
-    likeness = affinity.on_host(cues.likeness(seen.colours, roster.cues.colours))
-    prompts = np.array([-1 if life.prompt is None else life.prompt for life in roster.book.rows], np.int64)
-    rivals = np.where(seen.detections.prompts[:, None] == prompts[None], likeness, 0)
-    itself: NDArray[np.bool_] = likeness >= rivals.max(1, initial=identity.ALIKE, keepdims=True)
-    return itself
 
 
 def _undetected(roster: Roster, plan: identity.Plan, sizes: NDArray[np.float32], frame: Frame) -> dict[int, str]:
@@ -162,13 +160,12 @@ def _find_places(roster: Roster, plan: identity.Plan, seen: _Seen, ending: dict[
 
 def _write_lives(roster: Roster, seen: _Seen, starting: list[int], back: dict[int, Life], frame: Frame) -> None:
     """The lives of the rows that have just been started: new ones, and those of tracks that have come back."""
-    areas = affinity.areas(seen.found.masks).tolist()
     for d in starting:
-        score = float(seen.detections.scores[d])
+        score, area = float(seen.detections.scores[d]), seen.areas[d]
         if d in back:
-            roster.book.resume(back[d], frame.index, score, areas[d])
+            roster.book.resume(back[d], frame.index, score, area)
         else:
-            roster.book.start(int(seen.detections.prompts[d]), frame.index, score, False, areas[d], "detected")
+            roster.book.start(int(seen.detections.prompts[d]), frame.index, score, False, area, "detected")
 
 
 def _note_shared(roster: Roster, seen: _Seen, known: dict[int, int], started: dict[int, int]) -> None:

@@ -6,10 +6,8 @@ from numpy.typing import NDArray
 
 from stages import affinity, identity
 from stages.errors import ConfigError
-from stages.sam2_model import FrameFeatures, Heads, Segmenter, joined
+from stages.sam2_model import FrameFeatures, Heads, Segmenter
 from stages.types import Detections, Frame
-
-_GROUP = 64  # detections that are segmented at once
 
 Points = tuple[NDArray[np.float32], NDArray[np.int64]]  # (P, 2) pixels of the frame; (P,) 1 inside, 0 outside
 ModelPoints = tuple[torch.Tensor, torch.Tensor]  # the same in pixels of the model's input; 2 and 3 a box's corners
@@ -23,12 +21,12 @@ def segment_detections(
         return detections, segmenter.nothing()
     detections = detections.take(np.argsort(-detections.scores, kind="stable")[:most].tolist())
     boxes = _to_model(segmenter, frame, torch.from_numpy(detections.boxes).reshape(-1, 2, 2)).reshape(-1, 4)
-    found = joined([segmenter.prompt_boxes(feature, group) for group in boxes.split(_GROUP)])
+    found = segmenter.prompt_boxes(feature, boxes)
     same_prompt = detections.prompts[:, None] == detections.prompts[None]
     overlap = np.where(same_prompt, affinity.on_host(affinity.mask_iou(found.masks, found.masks)), 0)
     areas = affinity.areas(found.masks).tolist()
     kept = [d for d in affinity.keep_best(overlap, detections.scores, identity.DUPLICATE) if areas[d]]
-    return detections.take(kept), Heads(*(part[kept] for part in found))
+    return detections.take(kept), found.take(kept)
 
 
 def segment_by_hand(

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from stages import gating
@@ -10,6 +11,8 @@ from stages.gallery import Gallery
 from stages.lives import Lives
 from stages.memory import MemoryBank
 from stages.sam2_model import ABSENT, FrameFeatures, Heads, Segmenter
+
+SHARED = 2  # keyframes in a row on which two tracks cover one another before they are taken to share their pixels
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +44,7 @@ class Roster:
         self.book = Lives()
         self.clock = 0
         self.masks = segmenter.nothing().masks  # each row's logits on the last frame
-        self._rivals = torch.zeros(0, 0, dtype=torch.bool)  # which rows compete for pixels
+        self._rivals = torch.zeros(0, 0, dtype=torch.bool, device=segmenter.device)  # which rows compete for pixels
         self._shared: dict[tuple[int, int], int] = {}  # keyframes in a row on which two tracks covered one another
 
     @property
@@ -92,6 +95,7 @@ class Roster:
             order.pop()
         self.masks = self.masks[order]
         self.cues.reorder(order)
+        self._rivals = self._rivals[order][:, order]
         return order
 
     def note_shared(self, overlapping: dict[tuple[int, int], bool], born: set[int]) -> None:
@@ -102,20 +106,22 @@ class Roster:
         """
         alive = {life.id for life in self.book.rows}
         for pair, overlaps in overlapping.items():
-            times = self._shared.get(pair, 0) + (2 if born & set(pair) else 1)
+            times = self._shared.get(pair, 0) + (SHARED if born & set(pair) else 1)
             self._shared[pair] = times if overlaps else 0
         self._shared = {pair: times for pair, times in self._shared.items() if times and alive >= set(pair)}
 
     def find_rivals(self) -> None:
         """Tracks are rivals for the same pixels, but not those that share them, nor one added without a prompt."""
         lives = self.book.rows
-        rivals = torch.zeros(len(lives), len(lives), dtype=torch.bool)
-        for row, life in enumerate(lives):
-            for other, against in enumerate(lives[:row]):
-                pair = min(life.id, against.id), max(life.id, against.id)
-                sharing = life.prompt is None or against.prompt is None or self._shared.get(pair, 0) >= 2
-                rivals[row, other] = rivals[other, row] = not sharing
-        self._rivals = rivals.to(self._segmenter.device)
+        rows = {life.id: row for row, life in enumerate(lives)}
+        rivals = ~np.eye(len(lives), dtype=bool)
+        by_hand = [row for row, life in enumerate(lives) if life.prompt is None]
+        rivals[by_hand] = rivals[:, by_hand] = False
+        for pair, times in self._shared.items():
+            if times >= SHARED and rows.keys() >= set(pair):
+                first, second = (rows[track] for track in pair)
+                rivals[first, second] = rivals[second, first] = False
+        self._rivals = torch.from_numpy(rivals).to(self._segmenter.device)
 
     def lost(self, frame: int) -> dict[int, str]:
         """The rows that have been out of sight for too long."""

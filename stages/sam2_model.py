@@ -5,7 +5,7 @@ Ravi et al., "SAM 2: Segment Anything in Images and Videos", 2024, https://arxiv
 The model runs on square pictures of ``image_size``; ``S`` is the side of its feature map, image_size / 16, ``L`` S x S.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,7 +20,8 @@ from stages.types import Image
 
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _ENDLESS = 1 << 30  # the stream's length, as far as sam2 asks
-_GROUP = 16  # objects that attend at once on a GPU: the keys of one take tens of megabytes
+_GROUP = 64  # objects that go through the model at once,
+_STATIC_GROUP = 16  # and on a GPU, where the keys of one take tens of megabytes and sizes should be few
 ABSENT: float = NO_OBJ_SCORE  # the logits of an object that is not there
 _CERTAIN = 32.0  # logits beyond it are clamped before they prompt a correction, as upstream does
 
@@ -46,9 +47,9 @@ class Heads(NamedTuple):
     presence: torch.Tensor  # (B,) logit that the object is visible
     pointers: torch.Tensor  # (B, C) object pointers
 
-    def first(self, objects: int) -> "Heads":
-        """Those of some first objects."""
-        return Heads(*(part[:objects] for part in self))
+    def take(self, rows: slice | list[int]) -> "Heads":
+        """Those of some of the objects, in the given order."""
+        return Heads(*(part[rows] for part in self))
 
     def without(self, absent: torch.Tensor) -> "Heads":
         """The same, with the objects that ``absent`` (B,) names said not to be visible."""
@@ -116,25 +117,16 @@ class Segmenter:
     @torch.inference_mode()
     def propagate(self, frame: FrameFeatures, memory: Recollection) -> Heads:
         """Find the B objects of ``memory`` on the frame."""
-        groups = self._groups(len(memory.tokens))
-        return joined(
-            [
-                self._decode(frame, size, memory=memory.rows(rows).padded(size)).first(rows.stop - rows.start)
-                for rows, size in groups
-            ]
+        return self._in_groups(
+            len(memory.tokens), lambda rows, size: self._decode(frame, size, memory=memory.rows(rows).padded(size))
         )
 
     @torch.inference_mode()
     def prompt_points(self, frame: FrameFeatures, points: torch.Tensor, labels: torch.Tensor) -> Heads:
         """Objects from points (B, P, 2), model pixels; labels (B, P): 1 inside, 0 outside, 2 and 3 a box's corners."""
-        groups = self._groups(len(points))
-        return joined(
-            [
-                self._decode(frame, size, points=self._points(points[rows], labels[rows], size)).first(
-                    len(points[rows])
-                )
-                for rows, size in groups
-            ]
+        return self._in_groups(
+            len(points),
+            lambda rows, size: self._decode(frame, size, points=self._points(points[rows], labels[rows], size)),
         )
 
     def prompt_boxes(self, frame: FrameFeatures, boxes: torch.Tensor) -> Heads:
@@ -167,9 +159,13 @@ class Segmenter:
         before = masks[:, None].clamp(-_CERTAIN, _CERTAIN)
         return self._decode(frame, 1, memory, self._points(points, labels, 1), before=before)
 
+    def _in_groups(self, objects: int, decode: Callable[[slice, int], Heads]) -> Heads:
+        """What ``decode`` says of all objects; it gets some of their rows and the number of objects to pad them to."""
+        return joined([decode(rows, size).take(slice(rows.stop - rows.start)) for rows, size in self._groups(objects)])
+
     def _groups(self, objects: int) -> list[tuple[slice, int]]:
         """Rows that go through the model together, and the number of objects to pad them to."""
-        most = _GROUP if self.static else max(objects, 1)
+        most = _STATIC_GROUP if self.static else _GROUP
         groups = [slice(start, min(start + most, objects)) for start in range(0, objects, most)]
         sizes = [rows.stop - rows.start for rows in groups]
         return [(rows, 1 << (n - 1).bit_length() if self.static else n) for rows, n in zip(groups, sizes, strict=True)]

@@ -110,7 +110,6 @@ class Tracker:
         """End a track by hand. Raises ConfigError for an id that is not tracked."""
         row, (frame, _) = self._find("remove", track)
         self._roster.end({row: "removed"}, frame.index)
-        self._roster.find_rivals()
 
     def _find(self, verb: str, track: int) -> tuple[int, tuple[Frame, FrameFeatures]]:
         """A track's row, and the last frame. Raises ConfigError, naming ``verb``, for an id that is not tracked."""
@@ -137,7 +136,6 @@ class Tracker:
             tracks = tuple(life.as_track(p) for life, p in zip(book.rows, presence[number], strict=True))
             if number + 1 == len(seen):
                 self._roster.end(self._roster.lost(frame.index), frame.index)
-                self._roster.find_rivals()
             first = number == 0
             events, found = book.take_events(), detections if first else None
             results.append(Result(frame, window.epoch, window.keyframe and first, tracks, masks[number], events, found))

@@ -19,6 +19,12 @@ def segmenter():
     return load_segmenter("embedded", torch.device("cpu"), torch.float32)
 
 
+@pytest.fixture
+def world() -> ShapesWorld:
+    """Four shapes that all show on the first frame."""
+    return ShapesWorld(4)
+
+
 @pytest.fixture(scope="session")
 def shapes_frame():
     """frame(world, t) -> Frame t of a ShapesWorld."""

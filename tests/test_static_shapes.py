@@ -3,23 +3,16 @@
 import functools
 
 import numpy as np
-import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from stages.roster import Roster, TrackerOptions
 from stages.sam2_load import EMBEDDED, build, load_segmenter
 from stages.sam2_model import Heads, Segmenter
-from stages.testsrc import ShapesWorld
 from stages.tracker import Tracker
 from stages.types import Window
 
 CPU = torch.device("cpu")
-
-
-@pytest.fixture
-def world():
-    return ShapesWorld(4)
 
 
 def boxes(count: int) -> list[np.ndarray]:

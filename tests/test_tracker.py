@@ -2,17 +2,11 @@
 
 import cv2
 import numpy as np
-import pytest
 import torch
 
-from stages.testsrc import ShapesWorld
 from stages.tracker import Tracker, TrackerOptions
 from stages.types import Detections, Frame, TrackChange, TrackState, Window
-
-
-@pytest.fixture
-def world():
-    return ShapesWorld(4)
+from tests.truth import truth_detections
 
 
 def detections(boxes, score=0.9, prompts=None) -> Detections:
@@ -22,13 +16,6 @@ def detections(boxes, score=0.9, prompts=None) -> Detections:
         np.full(count, score, np.float32),
         np.array(prompts or [0] * count),
     )
-
-
-def truth_detections(world: ShapesWorld, t: int) -> Detections:
-    """The clearly visible objects, each under its own prompt."""
-    truth = world.render(t)[1]
-    seen = np.flatnonzero(truth.visible > 0.3)
-    return Detections(truth.boxes[seen], np.full(len(seen), 0.9, np.float32), seen)
 
 
 def windows(world, frame, frames, every=12, size=6):

@@ -5,21 +5,9 @@ import pytest
 import torch
 
 from stages.errors import ConfigError
-from stages.testsrc import ShapesWorld
 from stages.tracker import Tracker, TrackerOptions
-from stages.types import Detections, TrackChange, Window
-
-
-@pytest.fixture
-def world():
-    return ShapesWorld(4)
-
-
-def truth_detections(world: ShapesWorld, t: int) -> Detections:
-    """The clearly visible objects, each under its own prompt."""
-    truth = world.render(t)[1]
-    seen = np.flatnonzero(truth.visible > 0.3)
-    return Detections(truth.boxes[seen], np.full(len(seen), 0.9, np.float32), seen)
+from stages.types import TrackChange, Window
+from tests.truth import truth_detections
 
 
 @pytest.mark.parametrize("kind", ["box", "points", "mask"])

@@ -10,11 +10,6 @@ from stages.tracker import Tracker, TrackerOptions
 from stages.types import Detections, TrackChange, TrackState, Window
 
 
-@pytest.fixture
-def world():
-    return ShapesWorld(4)
-
-
 def only(world: ShapesWorld, t: int, *numbers: int, prompts=None) -> Detections:
     boxes = world.render(t)[1].boxes[list(numbers)].reshape(-1, 4)
     return Detections(boxes, np.full(len(numbers), 0.9, np.float32), np.array(prompts or numbers, np.int64))
