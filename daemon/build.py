@@ -26,6 +26,7 @@ from stages.prompts import parse_prompts
 from stages.publish import Publisher
 from stages.record import Recorder
 from stages.source import open_source
+from stages.thresholds import AutoThresholds
 
 if TYPE_CHECKING:
     from stages.detect import Detector
@@ -73,7 +74,9 @@ def _new_stream(
     prompts = parse_prompts(stream.prompts)
     written = tuple(prompt.written for prompt in prompts)
     own = metrics.stream(stream.name, written)
-    lane = Lane(stream.name, prompts, stream.detection, stream.tracking, own, Mailbox(WINDOWS), Mailbox(OUTCOMES))
+    detection, tracking = stream.detection, stream.tracking
+    auto = AutoThresholds(len(prompts), detection.least_score) if detection.auto_threshold else None
+    lane = Lane(stream.name, prompts, detection, tracking, own, Mailbox(WINDOWS), Mailbox(OUTCOMES), auto)
     models = {role: getattr(settings.models, role) for role in ("detector", "segmenter", "classifier")}
     identity = Identity(stream.name, str(uuid.uuid4()), written, models)
 
@@ -88,7 +91,7 @@ def _new_stream(
         return publisher.wait_for(settings.publish.wait_for, stop)
 
     sources = Sources(lambda: open_source(stream.source), open_recorder, wait_for_start)
-    return Stream(lane, Writer(identity, stream, publisher, own, observe), sources)
+    return Stream(lane, Writer(identity, stream, publisher, own, lambda: lane.thresholds, observe), sources)
 
 
 def build_models(settings: Settings, metrics: Metrics | None = None) -> Models:

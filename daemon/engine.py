@@ -14,6 +14,7 @@ from daemon.outcome import Notice, Outcome, skip_window
 from daemon.settings import Detection, Tracking
 from stages.errors import ConfigError, MaskcastError, ModelError, WindowError
 from stages.prompts import Prompt
+from stages.thresholds import FLOOR, AutoThresholds
 from stages.types import Detections, Image, Result, Window
 from stages.wire import StreamEvent
 
@@ -56,6 +57,7 @@ class Lane:
     metrics: StreamMetrics
     inbox: Mailbox[Window]
     outbox: Mailbox[Outcome]
+    auto: AutoThresholds | None = None  # chooses box thresholds; None: the configured ones stay
     tracker: Tracker | None = None
     failed: Window | None = None  # the last window, when it could not be processed
     error: Exception | None = None  # why the last window that failed did so
@@ -66,6 +68,11 @@ class Lane:
         if time.monotonic() >= self.quiet_until:
             self.quiet_until = time.monotonic() + 10
             log.warning("stream %s: %s", self.name, text)
+
+    @property
+    def thresholds(self) -> tuple[float, ...]:
+        """The least score of a detection now, by prompt."""
+        return self.auto.values if self.auto else (self.detection.least_score,) * len(self.prompts)
 
     @property
     def ready(self) -> bool:
@@ -189,8 +196,10 @@ def _track(models: Models, lane: Lane, window: Window) -> list[Result]:
 
 def _detect(detector: Detector, lane: Lane, image: Image) -> Detections:
     started = time.perf_counter()
-    thresholds = lane.detection.box_threshold, lane.detection.text_threshold
-    detections = detector.detect([image], lane.prompts, *thresholds)[0]
+    asked = (FLOOR, FLOOR) if lane.auto else (lane.detection.box_threshold, lane.detection.text_threshold)
+    [detections] = detector.detect([image], lane.prompts, *asked)
+    if lane.auto:
+        detections = lane.auto.select(detections)
     lane.metrics.observe({"detect": time.perf_counter() - started})
     for prompt, count in Counter(detections.prompts.tolist()).items():
         lane.metrics.detections[lane.prompts[prompt].written].inc(count)

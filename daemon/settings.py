@@ -55,6 +55,11 @@ class Detection(_Table):
     text_threshold: kind.Fraction = 0.3
     auto_threshold: bool = False
 
+    @property
+    def least_score(self) -> float:
+        """That of a detection: its best token and its prompt's best token must reach their thresholds."""
+        return max(self.box_threshold, self.text_threshold)
+
 
 class Tracking(_Table):
     window: kind.Count = 8  # frames
@@ -227,13 +232,11 @@ def _override_streams(merged: dict[str, Any], layers: Sequence[Layer]) -> None:
 def refuse_unsupported(settings: Settings) -> None:
     """Settings of the public interface that nothing acts on yet. Raises ConfigError for one that is set."""
     streams = [stream.resolved(settings) for stream in settings.streams]
-    detections = [settings.detection, *(stream.detection for stream in streams)]
     classifications = [settings.classification, *(stream.classification for stream in streams)]
     unsupported = {
         "models.classifier": bool(settings.models.classifier),
         "limits.gpu_memory": settings.limits != Limits(),
         "classification": any(table != Classification() for table in classifications),
-        "detection.auto_threshold": any(table.auto_threshold for table in detections),
         "publish.curve_dir": bool(settings.publish.curve_dir),
     }
     for name, is_set in unsupported.items():

@@ -41,7 +41,8 @@ class Identity:
 class Writer:
     """Writes the outcomes of one stream, whose ``settings`` are resolved.
 
-    Not thread-safe: all calls but ``decoded`` come from the writer thread.
+    Not thread-safe: all calls but ``decoded`` come from the writer thread. ``thresholds`` tells the least score of a
+    detection, by prompt.
     ``seq`` counts each kind by itself, so that whoever subscribes to one kind sees every hole; an annotated frame
     carries the ``seq`` of its masks.
     """
@@ -52,12 +53,13 @@ class Writer:
         settings: StreamSettings,
         publisher: Publisher,
         metrics: StreamMetrics,
+        thresholds: Callable[[], Sequence[float]],
         observe: Observer | None = None,
     ) -> None:
         self.recorder: Recorder | None = None
         self.hurry = threading.Event()  # once set, no subscriber is waited for
         self._identity, self._settings, self._publisher, self._metrics = identity, settings, publisher, metrics
-        self._observe = observe
+        self._thresholds, self._observe = thresholds, observe
         self._seq: Counter[Kind] = Counter()
         self._epoch = 0
         self._tracks = 0
@@ -190,6 +192,7 @@ class Writer:
             fps=self._metrics.fps(),
             drops=self._metrics.drops,
             models=self._identity.models,
+            thresholds=dict(zip(self._identity.prompts, self._thresholds(), strict=True)),
             uptime=now - self._started,
         )
         self._send(Kind.STATUS, header)

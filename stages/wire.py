@@ -123,10 +123,12 @@ def status_header(
     fps: float,
     drops: int,
     models: Mapping[str, str],
+    thresholds: Mapping[str, float],
     uptime: float,
 ) -> Header:
     """For late joiners: ``tracks`` alive now, frames published a second, frames dropped so far, model names by role
-    (detector, segmenter, classifier) and the stream's age in seconds."""
+    (detector, segmenter, classifier), the least score of a detection now by prompt as written, and the stream's age in
+    seconds."""
     return {
         **_envelope(Kind.STATUS, stream, session, epoch, seq, published_at),
         "prompts": list(prompts),
@@ -134,6 +136,7 @@ def status_header(
         "fps": round(fps, 2),
         "drops": drops,
         "models": dict(models),
+        "thresholds": {prompt: _score(least) for prompt, least in thresholds.items()},
         "uptime": round(uptime, 3),
     }
 

@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
+import numpy as np
 import pytest
 
 from daemon.engine import Engine, Lane, Models
@@ -13,7 +14,8 @@ from daemon.outcome import Notice, Outcome, skip_outcome
 from daemon.settings import Detection, Tracking
 from stages.errors import ConfigError, ModelError, WindowError
 from stages.prompts import parse_prompts
-from stages.types import Window
+from stages.thresholds import FLOOR, WARM_UP, AutoThresholds
+from stages.types import Detections, Window
 from stages.wire import StreamEvent
 from tests.fakes import FakeDetector, FakeTracker, models, window
 
@@ -35,11 +37,19 @@ class Bench:
             raise self._made
         return self._made
 
-    def lane(self, name: str, *windows: Window, outcomes: int = 100, live: bool = False, closed: bool = True) -> Lane:
+    def lane(
+        self,
+        name: str,
+        *windows: Window,
+        outcomes: int = 100,
+        live: bool = False,
+        closed: bool = True,
+        auto: AutoThresholds | None = None,
+    ) -> Lane:
         """A lane with windows waiting; ``closed``: no more will come."""
         prompts = parse_prompts(["red circle"])
         own = self.metrics.stream(name, ["red circle"])
-        lane = Lane(name, prompts, Detection(), Tracking(), own, Mailbox(100), Mailbox(outcomes))
+        lane = Lane(name, prompts, Detection(), Tracking(), own, Mailbox(100), Mailbox(outcomes), auto)
         if live:
             lane.outbox.drop_oldest(skip_outcome)
         for each in windows:
@@ -119,6 +129,48 @@ def test_the_detector_runs_on_keyframes_only_and_its_boxes_go_to_the_tracker(new
     assert [found is not None for _, found in tracker.windows] == [True, False]
     assert detector.calls == 1
     assert bench.value("detections_total", stream="a", prompt="red circle") == 1
+
+
+class WeakDetector(FakeDetector):
+    """One sure box of the first prompt, one weak one, and many of nothing; keeps the thresholds it was asked with."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: set[tuple[float, float]] = set()
+
+    def detect(self, images, prompts, box_threshold, text_threshold) -> list[Detections]:
+        self.asked.add((box_threshold, text_threshold))
+        scores = np.array([0.9, 0.2, *np.linspace(0.02, 0.003, 20)], np.float32)
+        scores = scores[scores >= box_threshold]
+        boxes, owners = np.zeros((len(scores), 4), np.float32), np.zeros(len(scores), np.int64)
+        return [Detections(boxes, scores, owners) for _ in images]
+
+
+@pytest.mark.parametrize("automatic", [False, True])
+def test_automatic_thresholds_ask_for_every_box_and_hand_on_those_that_reach(new_bench, automatic):
+    """At first the fixed ones; once the stream's background is known, the weak box comes through too."""
+    tracker, detector = FakeTracker(), WeakDetector()
+    bench = new_bench(models(tracker, detector))
+    auto = AutoThresholds(1, Detection().least_score) if automatic else None
+    lane = bench.lane("a", *(window(i, keyframe=True) for i in range(40)), auto=auto)
+    assert lane.thresholds == (0.3,)
+    bench.go()
+    outcomes(lane)
+    found = [len(detections) for _, detections in tracker.windows]
+    assert found[:WARM_UP] == [1] * WARM_UP
+    assert found[-1] == (2 if automatic else 1)
+    assert (lane.thresholds[0] < 0.2) is automatic
+    assert detector.asked == {(FLOOR, FLOOR) if automatic else (0.25, 0.3)}
+    assert bench.value("detections_total", stream="a", prompt="red circle") == sum(found)
+
+
+def test_what_automatic_thresholds_have_learned_survives_a_fault(new_bench):
+    tracker = _failing_at(30, RuntimeError())
+    bench = new_bench(models(tracker, WeakDetector()))
+    lane = bench.lane("a", *(window(i, keyframe=True) for i in range(32)), auto=AutoThresholds(1, 0.3))
+    bench.go()
+    assert indices(outcomes(lane)) == [*range(30), 31]
+    assert len(tracker.windows[-1][1]) == 2
 
 
 def _failing_at(index: int, error: Exception) -> FakeTracker:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from daemon.settings import Settings, load
+from daemon.settings import Settings, load, refuse_unsupported
 from stages.errors import ConfigError
 from tests.configuration import GATE
 
@@ -79,6 +79,20 @@ def test_stream_overrides_only_the_keys_that_it_sets(file: Path) -> None:
     assert (stream.publish.jpeg_quality, stream.publish.endpoint) == (50, settings.publish.endpoint)
     assert stream.record.dir == "all"
     assert stream.resolved(settings) == stream
+
+
+def test_stream_may_choose_its_thresholds_by_itself(file: Path) -> None:
+    file.write_text(f"{GATE}detection.auto_threshold = true\n")
+    settings = load(file)
+    assert settings.streams[0].resolved(settings).detection.auto_threshold
+    assert not settings.detection.auto_threshold
+    refuse_unsupported(settings)
+
+
+def test_a_detection_reaches_both_thresholds(file: Path) -> None:
+    file.write_text("[detection]\nbox_threshold = 0.4\n")
+    assert load(file).detection.least_score == 0.4
+    assert Settings().detection.least_score == 0.3
 
 
 def test_stream_may_set_a_key_back_to_its_default(file: Path) -> None:

@@ -64,6 +64,7 @@ def status_header() -> Header:
         "fps": 29.9712,
         "drops": 2,
         "models": models,
+        "thresholds": dict.fromkeys(PROMPTS, 0.30000012),
         "uptime": 61.25,
     }
     return wire.status_header(epoch=1, **PLACE, **state)
@@ -214,6 +215,10 @@ def test_unpacking_undoes_packing(header: Header, kind: Kind, blob: bytes | None
     parts = wire.pack(wire.topic("gate", kind), header, blob)
     assert parts[0] == f"v1/gate/{kind.value}".encode()
     assert wire.unpack(parts) == Message("gate", kind, header, blob)
+
+
+def test_the_status_tells_the_threshold_of_each_prompt_as_written() -> None:
+    assert status_header()["thresholds"] == {"car": 0.3, "Red Circle": 0.3}
 
 
 def test_json_is_compact_utf8_on_one_line() -> None:

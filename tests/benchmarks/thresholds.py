@@ -1,0 +1,194 @@
+"""Detection with `auto_threshold` against the fixed default thresholds, on worlds of the test source and worse ones.
+
+python -m tests.benchmarks.thresholds [--seeds N ...] [--frames N] [--every N] [--json]
+
+Only keyframes are drawn and only the embedded detector runs. Each condition shows the same worlds: with the picture
+spoilt, with prompts in other words than the detector was taught, with its logits moved by a constant (a checkpoint
+whose scores run high or low; the embedded one is calibrated by such a constant), or with other sets of prompts. Unless
+a condition says otherwise, a world is prompted with the names of all its objects and of two that it lacks. Every
+stream starts anew, from the fixed thresholds. The thresholds' constants were chosen on seeds 300 to 339.
+"""
+
+import argparse
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import groupby
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from daemon.settings import Detection
+from stages.detect import EMBEDDED, Detector
+from stages.prompts import Prompt
+from stages.quality import Quality
+from stages.shapes_bodies import LABELS
+from stages.testsrc import ShapesWorld
+from stages.thresholds import FLOOR, AutoThresholds
+from stages.types import Clock, Detections, Frame, Image, Result
+from tests.benchmarks.quality import absent_labels
+
+HELD_OUT = range(400, 440)
+BATCH = 20  # keyframes that the detector sees at once
+COUNTS = ("right", "wrong", "missed", "keyframes", "fired")
+
+Floats = NDArray[np.float32]
+
+
+def _named_and_two(world: ShapesWorld) -> list[str]:
+    return [*dict.fromkeys(world.labels), *absent_labels(world)]
+
+
+@dataclass(frozen=True)
+class Condition:
+    """How a world is shown and asked for."""
+
+    group: str
+    name: str
+    spoil: Callable[[Floats, np.random.Generator], Floats] = lambda picture, _: picture
+    word: Callable[[str, int], str] = lambda label, _: label  # what is asked for, by label and its place
+    shift: float = 0.0  # added to the detector's logits
+    ask: Callable[[ShapesWorld], list[str]] = _named_and_two
+
+
+def _compressed(picture: Floats, _: np.random.Generator) -> Floats:
+    _, code = cv2.imencode(".jpg", picture.astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, 6])
+    return cv2.imdecode(code, cv2.IMREAD_COLOR).astype(np.float32)
+
+
+def _with(word: str) -> Callable[[str, int], str]:
+    return lambda label, _: label.replace(" ", f" {word} ")
+
+
+CONDITIONS = (
+    Condition("picture", "plain"),
+    Condition("picture", "dark (gamma 2.2)", lambda p, _: 255 * (p / 255) ** 2.2),
+    Condition("picture", "overexposed (gamma 0.45)", lambda p, _: 255 * (p / 255) ** 0.45),
+    Condition("picture", "half the light", lambda p, _: p * 0.5),
+    Condition("picture", "a third of the light", lambda p, _: p * 0.3),
+    Condition("picture", "haze (contrast 0.6)", lambda p, _: 128 + (p - 128) * 0.6),
+    Condition("picture", "noise (sigma 40)", lambda p, rng: p + rng.normal(0, 40, p.shape)),
+    Condition("picture", "blur (sigma 4)", lambda p, _: cv2.GaussianBlur(p, (0, 0), 4)),
+    Condition("picture", "JPEG (quality 6)", _compressed),
+    Condition("words", "shiny red circle", word=lambda label, _: f"shiny {label}"),
+    Condition("words", "red circle toy", word=lambda label, _: f"{label} toy"),
+    Condition("words", "every other: red metal circle", word=lambda l_, i: _with("metal")(l_, i) if i % 2 else l_),
+    Condition("scores", "logits + 2", shift=2.0),
+    Condition("scores", "logits - 2", shift=-2.0),
+    Condition("prompts", "one", ask=lambda world: list(world.labels[:1])),
+    Condition("prompts", "all 24 names", ask=lambda _: list(LABELS)),
+    Condition("prompts", "only absent ones", ask=lambda w: [label for label in LABELS if label not in w.labels][::5]),
+)
+
+
+class Network:
+    """The detector's network with its logits moved; asked twice about the same pictures, it answers from memory."""
+
+    def __init__(self, network: Any) -> None:
+        self.shift = 0.0
+        self._network = network
+        self._answers: dict[tuple[int, ...], Any] = {}
+
+    def __call__(self, input_ids: torch.Tensor, **pictures: Any) -> Any:
+        caption = tuple(input_ids[0].tolist())
+        if caption not in self._answers:
+            answer = self._network(input_ids=input_ids, **pictures)
+            answer.logits = answer.logits + self.shift
+            self._answers[caption] = answer
+        return self._answers[caption]
+
+    def forget(self, shift: float) -> None:
+        """Before other pictures come."""
+        self.shift = shift
+        self._answers.clear()
+
+
+def pictures(world: ShapesWorld, seed: int, condition: Condition, indices: range) -> Iterator[Image]:
+    rng = np.random.default_rng([seed, 77])
+    for index in indices:
+        spoilt = condition.spoil(world.render(index)[0].astype(np.float32), rng)
+        yield np.clip(spoilt, 0, 255).astype(np.uint8)
+
+
+def observe(quality: Quality, index: int, image: Image, found: Detections) -> None:
+    frame = Frame(index, index, Fraction(1, 30), index / 30, Clock.FILE, image)
+    nothing = np.zeros((0, *image.shape[:2]), bool)
+    quality.observe(Result(frame, 0, True, (), torch.zeros(0, 1, 1), detections=found), nothing)
+
+
+def measure(seed: int, condition: Condition, indices: range, detector: Detector) -> tuple[Quality, Quality]:
+    """One stream with the fixed thresholds, and with thresholds that start there."""
+    default = Detection()
+    world = ShapesWorld(seed)
+    labels = condition.ask(world)
+    named = [Prompt(label, label) for label in labels]
+    asked = [Prompt(label, condition.word(label, place)) for place, label in enumerate(labels)]
+    fixed, auto = Quality(world, named), Quality(world, named)
+    thresholds = AutoThresholds(len(labels), default.least_score)
+    shown = list(pictures(world, seed, condition, indices))
+    for start in range(0, len(shown), BATCH):
+        batch = shown[start : start + BATCH]
+        detector.network.forget(condition.shift)
+        usual = detector.detect(batch, asked, default.box_threshold, default.text_threshold)
+        everything = detector.detect(batch, asked, FLOOR, FLOOR)
+        for index, image, one, other in zip(indices[start:], batch, usual, everything, strict=False):
+            observe(fixed, index, image, one)
+            observe(auto, index, image, thresholds.select(other))
+    return fixed, auto
+
+
+def total(parts: list[Quality]) -> dict[str, float]:
+    """f1, precision, recall and absent_rate over all of them together."""
+    whole = Quality(ShapesWorld(0), [])
+    for name in COUNTS:
+        setattr(whole, name, sum(getattr(part, name) for part in parts))
+    kept = ("f1", "precision", "recall", "absent_rate")
+    return {name: round(value, 4) for name, value in whole.summary().items() if name in kept}
+
+
+def line(name: str, fixed: dict[str, float], auto: dict[str, float]) -> str:
+    cells = [f"{fixed[key]:.3f} {auto[key]:.3f} {auto[key] - fixed[key]:+.3f}" for key in ("f1", "absent_rate")]
+    return f"{name:40s} {'   '.join(cells)}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.thresholds", description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, nargs="+", default=list(HELD_OUT))
+    parser.add_argument("--frames", type=int, default=600)
+    parser.add_argument("--every", type=int, default=30)
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    detector = Detector(EMBEDDED, torch.device("cpu"), torch.float32)
+    detector.network = Network(detector.network)
+    indices = range(0, arguments.frames, arguments.every)
+    report: dict[str, Any] = {}
+    every: list[tuple[Quality, Quality]] = []
+
+    def tell(name: str, pairs: list[tuple[Quality, Quality]]) -> None:
+        fixed, auto = (total(list(side)) for side in zip(*pairs, strict=True))
+        report[name] = {"fixed": fixed, "auto": auto}
+        if not arguments.json:
+            print(line(name, fixed, auto), flush=True)
+
+    if not arguments.json:
+        print(f"{'':40s} F1 fixed, auto          absent_rate fixed, auto")
+    for group, conditions in groupby(CONDITIONS, lambda condition: condition.group):
+        of_group: list[tuple[Quality, Quality]] = []
+        for condition in conditions:
+            pairs = [measure(seed, condition, indices, detector) for seed in arguments.seeds]
+            tell(f"{group}: {condition.name}", pairs)
+            of_group += pairs
+        tell(f"{group}, all", of_group)
+        every += of_group
+    tell("total", every)
+    if arguments.json:
+        print(json.dumps(report))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,174 @@
+"""Thresholds learned from scores: drawn ones, and those of the embedded detector."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+from stages.detect import EMBEDDED, Detector
+from stages.prompts import parse_prompts
+from stages.shapes_bodies import LABELS
+from stages.testsrc import ShapesWorld
+from stages.thresholds import BEST, FLOOR, LIMITS, STEP, WARM_UP, AutoThresholds
+from stages.types import Detections
+
+START = 0.3
+
+
+def odds(score: float) -> float:
+    return float(np.log(score / (1 - score)))
+
+
+class Scores:
+    """Keyframes as a detector gives them: prompts with and without objects, over a background."""
+
+    def __init__(self, prompts: int = 3, background: float = -3.8, objects: float = 1.5, spread: float = 0.8) -> None:
+        """``objects`` and ``background`` are mean log odds, ``spread`` is the objects' standard deviation."""
+        self.prompts, self.background, self.objects, self.spread = prompts, background, objects, spread
+        self._rng = np.random.default_rng(0)
+
+    def keyframe(self, shown: tuple[int, ...], proposals: int = 20) -> Detections:
+        """An object of each prompt in ``shown``, and ``proposals`` of nothing."""
+        background = self._rng.normal(self.background, 0.8, proposals)
+        objects = self._rng.normal(self.objects, self.spread, len(shown))
+        prompts = np.array([*self._rng.integers(0, self.prompts, proposals), *shown], np.int64)
+        scores = 1 / (1 + np.exp(-np.array([*background, *objects])))
+        order = np.argsort(-scores)
+        boxes = np.zeros((len(scores), 4), np.float32)
+        return Detections(boxes, scores[order].astype(np.float32), prompts[order])
+
+    def watch(self, keyframes: int, shown: tuple[int, ...]) -> AutoThresholds:
+        """Thresholds that have seen so many keyframes."""
+        thresholds = AutoThresholds(self.prompts, START)
+        for _ in range(keyframes):
+            thresholds.select(self.keyframe(shown))
+        return thresholds
+
+
+def test_nothing_moves_before_the_warm_up_is_over():
+    scores = Scores()
+    assert scores.watch(WARM_UP - 1, (0, 1)).values == (START,) * 3
+    assert scores.watch(WARM_UP + 20, (0, 1)).values[0] != START
+
+
+def test_objects_that_score_low_are_found_once_their_prompt_has_shown_some():
+    """The threshold comes down to between background and objects; of 200 weak objects nearly all are kept, and little
+    else."""
+    scores = Scores(background=-5.5, objects=-1.0)
+    thresholds = scores.watch(60, (0, 1))
+    assert -4 < odds(thresholds.values[0]) < -2
+    kept = [thresholds.select(scores.keyframe((0, 1))) for _ in range(100)]
+    right = sum(int((found.scores > 1 / (1 + np.exp(3))).sum()) for found in kept)
+    assert right >= 180
+    assert sum(map(len, kept)) - right <= 20
+
+
+def test_scores_that_run_high_raise_every_threshold():
+    thresholds = Scores(background=-1.5, objects=3.0).watch(60, (0, 1))
+    assert min(thresholds.values) > START + 0.1
+
+
+def test_a_prompt_of_something_absent_never_comes_below_where_it_started():
+    thresholds = Scores(background=-5.0, objects=0.0).watch(200, (0, 1))
+    assert thresholds.values[0] < START - 0.1
+    assert thresholds.values[1] < START - 0.1
+    assert thresholds.values[2] == pytest.approx(START)
+
+
+@pytest.mark.parametrize("background", [-5.0, -3.2])
+def test_a_stream_that_shows_nothing_keeps_the_thresholds_it_started_with(background):
+    """Also where some of the background reaches them."""
+    assert Scores(background=background).watch(200, ()).values == pytest.approx((START,) * 3)
+
+
+def test_look_alikes_of_something_absent_do_not_bring_its_threshold_down():
+    """They stand out of the background, but never reached the threshold."""
+    scores = Scores(1, background=-5.0, objects=-2.0, spread=0.2)
+    assert scores.watch(200, (0,)).values == pytest.approx((START,))
+
+
+def test_keyframes_without_any_box_move_nothing():
+    thresholds = AutoThresholds(3, START)
+    for _ in range(50):
+        assert len(thresholds.select(Detections.empty())) == 0
+    assert thresholds.values == (START,) * 3
+    assert len(AutoThresholds(0, START).select(Detections.empty())) == 0
+
+
+def test_thresholds_follow_when_the_scores_change():
+    """After dusk objects score less: what was learned by day is forgotten."""
+    day, night = Scores(objects=4.0, background=-1.0), Scores(objects=-0.5, background=-5.0)
+    thresholds = day.watch(300, (0, 1))
+    assert min(thresholds.values) > START
+    for _ in range(3000):
+        thresholds.select(night.keyframe((0, 1)))
+    assert max(thresholds.values[:2]) < START
+
+
+def test_a_threshold_moves_in_small_steps_and_within_limits():
+    scores = Scores(background=1.5, objects=5.0)
+    thresholds = AutoThresholds(3, START)
+    seen = [thresholds.values]
+    for _ in range(60):
+        thresholds.select(scores.keyframe((0, 1)))
+        seen.append(thresholds.values)
+    moved = np.array([[odds(value) for value in values] for values in seen])
+    assert np.abs(np.diff(moved, axis=0)).max() <= STEP * (odds(LIMITS[1]) - odds(START)) + 1e-9
+    assert max(seen[-1]) <= LIMITS[1]
+    assert seen[-1] == pytest.approx((LIMITS[1],) * 3, abs=1e-3)
+
+
+def test_a_start_beyond_the_limits_is_left_where_it_is():
+    thresholds = AutoThresholds(1, 0.9)
+    for _ in range(30):
+        thresholds.select(Scores(1).keyframe(()))
+    assert thresholds.values == pytest.approx((0.9,))
+
+
+def test_what_is_kept_reaches_the_threshold_and_keeps_its_order():
+    scores = Scores()
+    thresholds = scores.watch(30, (0, 1))
+    before, found = thresholds.values, scores.keyframe((0, 1, 2, 0))
+    kept = thresholds.select(found)
+    expected = [n for n in range(len(found)) if found.scores[n] >= before[found.prompts[n]]]
+    assert 0 < len(expected) < len(found)
+    assert kept.scores.tolist() == found.scores[expected].tolist()
+    assert kept.prompts.tolist() == found.prompts[expected].tolist()
+
+
+def test_only_the_best_boxes_of_a_keyframe_count():
+    """A model with hundreds of weak proposals teaches what one with few does."""
+    few, many = AutoThresholds(2, START), AutoThresholds(2, START)
+    scores = Scores(2)
+    for _ in range(50):
+        found = scores.keyframe((0, 1), proposals=300)
+        many.select(found)
+        few.select(found.take(range(BEST)))
+    assert few.values == many.values
+
+
+def test_it_does_not_grow():
+    scores = Scores()
+    young, old = scores.watch(WARM_UP, (0, 1)), scores.watch(500, (0, 1))
+    assert len(pickle.dumps(young)) == len(pickle.dumps(old))
+
+
+def test_a_new_stream_detects_what_the_fixed_thresholds_do():
+    """With the embedded detector, until the warm-up is over."""
+    detector = Detector(EMBEDDED, torch.device("cpu"), torch.float32)
+    total = 0
+    for seed in range(500, 508):
+        world = ShapesWorld(seed)
+        absent = [label for label in LABELS if label not in world.labels]
+        prompts = parse_prompts([*world.labels, *absent[:2]])
+        images = [world.render(30 * index)[0] for index in range(WARM_UP)]
+        thresholds = AutoThresholds(len(prompts), START)
+        fixed = detector.detect(images, prompts, 0.25, START)
+        for usual, everything in zip(fixed, detector.detect(images, prompts, FLOOR, FLOOR), strict=True):
+            kept = thresholds.select(everything)
+            assert len(everything) > len(usual)
+            assert kept.boxes.tolist() == usual.boxes.tolist()
+            assert kept.prompts.tolist() == usual.prompts.tolist()
+            total += len(kept)
+    assert total > 60
