@@ -14,18 +14,20 @@ import torch
 
 from daemon.api import Api
 from daemon.engine import Engine, Lane, Models
+from daemon.governor import Governor
 from daemon.mailbox import Mailbox
 from daemon.metrics import Metrics
+from daemon.reader import Reader, Sources
 from daemon.service import Parts, Service
 from daemon.settings import Models as ModelSettings
 from daemon.settings import Settings, StreamSettings, Tracking
-from daemon.stream import Sources, Stream
+from daemon.stream import Stream
 from daemon.writer import Identity, Observer, Writer
 from stages.errors import ConfigError
 from stages.prompts import parse_prompts
 from stages.publish import Publisher
 from stages.record import Recorder
-from stages.source import open_source
+from stages.source import is_live, open_source
 from stages.thresholds import AutoThresholds
 
 if TYPE_CHECKING:
@@ -43,7 +45,7 @@ def build(settings: Settings, observers: Mapping[str, Observer] | None = None) -
     """
     device = pick_device(settings.models.device)
     metrics = Metrics(device if device.type == "cuda" else None)
-    metrics.build.labels(_version(), torch.__version__, str(device)).set(1)
+    metrics.build.labels(_version(), torch.__version__, str(device), "software").set(1)
     engine = Engine(lambda: build_models(settings, metrics))
 
     def open_publisher() -> Publisher:
@@ -76,7 +78,8 @@ def _new_stream(
     own = metrics.stream(stream.name, written)
     detection, tracking = stream.detection, stream.tracking
     auto = AutoThresholds(len(prompts), detection.least_score) if detection.auto_threshold else None
-    lane = Lane(stream.name, prompts, detection, tracking, own, Mailbox(WINDOWS), Mailbox(OUTCOMES), auto)
+    governor = Governor(detection, tracking)
+    lane = Lane(stream.name, prompts, detection, tracking, own, Mailbox(WINDOWS), Mailbox(OUTCOMES), governor, auto)
     models = {role: getattr(settings.models, role) for role in ("detector", "segmenter", "classifier")}
     identity = Identity(stream.name, str(uuid.uuid4()), written, models)
 
@@ -90,8 +93,9 @@ def _new_stream(
                 return False
         return publisher.wait_for(settings.publish.wait_for, stop)
 
-    sources = Sources(lambda: open_source(stream.source), open_recorder, wait_for_start)
-    return Stream(lane, Writer(identity, stream, publisher, own, lambda: lane.thresholds, observe), sources)
+    sources = Sources(is_live(stream.source), lambda: open_source(stream.source), open_recorder, wait_for_start)
+    writer = Writer(identity, stream, publisher, own, lambda: lane.thresholds, observe)
+    return Stream(lane, Reader(lane, writer, sources), writer, settings.publish.when_full == "wait")
 
 
 def build_models(settings: Settings, metrics: Metrics | None = None) -> Models:

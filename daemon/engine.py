@@ -8,15 +8,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
+
+from daemon.governor import Governor, is_out_of_memory
 from daemon.mailbox import Mailbox
 from daemon.metrics import StreamMetrics
 from daemon.outcome import Notice, Outcome, skip_window
 from daemon.settings import Detection, Tracking
-from stages.errors import ConfigError, MaskcastError, ModelError, WindowError
+from stages.errors import ConfigError, MaskcastError, WindowError
 from stages.prompts import Prompt
 from stages.thresholds import FLOOR, AutoThresholds
 from stages.types import Detections, Image, Result, Window
 from stages.wire import StreamEvent
+
+IDLE = 1.0  # seconds between two signs of life of an engine that has nothing to do
 
 log = logging.getLogger(__name__)
 
@@ -40,10 +45,15 @@ class Tracker(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Models:
-    """What every stream shares, and a way to make what each has for itself."""
+    """What every stream shares, and a way to make what each has for itself.
+
+    ``admit`` raises ConfigError when there is no room for a stream, by name; ``release`` gives its room back.
+    """
 
     detector: Detector
     new_tracker: Callable[[Tracking], Tracker]
+    admit: Callable[[str, Tracking], None] = lambda *_: None
+    release: Callable[[str], None] = lambda _: None
 
 
 @dataclass(slots=True, eq=False)
@@ -57,8 +67,11 @@ class Lane:
     metrics: StreamMetrics
     inbox: Mailbox[Window]
     outbox: Mailbox[Outcome]
+    governor: Governor
     auto: AutoThresholds | None = None  # chooses box thresholds; None: the configured ones stay
     tracker: Tracker | None = None
+    overloads: int = 0  # windows that a live stream lost because the engine was busy; counted by its reader
+    overloads_seen: int = 0
     failed: Window | None = None  # the last window, when it could not be processed
     error: Exception | None = None  # why the last window that failed did so
     quiet_until: float = 0.0  # monotonic seconds
@@ -89,6 +102,7 @@ class Engine:
     def __init__(self, load: Callable[[], Models]) -> None:
         self.ready = threading.Event()
         self.error: Exception | None = None
+        self.progress = time.monotonic()  # when a window was last done, or none was waiting
         self._load = load
         self._lanes: list[Lane] = []
         self._lock = threading.Lock()  # guards the list and the moment it is given up
@@ -123,8 +137,9 @@ class Engine:
             self.ready.set()
             while not self._closing.is_set():
                 self._changed.clear()
+                self.progress = time.monotonic()
                 if not self._turn(models):
-                    self._changed.wait()
+                    self._changed.wait(IDLE)
         except Exception as error:
             log.debug("the engine stopped", exc_info=True)
             self.error = error
@@ -148,39 +163,67 @@ class Engine:
         for lane in ended:
             lane.outbox.close()
             lane.tracker = None
+            models.release(lane.name)
         for lane in ready:
             window = lane.inbox.get(0)
             if window is not None and not self._closing.is_set():
                 lane.outbox.put(_process(models, lane, window))
+            self.progress = time.monotonic()
         return bool(ready)
 
 
 def _process(models: Models, lane: Lane, window: Window) -> Outcome:
     """Run the models; whatever goes wrong with this window costs this window only.
 
-    Raises ModelError. A ConfigError, such as a prompt that the detector cannot read, would come back with every
-    window: it closes the lane.
+    A ConfigError, such as a prompt that the detector cannot read or a stream that does not fit the memory, would come
+    back with every window: it closes the lane.
     """
+    notices = _govern(lane)
     if lane.failed is not None:
         window, lane.failed = skip_window(lane.failed, window), None
     try:
         results = _track(models, lane, window)
-    except ModelError:
-        raise
     except Exception as error:
-        log.debug("stream %s: a window failed", lane.name, exc_info=True)
-        lane.warn(f"a window of {len(window.frames)} frames failed: {one_line(error)}")
-        if isinstance(error, ConfigError):
-            lane.inbox.close(discard=True)
-        lane.failed, lane.error = window, error
-        lane.metrics.drop("error", len(window.frames))
-        return Outcome(notices=(Notice(StreamEvent.ERROR, one_line(error)),))
+        return Outcome(notices=(*notices, *_fault(lane, window, error)))
     lane.metrics.frames["tracked"].inc(len(results))
-    return Outcome(results=tuple(results))
+    return Outcome(results=tuple(results), notices=tuple(notices))
+
+
+def _govern(lane: Lane) -> list[Notice]:
+    """Step down when windows were lost since the last look, and up again when it has been quiet for long."""
+    overloads = lane.overloads
+    overloaded, lane.overloads_seen = overloads > lane.overloads_seen, overloads
+    now = time.monotonic()
+    return _told(lane, lane.governor.pressed("overload", now) if overloaded else lane.governor.rested(now))
+
+
+def _told(lane: Lane, step: str | None) -> list[Notice]:
+    """The notice of a governor's step, if it took one."""
+    if step is None:
+        return []
+    log.info("stream %s: %s", lane.name, step)
+    lane.metrics.governor_step.set(lane.governor.step)
+    return [Notice(StreamEvent.GOVERNOR, step)]
+
+
+def _fault(lane: Lane, window: Window, error: Exception) -> list[Notice]:
+    """Account for a window that failed."""
+    log.debug("stream %s: a window failed", lane.name, exc_info=True)
+    lane.warn(f"a window of {len(window.frames)} frames failed: {one_line(error)}")
+    notices = [Notice(StreamEvent.ERROR, one_line(error))]
+    if isinstance(error, ConfigError):
+        lane.inbox.close(discard=True)
+    elif is_out_of_memory(error):
+        torch.cuda.empty_cache()
+        notices += _told(lane, lane.governor.pressed("memory", time.monotonic()))
+    lane.failed, lane.error = window, error
+    lane.metrics.drop("error", len(window.frames))
+    return notices
 
 
 def _track(models: Models, lane: Lane, window: Window) -> list[Result]:
     if lane.tracker is None:
+        models.admit(lane.name, lane.tracking)
         lane.tracker = models.new_tracker(lane.tracking)
     detections = _detect(models.detector, lane, window.frames[0].image) if window.keyframe and lane.prompts else None
     results = lane.tracker.step(window, detections)

@@ -15,7 +15,7 @@ from torchvision.ops import batched_nms, box_convert, clip_boxes_to_image
 from transformers import AutoConfig, AutoModelForZeroShotObjectDetection, AutoProcessor
 from transformers.utils import logging as transformers_log
 
-from stages.errors import ModelError
+from stages.errors import ModelError, WindowError
 from stages.prompts import CLS, NO_PROMPT, SEP, STOP, Caption, Prompt, build_captions
 from stages.types import Detections, Image
 
@@ -59,7 +59,7 @@ class Detector:
         of that prompt must score at least ``text_threshold``. Per prompt, non-maximum suppression at IoU 0.7. Boxes are
         clipped to the image.
 
-        Raises ConfigError for a prompt that the model cannot read, ModelError when the scores are not numbers.
+        Raises ConfigError for a prompt that the model cannot read, WindowError when the scores are not numbers.
         """
         captions = self.captions(prompts)
         if not images or not captions:
@@ -91,7 +91,7 @@ class Detector:
         tokens = out.logits[..., : len(ids)].float().sigmoid()
         boxes = out.pred_boxes.float()
         if not bool(tokens.isfinite().all() & boxes.isfinite().all()):
-            raise ModelError(f"detector {self.name}: its scores are not numbers; the checkpoint is broken")
+            raise WindowError(f"detector {self.name}: its scores are not numbers; try precision float32, or another checkpoint")
         scores, owners = _assign(tokens, torch.tensor(caption.prompt_of_token, device=self._device), text_threshold)
         return boxes.cpu(), scores.cpu(), owners.cpu()
 

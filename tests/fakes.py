@@ -47,4 +47,4 @@ class FakeTracker:
 
 
 def models(tracker: FakeTracker | None = None, detector: FakeDetector | None = None) -> Models:
-    return Models(detector or FakeDetector(), lambda _: tracker or FakeTracker())
+    return Models(detector or FakeDetector(), lambda *_: tracker or FakeTracker())

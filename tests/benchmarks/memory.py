@@ -32,7 +32,7 @@ from stages.sam2_load import EMBEDDED, load_segmenter
 from stages.testsrc import ShapesWorld, Truth
 from stages.tracker import Tracker, TrackerOptions
 from stages.types import Clock, Detections, Frame, Image, Window
-from stages.windows import cut_windows
+from stages.windows import FixedPace, cut_windows
 from tests.benchmarks.streams import UpstreamStream, held_bytes, load_upstream
 
 LOOP, EVERY, LOST_AFTER = 600, 30, 30  # frames
@@ -78,7 +78,7 @@ def _windows(scene: Scene, frames: int, report: int) -> Iterator[tuple[Window, b
             yield Frame(t, t, Fraction(1, 30), t / 30, Clock.FILE, scene[t % len(scene)][0])
 
     due = report
-    for window in cut_windows(stream(), min(WINDOW, report), EVERY):
+    for window in cut_windows(stream(), FixedPace(min(WINDOW, report), EVERY)):
         done = window.frames[-1].index + 1
         yield window, done >= due or done == frames
         due += report * (done >= due)

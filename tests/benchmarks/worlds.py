@@ -9,7 +9,7 @@ from stages.prompts import Prompt
 from stages.testsrc import ShapesWorld, Truth
 from stages.tracker import Tracker
 from stages.types import Clock, Frame, Result
-from stages.windows import cut_windows
+from stages.windows import FixedPace, cut_windows
 
 WINDOW, BOX_THRESHOLD, TEXT_THRESHOLD = 8, 0.25, 0.3  # the daemon's defaults
 
@@ -32,7 +32,7 @@ def track(
             truths.append(truth)
             yield Frame(t, t, Fraction(1, 30), t / 30, Clock.FILE, image)
 
-    for shown in cut_windows(stream(), window, every):
+    for shown in cut_windows(stream(), FixedPace(window, every)):
         images = [shown.frames[0].image]
         found = detector.detect(images, prompts, BOX_THRESHOLD, TEXT_THRESHOLD)[0] if shown.keyframe else None
         for result in tracker.step(shown, found):
