@@ -46,7 +46,7 @@ def build(settings: Settings, observers: Mapping[str, Observer] | None = None) -
     device = pick_device(settings.models.device)
     metrics = Metrics(device if device.type == "cuda" else None)
     metrics.build.labels(_version(), torch.__version__, str(device), "software").set(1)
-    engine = Engine(lambda: build_models(settings, metrics))
+    engine = Engine(lambda: build_models(settings, metrics, warm=True))
 
     def open_publisher() -> Publisher:
         publish = settings.publish
@@ -98,8 +98,11 @@ def _new_stream(
     return Stream(lane, Reader(lane, writer, sources), writer, settings.publish.when_full == "wait")
 
 
-def build_models(settings: Settings, metrics: Metrics | None = None) -> Models:
-    """Load the configured models. Raises ModelError, ConfigError for a device that is not there."""
+def build_models(settings: Settings, metrics: Metrics | None = None, warm: bool = False) -> Models:
+    """Load the configured models; ``warm`` runs them once, where that makes the first windows faster.
+
+    Raises ModelError, ConfigError for a device that is not there.
+    """
     from stages.tracker import Tracker, TrackerOptions
 
     metrics = metrics or Metrics()
@@ -115,6 +118,11 @@ def build_models(settings: Settings, metrics: Metrics | None = None) -> Models:
         options = TrackerOptions(tracking.max_objects, tracking.lost_after, tracking.reidentify)
         return Tracker(segmenter, options)
 
+    if warm and segmenter.static:
+        from daemon.warm import warm_up
+
+        tracking = [settings.tracking, *(stream.resolved(settings).tracking for stream in settings.streams)]
+        warm_up(detector, segmenter, max(t.max_objects for t in tracking), max(t.window for t in tracking))
     return Models(detector, new_tracker)
 
 

@@ -66,7 +66,11 @@ class Bench:
     """A reader in its thread; ``openings`` are what each attempt to open gives or raises, the last one for ever."""
 
     def __init__(
-        self, *openings: FakeSource | Exception | Callable[[], FakeSource], live: bool = True, window: int = 2
+        self,
+        *openings: FakeSource | Exception | Callable[[], FakeSource],
+        live: bool = True,
+        window: int = 2,
+        room: int = 100,
     ):
         self.metrics, self.opened, self.error = Metrics(), 0, None
         self._openings = openings

@@ -1,0 +1,37 @@
+"""Runs the models before the daemon says that it is ready, so that no stream waits for kernels and graphs."""
+
+from fractions import Fraction
+
+import numpy as np
+
+from stages.detect import Detector
+from stages.prompts import parse_prompts
+from stages.sam2_model import Segmenter
+from stages.tracker import Tracker, TrackerOptions
+from stages.types import Clock, Frame, Window
+
+SIDE = 256  # pixels of the pictures, which show nothing
+
+
+def warm_up(detector: Detector, segmenter: Segmenter, max_objects: int, window: int) -> None:
+    """Detect once, and track until memories are full, with each number of objects that is padded to.
+
+    ``window`` is the longest, in frames; shorter ones come too.
+    """
+    detector.detect([_frame(0).image], parse_prompts(["object"]), 1.0, 1.0)
+    for objects in segmenter.sizes(max_objects):
+        # without gating: it would keep out of the memory what is not there
+        tracker = Tracker(segmenter, TrackerOptions(max_objects=objects, gate=False))
+        tracker.step(Window(0, (_frame(0),), False), None)
+        for number in range(objects):
+            corner = 8.0 * number
+            tracker.add(box=np.array([corner, corner, corner + 64, corner + 64], np.float32))
+        last = segmenter.recent_pointers + 2 * window  # graphs of full memories differ from those of filling ones
+        for start in range(1, last, window):
+            length = min(window, last - start)
+            tracker.step(Window(0, tuple(_frame(start + i) for i in range(length)), False), None)
+
+
+def _frame(index: int) -> Frame:
+    image = np.zeros((SIDE, SIDE, 3), np.uint8)
+    return Frame(index, index, Fraction(1, 30), index / 30, Clock.FILE, image)
