@@ -85,7 +85,9 @@ def _new_stream(
 
     def open_recorder(rate: float) -> Recorder | None:
         record = stream.record
-        return Recorder(Path(record.dir), stream.name, rate, record.frames) if record.dir else None
+        if not record.dir:
+            return None
+        return Recorder(Path(record.dir), stream.name, rate, record.frames, record.resume)
 
     def wait_for_start(stop: threading.Event) -> bool:
         while not engine.ready.wait(0.02):

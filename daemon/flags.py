@@ -58,6 +58,14 @@ def add_stream_flags(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--frames", dest="record.frames", action="store_true", default=None, help="record annotated frames as JPEG too"
     )
+    parser.add_argument(
+        "--resume",
+        dest="record.resume",
+        action="store_true",
+        default=None,
+        help="go on with the recordings in DIR: a file's where its lines end, a live source's with new frames;"
+        " what has none there is recorded from its start",
+    )
 
 
 def add_prompt_flag(parser: ArgumentParser, required: bool) -> None:

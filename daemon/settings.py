@@ -104,6 +104,7 @@ class Http(_Table):
 class Record(_Table):
     dir: str = ""  # "" = off
     frames: bool = False  # the annotated frames as JPEG files too
+    resume: bool = False  # go on with an earlier recording
 
 
 class Limits(_Table):
@@ -184,10 +185,9 @@ class Settings(BaseSettings):
             if names.count(stream.name) > 1:
                 raise ValueError(f'two streams are named "{stream.name}"; give each its own name')
             own = stream.resolved(self)
-            if own.record.frames and not own.record.dir:
-                raise ValueError(
-                    f'stream "{stream.name}" records frames but has no folder; set record.dir (--record DIR)'
-                )
+            for key, does in (("frames", "records frames"), ("resume", "resumes a recording")):
+                if getattr(own.record, key) and not own.record.dir:
+                    raise ValueError(f'stream "{stream.name}" {does} but has no folder; set record.dir (--record DIR)')
             classified = self.models.classifier and own.classification.target == "frame"
             if not stream.prompts and not classified:
                 raise ValueError(f'stream "{stream.name}" has no prompts; say what to look for: --prompt person')
@@ -235,7 +235,6 @@ def refuse_unsupported(settings: Settings) -> None:
     classifications = [settings.classification, *(stream.classification for stream in streams)]
     unsupported = {
         "models.classifier": bool(settings.models.classifier),
-        "limits.gpu_memory": settings.limits != Limits(),
         "classification": any(table != Classification() for table in classifications),
         "publish.curve_dir": bool(settings.publish.curve_dir),
     }

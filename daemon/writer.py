@@ -1,9 +1,11 @@
 """What leaves a stream, in order and from one thread: masks, annotated frames, events, status, the recording."""
 
+import logging
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,6 +26,8 @@ from stages.types import Clock, Frame, Image, Result, TrackChange, TrackEvent
 from stages.wire import Header, Kind, StreamEvent
 
 STATUS_EVERY = 5.0  # seconds
+
+log = logging.getLogger(__name__)
 
 Observer = Callable[[Result, NDArray[np.bool_]], None]
 
@@ -57,9 +61,11 @@ class Writer:
         observe: Observer | None = None,
     ) -> None:
         self.recorder: Recorder | None = None
+        self.failure: OutputError | None = None  # why the recording has ended before the stream
         self.hurry = threading.Event()  # once set, no subscriber is waited for
         self._identity, self._settings, self._publisher, self._metrics = identity, settings, publisher, metrics
         self._thresholds, self._observe = thresholds, observe
+        self._frame_topic = wire.topic(identity.stream, Kind.FRAME).encode()
         self._seq: Counter[Kind] = Counter()
         self._epoch = 0
         self._tracks = 0
@@ -73,7 +79,7 @@ class Writer:
             self._decoded_at.append((frame.index, time.monotonic()))
 
     def write(self, outcome: Outcome) -> None:
-        """Publish and record. Raises OutputError; anything else that goes wrong costs one frame and is told."""
+        """Publish and record. What goes wrong is told; it costs one frame or, where it is the disk, the recording."""
         for notice in outcome.notices:
             self.event(notice.event, notice.reason)
         for event in outcome.lost_events:
@@ -82,8 +88,6 @@ class Writer:
         for result in outcome.results:
             try:
                 self._write(result)
-            except OutputError:
-                raise
             except Exception as error:
                 # what happened is told all the same, and the next frame says that this one is missing
                 self._lost += 1 + result.frame.dropped_before
@@ -105,16 +109,15 @@ class Writer:
             self._status(now)
 
     def close(self, reason: str) -> None:
-        """Say that the source is down and finish the recording. Raises OutputError."""
-        try:
-            for gauge in self._metrics.tracks.values():
-                gauge.set(0)
-            self._tracks = 0
-            self.event(StreamEvent.SOURCE_DOWN, reason)
-            self._status(time.monotonic())
-        finally:
-            if self.recorder is not None:
-                self.recorder.close()
+        """Finish the recording and say that the source is down."""
+        with self._recording() as recorder:
+            if recorder is not None:
+                recorder.close()
+        for gauge in self._metrics.tracks.values():
+            gauge.set(0)
+        self._tracks = 0
+        self.event(StreamEvent.SOURCE_DOWN, reason)
+        self._status(time.monotonic())
 
     def _write(self, result: Result) -> None:
         started = time.perf_counter()
@@ -146,16 +149,29 @@ class Writer:
         if jpeg is not None and self._settings.publish.frames:
             about = {key: header[key] for key in ("stream", "session", "seq")}
             self._send(Kind.FRAME, wire.frame_header(result, published_at=time.time(), **about), jpeg)
-        if self.recorder is not None and picture is not None:
-            self.recorder.write(header, picture, jpeg if self._settings.record.frames else None)
+        with self._recording(result.frame.index) as recorder:
+            if recorder is not None and picture is not None:
+                recorder.write(header, picture, jpeg if self._settings.record.frames else None)
         self._count(result)
         if self._observe is not None:
             self._observe(result, masks)
         self._metrics.observe({"publish": time.perf_counter() - started - drawing, "annotate": drawing})
 
+    @contextmanager
+    def _recording(self, frame: int | None = None) -> Iterator[Recorder | None]:
+        """The recorder, if there is one. When it fails the recording has ended, and the stream goes on."""
+        try:
+            yield self.recorder
+        except OutputError as error:
+            self.recorder = None
+            self.failure = self.failure or error
+            self._metrics.record_errors.inc()
+            log.warning("stream %s: %s; the stream goes on without a recording", self._identity.stream, error)
+            self.event(StreamEvent.ERROR, one_line(error), frame=frame)
+
     def _draw(self, result: Result, masks: NDArray[np.bool_]) -> tuple[Image | None, bytes | None, float]:
         """The annotated picture and its JPEG, each only if someone needs it, and the seconds that it took."""
-        published = self._settings.publish.frames and self._publisher.subscribers > 0
+        published = self._settings.publish.frames and self._publisher.wants(self._frame_topic)
         if not published and self.recorder is None:
             return None, None, 0.0
         started = time.perf_counter()

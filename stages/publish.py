@@ -58,6 +58,13 @@ class Publisher:
                 self._audience.update()
             return len(self._audience.topics)
 
+    def wants(self, topic: bytes) -> bool:
+        """Whether some subscriber has asked for ``topic``."""
+        with self._lock:
+            if not self._closed:
+                self._audience.update()
+            return self._audience.wants(topic)
+
     def wait_for(self, count: int, stop: threading.Event) -> bool:
         """Block until ``count`` subscribers are there; False when ``stop`` was set before."""
         while self.subscribers < count:
@@ -141,6 +148,10 @@ class _Audience:
             topics.add(topic) if subscribed else topics.discard(topic)
             if not topics:
                 del self.topics[descriptor]
+
+    def wants(self, topic: bytes) -> bool:
+        """Whether ``topic`` has a subscriber."""
+        return any(topic.startswith(tuple(topics)) for topics in self.topics.values())
 
     def prefixes(self, topic: bytes) -> set[bytes]:
         """All that the subscribers of ``topic`` have subscribed to."""

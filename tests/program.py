@@ -8,7 +8,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,14 +20,14 @@ PATIENCE = 240  # seconds; nothing takes that long unless it hangs
 
 
 class Program:
-    """``maskcast run`` with the embedded models on free ports."""
+    """``maskcast run`` with the embedded models on free ports, ``before`` being put before the command."""
 
-    def __init__(self, *arguments: str, **environment: str) -> None:
+    def __init__(self, *arguments: str, before: Sequence[str] = (), **environment: str) -> None:
         clean = {name: value for name, value in os.environ.items() if not name.startswith("MASKCAST_")}
         embedded = ("--detector", "embedded", "--segmenter", "embedded", "--device", "cpu")
         free = ("--publish", "tcp://127.0.0.1:0", "--http", "127.0.0.1:0")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "daemon", "run", *embedded, *free, *arguments],
+            [*before, sys.executable, "-m", "daemon", "run", *embedded, *free, *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

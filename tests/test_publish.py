@@ -165,6 +165,25 @@ def test_a_connection_counts_only_while_it_has_a_subscription(drop: Publisher, s
     assert reaches(drop, 1)
 
 
+def test_a_topic_is_wanted_while_somebody_has_subscribed_to_it_or_to_what_it_begins_with(
+    drop: Publisher, subscribe: Subscribe
+) -> None:
+    topics = (b"v1/gate/masks", b"v1/gate/frame", b"v1/yard/frame")
+    assert not any(map(drop.wants, topics))
+    masks, gate = subscribe(drop, b"v1/gate/masks", b"nothing"), subscribe(drop, b"v1/gate/")
+    assert [drop.wants(topic) for topic in topics] == [True, True, False]
+    gate.close()
+    assert reaches(drop, 1)
+    assert [drop.wants(topic) for topic in topics] == [True, False, False]
+    masks.subscribe(b"")
+    deadline = time.monotonic() + 10
+    while not drop.wants(b"v1/yard/frame") and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert all(map(drop.wants, topics))
+    drop.close()
+    assert not any(map(drop.wants, topics))
+
+
 def test_a_killed_subscriber_stops_counting_and_its_successors_count_anew(drop: Publisher) -> None:
     script = """
 import sys, time, zmq

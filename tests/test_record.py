@@ -2,12 +2,11 @@
 
 import json
 import os
-import resource
+import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,11 @@ from stages.record import Recorder
 from stages.shapes_bodies import COLOURS
 from stages.testsrc import ShapesWorld
 from stages.types import Image
+from stages.whole_file import WholeFile
+from tests.small_disk import full_at, on_small_disk
 
 WORLD = ShapesWorld(seed=1)
+ADVICE = "free some space or choose another folder"
 
 
 def header(frame: int, captured_at: float | None = None, epoch: int = 0) -> dict[str, Any]:
@@ -109,7 +111,7 @@ def test_odd_sizes_are_padded_by_a_pixel(tmp_path: Path, width: int, height: int
     assert shown[-1, -1] == pytest.approx([200] * 3, abs=12), "the edge is repeated, not black"
 
 
-def test_a_new_picture_size_goes_on_in_a_video_named_after_the_epoch(tmp_path: Path) -> None:
+def test_a_new_picture_size_goes_on_in_a_video_named_after_its_first_frame(tmp_path: Path) -> None:
     recorder = Recorder(tmp_path, "gate", 30.0)
     for index in range(3):
         recorder.write(header(index), np.zeros((48, 64, 3), np.uint8))
@@ -117,7 +119,7 @@ def test_a_new_picture_size_goes_on_in_a_video_named_after_the_epoch(tmp_path: P
         recorder.write(header(index, epoch=1), np.zeros((96, 128, 3), np.uint8))
     recorder.close()
     assert len(video(tmp_path / "gate.mp4")[1]) == 3
-    times, pictures = video(tmp_path / "gate+1.mp4")
+    times, pictures = video(tmp_path / "gate+from3.mp4")
     assert (len(pictures), pictures[0].shape, times[0]) == (5, (96, 128, 3), 0)
     assert len(lines(tmp_path / "gate.masks.jsonl")) == 8
 
@@ -171,42 +173,69 @@ def test_without_x264_the_video_is_mpeg4(tmp_path: Path, monkeypatch: pytest.Mon
     assert np.abs(pictures[4].astype(float) - WORLD.render(4)[0]).mean() < 12
 
 
-def test_a_killed_recording_can_be_read_up_to_its_last_second(tmp_path: Path) -> None:
+def record_and_die(folder: Path, frames: int, fps: float = 30.0) -> None:
+    """A process records ``frames`` frames as "gate" and is killed with SIGKILL."""
     script = """
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from stages.record import Recorder
 from stages.testsrc import ShapesWorld
 
-world, recorder = ShapesWorld(seed=1), Recorder(Path(sys.argv[1]), "gate", 30.0)
-for index in range(150):
-    recorder.write({"frame": index, "epoch": 0, "captured_at": index / 30}, world.render(index)[0])
+frames, fps = int(sys.argv[2]), float(sys.argv[3])
+world, recorder = ShapesWorld(seed=1), Recorder(Path(sys.argv[1]), "gate", fps)
+for index in range(frames):
+    recorder.write({"frame": index, "epoch": 0, "captured_at": index / fps}, world.render(index)[0])
 print("written", flush=True)
 sys.stdin.read()
 """
-    command = [sys.executable, "-c", script, str(tmp_path)]
+    command = [sys.executable, "-c", script, str(folder), str(frames), str(fps)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"written\n"
         os.kill(process.pid, signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
+
+
+def test_a_killed_recording_can_be_read_up_to_its_last_second(tmp_path: Path) -> None:
+    record_and_die(tmp_path, 150)
     assert [line["frame"] for line in lines(tmp_path / "gate.masks.jsonl")] == list(range(150))
     times, pictures = video(tmp_path / "gate.mp4")
     assert 120 <= len(pictures) <= 150
     assert times == pytest.approx([index / 30 for index in range(len(times))], abs=1e-4)
 
 
-@contextmanager
-def full_at(size: int) -> Iterator[None]:
-    """No file can grow beyond ``size`` bytes: the kernel cuts writes short, as on a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+@pytest.mark.parametrize("frames", [1, 2, 11, 12])
+def test_wherever_a_recording_is_killed_its_video_opens_and_its_lines_are_whole(tmp_path: Path, frames: int) -> None:
+    record_and_die(tmp_path, frames, fps=10.0)
+    assert len(lines(tmp_path / "gate.masks.jsonl")) == frames
+    assert len(video(tmp_path / "gate.mp4")[1]) == (10 if frames > 10 else 0)
+
+
+def test_nothing_of_a_file_is_on_disk_before_it_is_marked_as_whole(tmp_path: Path) -> None:
+    """Else a kill could leave half a fragment of a video: players stumble over it."""
+    file = WholeFile(tmp_path / "file")
+    sizes = []
+    for step in (lambda: file.write(b"a" * 70_000), lambda: file.write(b"b"), file.mark, lambda: file.write(b"c")):
+        step()
+        sizes.append((tmp_path / "file").stat().st_size)
+    file.close()
+    assert sizes == [0, 0, 70_001, 70_001]
+    assert (tmp_path / "file").read_bytes() == b"a" * 70_000 + b"b"
+
+
+def test_the_video_on_disk_always_ends_with_a_whole_fragment(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path, "gate", 10.0)
+    sizes = set()
+    for index in range(35):
+        recorder.write(header(index, index / 10), noise(128))
+        sizes.add((tmp_path / "gate.mp4").stat().st_size)
+    recorder.close()
+    content, ends = (tmp_path / "gate.mp4").read_bytes(), [0]
+    while ends[-1] < len(content):
+        ends.append(ends[-1] + int.from_bytes(content[ends[-1] : ends[-1] + 4], "big"))
+    kinds = {end: content[start + 4 : start + 8] for start, end in pairwise(ends)}
+    assert len(sizes) == 4
+    assert {kinds[size] for size in sizes} == {b"moov", b"mdat"}
 
 
 def noise(side: int) -> Image:
@@ -222,7 +251,7 @@ def test_a_full_disk_is_one_clear_line_and_leaves_whole_files(
     tmp_path: Path, limit: int, side: int, text: str, jpeg: bytes
 ) -> None:
     recorder = Recorder(tmp_path, "gate", 10.0, frames=True)
-    told = f"^cannot record into {tmp_path}: File too large; free some space or choose another folder$"
+    told = f"^cannot record into {tmp_path}: File too large; {ADVICE}$"
 
     def write_until_full() -> None:
         for index in range(1000):
@@ -252,6 +281,86 @@ def test_a_disk_that_fills_up_at_the_end_is_told_by_close(tmp_path: Path) -> Non
         recorder.close()
     assert len(video(tmp_path / "gate.mp4")[1]) == 10
     assert len(lines(tmp_path / "gate.masks.jsonl")) == 15
+
+
+FILL_A_DISK = """
+import sys
+from pathlib import Path
+from stages.errors import OutputError
+from stages.record import Recorder
+from tests.test_record import header, noise
+
+folder = Path(sys.argv[1])
+(folder / "ballast").write_bytes(bytes(1_000_000))
+recorder = Recorder(folder, "gate", 10.0, frames=True)
+try:
+    for index in range(1000):
+        recorder.write(header(index, index / 10), noise(128), b"j" * 5000)
+except OutputError as error:
+    print(error)
+recorder.close()
+(folder / "ballast").unlink()
+again = Recorder(folder, "gate", 10.0, frames=True, resume=True)
+print(again.next_frame)
+for index in range(again.next_frame, again.next_frame + 12):
+    again.write(header(index, index / 10), noise(128), b"j" * 5000)
+again.close()
+"""
+
+
+def test_a_disk_that_is_full_breaks_a_recording_off_whole_and_it_goes_on_once_there_is_room(tmp_path: Path) -> None:
+    script = [sys.executable, "-c", FILL_A_DISK, str(tmp_path / "small")]
+    code, out, err = on_small_disk(tmp_path, script)
+    assert (code, err) == (0, "")
+    told, next_frame = out.splitlines()
+    assert told == f"cannot record into {tmp_path}/small: No space left on device; {ADVICE}"
+    assert int(next_frame) > 30
+    kept, total = tmp_path / "kept", int(next_frame) + 12
+    assert [line["frame"] for line in lines(kept / "gate.masks.jsonl")] == list(range(total))
+    assert int(next_frame) - 10 <= len(video(kept / "gate.mp4")[1]) <= int(next_frame) + 1
+    assert len(video(kept / f"gate+from{next_frame}.mp4")[1]) == 12
+    jpegs = {path.name: path.stat().st_size for path in (kept / "gate-frames").iterdir()}
+    assert jpegs == {f"{index:06d}.jpg": 5000 for index in range(total)}
+
+
+def test_a_file_system_that_is_read_only_is_one_clear_line(tmp_path: Path) -> None:
+    script = """
+import subprocess, sys
+from pathlib import Path
+from stages.errors import OutputError
+from stages.record import Recorder
+
+Recorder(Path(sys.argv[1]), "gate", 10.0).close()
+subprocess.run(["mount", "-o", "remount,ro", sys.argv[1]], check=True)
+for resume in (False, True):
+    try:
+        Recorder(Path(sys.argv[1]), "gate", 10.0, resume=resume)
+    except OutputError as error:
+        print(error)
+"""
+    code, out, err = on_small_disk(tmp_path, [sys.executable, "-c", script, str(tmp_path / "small")])
+    assert (code, err) == (0, "")
+    assert out.splitlines() == [f"cannot record into {tmp_path}/small: Read-only file system; {ADVICE}"] * 2
+
+
+@pytest.mark.parametrize("frames", [True, False])
+def test_a_folder_that_vanishes_is_one_clear_line(tmp_path: Path, frames: bool) -> None:
+    recorder = Recorder(tmp_path / "out", "gate", 10.0, frames=frames)
+    recorder.write(header(0), noise(16), b"jpeg")
+    shutil.rmtree(tmp_path / "out")
+    with pytest.raises(OutputError, match=f"^cannot record into {tmp_path}/out: .*; {ADVICE}$"):
+        recorder.write(header(1), noise(16), b"jpeg")
+    recorder.close()
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_is_moved_takes_the_recording_with_it(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path / "out", "gate", 10.0)
+    recorder.write(header(0), noise(16))
+    (tmp_path / "out").rename(tmp_path / "moved")
+    recorder.write(header(1), noise(16))
+    recorder.close()
+    assert len(lines(tmp_path / "moved/gate.masks.jsonl")) == len(video(tmp_path / "moved/gate.mp4")[1]) == 2
 
 
 def test_a_folder_that_cannot_be_is_one_clear_line(tmp_path: Path) -> None:

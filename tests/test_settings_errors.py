@@ -180,7 +180,6 @@ def test_no_error_shows_a_secret(file: Path, text: str) -> None:
     [
         ("[models]\nclassifier = 'best.pt'", "models.classifier"),
         ("[publish]\ncurve_dir = '/etc/keys'", "publish.curve_dir"),
-        ("[limits]\ngpu_memory = '12GiB'", "limits.gpu_memory"),
         ("[classification]\nevery = 5", "classification"),
         (f"{GATE}classification.target = 'objects'", "classification"),
     ],

@@ -1,0 +1,165 @@
+"""What leaves a stream when its recording cannot be written, and what is drawn for whom: a real publisher and disk."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import zmq
+
+from daemon.metrics import Metrics
+from daemon.outcome import Outcome
+from daemon.settings import Publish, Record, Settings, StreamSettings
+from daemon.writer import Identity, Writer
+from stages.errors import OutputError
+from stages.publish import Publisher
+from stages.record import Recorder
+from stages.types import Clock, Frame, Result
+from tests.program import lines_of, pictures_in, wait_until
+from tests.small_disk import full_at
+
+
+class Station:
+    """A writer of the stream "gate" with all that it writes to."""
+
+    def __init__(self, folder: Path, record: bool = True, publish_frames: bool = True) -> None:
+        self.folder = folder / "out"
+        self.publisher = Publisher("tcp://127.0.0.1:0")
+        self.metrics = Metrics()
+        settings = StreamSettings(
+            name="gate",
+            source="gate.mp4",
+            prompts=("car",),
+            publish=Publish(frames=publish_frames),
+            record=Record(dir=str(self.folder) if record else ""),
+        ).resolved(Settings())
+        own = self.metrics.stream("gate", ("car",))
+        self.writer = Writer(Identity("gate", "s", ("car",), {}), settings, self.publisher, own, lambda: (0.3,))
+        if record:
+            self.writer.recorder = Recorder(self.folder, "gate", 10.0)
+        self._context = zmq.Context()
+        self._random = np.random.default_rng(0)
+
+    def subscribe(self, topic: str) -> zmq.Socket[bytes]:
+        subscriber = self._context.socket(zmq.SUB)
+        subscriber.subscribe(topic)
+        subscriber.connect(self.publisher.endpoint)
+        wait_until(lambda: self.publisher.subscribers == 1)
+        return subscriber
+
+    def write(self, *indices: int) -> None:
+        """Frames of noise, so that a video of them grows."""
+        for index in indices:
+            image = self._random.integers(0, 255, (96, 96, 3), np.uint8)
+            frame = Frame(index, index, Fraction(1, 10), index / 10, Clock.FILE, image)
+            self.writer.write(Outcome((Result(frame, 0, False, (), torch.zeros(0, 8, 8)),)))
+
+    def count(self, name: str, **labels: str) -> float | None:
+        return self.metrics.registry.get_sample_value(f"maskcast_{name}", {"stream": "gate", **labels})
+
+    def close(self) -> None:
+        self.publisher.close()
+        self._context.destroy(linger=0)
+
+
+@pytest.fixture
+def station(tmp_path: Path) -> Iterator[Station]:
+    station = Station(tmp_path)
+    yield station
+    station.close()
+
+
+def received(subscriber: zmq.Socket[bytes]) -> list[dict[str, Any]]:
+    """The headers that arrive until none has for 0.3 seconds."""
+    headers = []
+    while subscriber.poll(300):
+        headers.append(json.loads(subscriber.recv_multipart()[1]))
+    return headers
+
+
+def test_a_recording_that_fails_is_an_event_and_a_metric_and_costs_no_frame(station: Station) -> None:
+    masks = station.subscribe("v1/gate")
+    station.write(0, 1)
+    assert station.count("record_errors_total") == 0
+    shutil.rmtree(station.folder)
+    station.write(2, 3, 4)
+    station.writer.close("the source has ended")
+    headers = received(masks)
+    frames = [header for header in headers if header["schema"].endswith("/masks")]
+    assert [(header["frame"], header["seq"], header["dropped_before"]) for header in frames] == [
+        (index, index, 0) for index in range(5)
+    ]
+    [error] = [header for header in headers if header.get("type") == "error"]
+    assert error["reason"].startswith(f"cannot record into {station.folder}: ")
+    assert error["frame"] == 2
+    assert station.count("record_errors_total") == 1
+    assert station.count("frames_dropped_total", reason="error") == 0
+
+
+def test_what_ended_a_recording_is_kept_for_the_streams_end(station: Station) -> None:
+    station.write(0)
+    assert station.writer.failure is None
+    shutil.rmtree(station.folder)
+    station.write(1, 2)
+    assert isinstance(station.writer.failure, OutputError)
+    assert station.writer.recorder is None
+
+
+def test_a_disk_that_is_full_ends_a_recording_whole_and_the_stream_goes_on(station: Station) -> None:
+    masks = station.subscribe("v1/gate/masks")
+    with full_at(60_000):
+        station.write(*range(40))
+        station.writer.close("the source has ended")
+    assert [header["frame"] for header in received(masks)] == list(range(40))
+    recorded = [header["frame"] for header in lines_of(station.folder / "gate.masks.jsonl")]
+    assert recorded == list(range(len(recorded)))
+    assert 10 <= len(recorded) < 40
+    assert len(recorded) - 10 <= pictures_in(station.folder / "gate.mp4") <= len(recorded) + 1
+    assert "File too large" in str(station.writer.failure)
+
+
+def test_a_recording_that_cannot_be_finished_is_told_before_the_source_is_down(station: Station) -> None:
+    events = station.subscribe("v1/gate/event")
+    station.write(*range(15))
+    with full_at((station.folder / "gate.mp4").stat().st_size + 100):
+        station.writer.close("the source has ended")
+    assert [header["type"] for header in received(events)] == ["error", "source_down"]
+    assert station.count("record_errors_total") == 1
+    assert "File too large" in str(station.writer.failure)
+
+
+def test_a_recording_that_ends_well_is_no_failure(station: Station) -> None:
+    station.write(*range(3))
+    station.writer.close("the source has ended")
+    assert station.writer.failure is None
+    assert station.count("record_errors_total") == 0
+    assert len(lines_of(station.folder / "gate.masks.jsonl")) == pictures_in(station.folder / "gate.mp4") == 3
+
+
+@pytest.mark.parametrize(
+    ("topic", "frames", "drawn"),
+    [
+        ("v1/gate/frame", True, True),
+        ("v1/", True, True),
+        ("v1/gate/masks", True, False),
+        ("v1/yard/", True, False),
+        ("v1/gate/frame", False, False),
+    ],
+)
+def test_pictures_are_drawn_only_where_a_subscriber_wants_them(
+    tmp_path: Path, topic: str, frames: bool, drawn: bool
+) -> None:
+    station = Station(tmp_path, record=False, publish_frames=frames)
+    subscriber = station.subscribe(topic)
+    station.write(0, 1)
+    pictures = [header for header in received(subscriber) if header["schema"].endswith("/frame")]
+    assert len(pictures) == (2 if drawn else 0)
+    spent = station.count("stage_seconds_sum", stage="annotate")
+    assert spent is not None
+    assert (spent > 0) is drawn
+    station.close()
