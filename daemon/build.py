@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from daemon.admission import Admission, budget_bytes, bytes_in_use, stream_bytes
 from daemon.api import Api
 from daemon.engine import Engine, Lane, Models
 from daemon.governor import Governor
@@ -105,6 +106,7 @@ def build_models(settings: Settings, metrics: Metrics | None = None, warm: bool 
 
     Raises ModelError, ConfigError for a device that is not there.
     """
+    from stages.roster import roster_bytes
     from stages.tracker import Tracker, TrackerOptions
 
     metrics = metrics or Metrics()
@@ -116,16 +118,22 @@ def build_models(settings: Settings, metrics: Metrics | None = None, warm: bool 
     with _timed(metrics, "segmenter"):
         segmenter = build_segmenter(settings.models)
 
-    def new_tracker(tracking: Tracking) -> Tracker:
-        options = TrackerOptions(tracking.max_objects, tracking.lost_after, tracking.reidentify)
-        return Tracker(segmenter, options)
+    def options(tracking: Tracking) -> TrackerOptions:
+        return TrackerOptions(tracking.max_objects, tracking.lost_after, tracking.reidentify)
+
+    def admit(name: str, tracking: Tracking, picture: tuple[int, ...]) -> None:
+        in_flight = (WINDOWS + OUTCOMES + 2) * tracking.window  # those that wait, and one at each end's hand
+        needed = stream_bytes(roster_bytes(segmenter, options(tracking)), segmenter.device, in_flight, picture)
+        admission.admit(name, needed, tracking.max_objects)
 
     if warm and segmenter.static:
         from daemon.warm import warm_up
 
         tracking = [settings.tracking, *(stream.resolved(settings).tracking for stream in settings.streams)]
         warm_up(detector, segmenter, max(t.max_objects for t in tracking), max(t.window for t in tracking))
-    return Models(detector, new_tracker)
+    device = segmenter.device
+    admission = Admission(budget_bytes(settings.limits.gpu_memory, device), lambda: bytes_in_use(device))
+    return Models(detector, lambda tracking: Tracker(segmenter, options(tracking)), admit, admission.release)
 
 
 def build_detector(chosen: ModelSettings) -> "Detector":

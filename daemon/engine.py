@@ -8,11 +8,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-import torch
-
-from daemon.governor import Governor, is_out_of_memory
+from daemon.governor import Governor
 from daemon.mailbox import Mailbox
 from daemon.metrics import StreamMetrics
+from daemon.out_of_memory import is_out_of_memory, let_go
 from daemon.outcome import Notice, Outcome, skip_window
 from daemon.settings import Detection, Tracking
 from stages.errors import ConfigError, MaskcastError, WindowError
@@ -42,17 +41,22 @@ class Tracker(Protocol):
 
     def step(self, window: Window, detections: Detections | None) -> list[Result]: ...
 
+    def resize(self, max_objects: int) -> None: ...
+
+    def rescale(self, scale: float) -> None: ...
+
 
 @dataclass(frozen=True, slots=True)
 class Models:
     """What every stream shares, and a way to make what each has for itself.
 
-    ``admit`` raises ConfigError when there is no room for a stream, by name; ``release`` gives its room back.
+    ``admit`` is given a stream's name, how it tracks and the shape of its pictures, and raises ConfigError when there
+    is no room for it; ``release`` gives its room back.
     """
 
     detector: Detector
     new_tracker: Callable[[Tracking], Tracker]
-    admit: Callable[[str, Tracking], None] = lambda *_: None
+    admit: Callable[[str, Tracking, tuple[int, ...]], None] = lambda *_: None
     release: Callable[[str], None] = lambda _: None
 
 
@@ -193,6 +197,8 @@ def _govern(lane: Lane) -> list[Notice]:
     """Step down when windows were lost since the last look, and up again when it has been quiet for long."""
     overloads = lane.overloads
     overloaded, lane.overloads_seen = overloads > lane.overloads_seen, overloads
+    if lane.tracker is None:  # what was lost while the models were loaded says nothing of how fast they are
+        return []
     now = time.monotonic()
     return _told(lane, lane.governor.pressed("overload", now) if overloaded else lane.governor.rested(now))
 
@@ -214,7 +220,7 @@ def _fault(lane: Lane, window: Window, error: Exception) -> list[Notice]:
     if isinstance(error, ConfigError):
         lane.inbox.close(discard=True)
     elif is_out_of_memory(error):
-        torch.cuda.empty_cache()
+        let_go(error)
         notices += _told(lane, lane.governor.pressed("memory", time.monotonic()))
     lane.failed, lane.error = window, error
     lane.metrics.drop("error", len(window.frames))
@@ -222,10 +228,13 @@ def _fault(lane: Lane, window: Window, error: Exception) -> list[Notice]:
 
 
 def _track(models: Models, lane: Lane, window: Window) -> list[Result]:
+    image = window.frames[0].image
     if lane.tracker is None:
-        models.admit(lane.name, lane.tracking)
+        models.admit(lane.name, lane.tracking, image.shape)
         lane.tracker = models.new_tracker(lane.tracking)
-    detections = _detect(models.detector, lane, window.frames[0].image) if window.keyframe and lane.prompts else None
+    lane.tracker.rescale(lane.governor.scale)  # both do nothing where nothing has changed
+    lane.tracker.resize(lane.governor.max_objects)
+    detections = _detect(models.detector, lane, image) if window.keyframe and lane.prompts else None
     results = lane.tracker.step(window, detections)
     if len(results) != len(window.frames):
         raise WindowError(f"the tracker gave {len(results)} results for {len(window.frames)} frames")

@@ -90,8 +90,7 @@ class Reader:
                 self._down(connection)
                 self._pause()
         finally:
-            self.up = False
-            self._metrics.source_up.set(0)
+            self._set_up(False)
             self._lane.inbox.close()
             if not self.begun:  # nothing for the engine, which may still be loading the models
                 self._lane.outbox.close()
@@ -132,8 +131,7 @@ class Reader:
 
     def _down(self, connection: Connection) -> None:
         """Tell it once for each time that the source is lost."""
-        self.up = False
-        self._metrics.source_up.set(0)
+        self._set_up(False)
         if connection.frames:
             self._backoff.reset()
             self._lost = None
@@ -178,12 +176,13 @@ class Reader:
         if source.live:
             self._drop_when_full()
         else:
-            self._delivers()
+            self._set_up(True)
             connection.waiting = True
             may_start = self._sources.wait_for_start(self._stop)
             connection.waiting = False
             if not may_start:  # no recording is begun of a file that never starts
                 return False
+            self._delivers()
         if not self._recording:
             self._recording = True
             recorder = self._writer.recorder = self._sources.open_recorder(source.rate)
@@ -191,10 +190,13 @@ class Reader:
                 self._next = recorder.next_frame
         return True
 
+    def _set_up(self, up: bool) -> None:
+        self.up = up
+        self._metrics.source_up.set(int(up))
+
     def _delivers(self) -> None:
-        """The source is up, or up again."""
-        self.up = True
-        self._metrics.source_up.set(1)
+        """Tell that the source is up, or up again."""
+        self._set_up(True)
         reason = "opened"
         if self._lost is not None:
             why, since = self._lost

@@ -7,7 +7,7 @@ import numpy as np
 
 from daemon.engine import one_line
 from daemon.service import Service
-from daemon.settings import Record, Settings
+from daemon.settings import Record, Settings, StreamSettings
 from daemon.stream import Stream
 from stages.source import redact
 
@@ -34,18 +34,33 @@ class Report:
 
 
 def introduce(service: Service, settings: Settings) -> str:
-    """What runs and where to look, a line each."""
-    lines = []
-    for stream in settings.streams:
-        prompts = ", ".join(stream.prompts) or "no prompts"
-        files = recorded(stream.resolved(settings).record, stream.name)
-        lines.append(f"{stream.name}: {redact(stream.source)}, looking for: {prompts}")
-        lines += [f"{stream.name}: recording to {files[0]}"] if files else []
+    """Where to look, a line each."""
+    lines = [f"masks: maskcast watch {service.publisher.endpoint}", f"metrics: {service.api.url}/metrics"]
     if settings.publish.wait_for:
         lines.append(f"files start once {settings.publish.wait_for} subscribers are there")
-    lines.append(f"masks: maskcast watch {service.publisher.endpoint}")
-    lines.append(f"metrics: {service.api.url}/metrics")
     return "\n".join(lines)
+
+
+def introduce_stream(stream: StreamSettings, settings: Settings) -> str:
+    """What a stream does, a line each."""
+    prompts = ", ".join(stream.prompts) or "no prompts"
+    files = recorded(stream.resolved(settings).record, stream.name)
+    lines = [f"{stream.name}: {redact(stream.source)}, looking for: {prompts}"]
+    lines += [f"{stream.name}: recording to {files[0]}"] if files else []
+    return "\n".join(lines)
+
+
+def status(service: Service) -> str:
+    """The whole service in a line: "3 streams up, 1 retrying (gate), 74.2 FPS; models loading"."""
+    streams = tuple(service.streams.values())
+    up = sum(stream.up and not stream.ended for stream in streams)
+    retrying = [stream.name for stream in streams if not stream.up and not stream.ended]
+    failed = [stream.name for stream in streams if stream.ended and stream.error is not None]
+    parts = [f"{up} {'stream' if up == 1 else 'streams'} up"]
+    for how, names in (("retrying", retrying), ("failed", failed)):
+        parts += [f"{len(names)} {how} ({', '.join(names)})"] if names else []
+    parts.append(f"{sum(stream.metrics.fps() for stream in streams):.1f} FPS")
+    return ", ".join(parts) + ("" if service.engine.ready.is_set() else "; models loading")
 
 
 def recorded(record: Record, stream: str) -> list[str]:

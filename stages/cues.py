@@ -24,11 +24,7 @@ class Cues:
     """Rows as in the memory bank: centre, speed, whether the speed is known, usual area, colour."""
 
     def __init__(self, side: int, device: torch.device) -> None:
-        at = torch.arange(side, device=device, dtype=torch.float32) + 0.5
-        # (side * side, 3): the moments of a mask are one product with it
-        self._moments = torch.stack(
-            [at.repeat(side), at.repeat_interleave(side), torch.ones(side**2, device=device)], 1
-        )
+        self._moments = _moments(side, device)
         self._motion = torch.zeros(0, 6, device=device)  # x, y, their speeds, usual area, 1 once the speed is known
         self.colours = torch.zeros(0, 3, device=device)
 
@@ -97,10 +93,21 @@ class Cues:
     def reorder(self, rows: list[int]) -> None:
         self._motion, self.colours = self._motion[rows], self.colours[rows]
 
+    def rescale(self, side: int, ratio: float) -> None:
+        """Go on with masks of another ``side``, which is ``ratio`` times the one so far."""
+        self._moments = _moments(side, self._moments.device)
+        self._motion = self._motion * self._motion.new_tensor([ratio] * 4 + [ratio**2, 1.0])
+
     def _at_rest(self, masks: torch.Tensor) -> torch.Tensor:
         centres, areas = self.measure(masks)
         still = torch.zeros_like(centres)
         return torch.cat([centres, still, areas[:, None], still[:, :1]], dim=1)
+
+
+def _moments(side: int, device: torch.device) -> torch.Tensor:
+    """(side * side, 3): the moments of a mask are one product with it."""
+    at = torch.arange(side, device=device, dtype=torch.float32) + 0.5
+    return torch.stack([at.repeat(side), at.repeat_interleave(side), torch.ones(side**2, device=device)], 1)
 
 
 def colours(picture: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:

@@ -91,7 +91,7 @@ class Detector:
         tokens = out.logits[..., : len(ids)].float().sigmoid()
         boxes = out.pred_boxes.float()
         if not bool(tokens.isfinite().all() & boxes.isfinite().all()):
-            raise WindowError(f"detector {self.name}: its scores are not numbers; try precision float32, or another checkpoint")
+            raise WindowError(f"detector {self.name}: scores are not numbers; try precision float32")
         scores, owners = _assign(tokens, torch.tensor(caption.prompt_of_token, device=self._device), text_threshold)
         return boxes.cpu(), scores.cpu(), owners.cpu()
 

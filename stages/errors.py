@@ -2,7 +2,8 @@
 
 MaskcastError
 ├── ConfigError     the user asked for something that cannot be: exit 2
-├── SourceError     a source cannot be opened or read: that stream ends, the others go on; exit 1 in the end
+├── SourceError     a source cannot be opened or read: a file's stream ends, a live source is tried again
+│   └── SourceStalled   nothing came in time
 ├── ModelError      a model cannot be loaded: exit 1
 ├── OutputError     a result cannot be written or published: exit 1
 ├── WireError       a message of the mask stream cannot be built or read: it is dropped
@@ -26,6 +27,10 @@ class ConfigError(MaskcastError):
 
 class SourceError(MaskcastError):
     """A source cannot be opened or read."""
+
+
+class SourceStalled(SourceError):  # noqa: N818 -- what happened, as in the metric's reasons
+    """Nothing came from a source in time; its connection may well be open."""
 
 
 class ModelError(MaskcastError):

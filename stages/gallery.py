@@ -23,6 +23,14 @@ class Gallery:
         self._colours[len(self.lives)] = colour
         self.lives.append(life)
 
+    def resize(self, capacity: int) -> None:
+        """Keep the last ``capacity``."""
+        for life in self.lives[: max(0, len(self.lives) - capacity)]:
+            self.forget(life)
+        colours = self._colours.new_zeros(capacity, 3)
+        colours[: len(self.lives)] = self._colours[: len(self.lives)]
+        self._colours = colours
+
     def forget(self, life: Life) -> None:
         """It has come back, or must make room; those after it move up."""
         number = self.lives.index(life)

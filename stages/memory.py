@@ -7,6 +7,7 @@ the last row into its place.
 """
 
 import torch
+import torch.nn.functional as F
 
 from stages.memory_ring import CONDITIONING, Ring
 from stages.sam2_model import Segmenter
@@ -27,11 +28,8 @@ class MemoryBank:
     ) -> None:
         self._segmenter = segmenter
         self._endless = endless
-        device, places = segmenter.device, segmenter.side**2
-        memory = torch.zeros(places, segmenter.memory_dim, dtype=dtype, device=device)
-        pointer = torch.zeros(segmenter.pointer_dim, device=device)
-        self._memories = Ring(capacity, segmenter.recent_memories, memory)
-        self._pointers = Ring(capacity, segmenter.recent_pointers, pointer)
+        self._dtype = dtype
+        self._memories, self._pointers = _rings(segmenter, capacity, dtype, segmenter.device)
         # per row, what the host knows without asking the device: frames surely stored, and conditioning frames
         self._stored: list[int] = []
         self._conditioned: list[int] = []
@@ -96,6 +94,27 @@ class MemoryBank:
             known.pop()
 
     @torch.inference_mode()
+    def resize(self, capacity: int) -> None:
+        """Make room for ``capacity`` rows, at least as many as are in use; memory that is no longer needed is freed."""
+        slots = _slots(self._segmenter, self._dtype, self._segmenter.device)
+        for ring, like in zip((self._memories, self._pointers), slots, strict=True):
+            ring.refit(capacity, self.count, like, lambda kept: kept)
+        self.capacity = capacity
+
+    @torch.inference_mode()
+    def rescale(self, segmenter: Segmenter) -> None:
+        """Go on with the same model for pictures of another size; what is remembered is resampled to its places."""
+        before, after = (self._segmenter.side,) * 2, (segmenter.side,) * 2
+
+        def resampled(memories: torch.Tensor) -> torch.Tensor:
+            maps = memories.float().unflatten(1, before).permute(0, 3, 1, 2)
+            return F.interpolate(maps, after, mode="bilinear", antialias=True).flatten(2).transpose(1, 2)
+
+        like = _slots(segmenter, self._dtype, segmenter.device)[0]
+        self._memories.refit(self.capacity, self.count, like, resampled)
+        self._segmenter, self._places = segmenter, segmenter.memory_places()
+
+    @torch.inference_mode()
     def recall(self, frame: int) -> Recollection:
         """All that the rows remember of frames before ``frame``."""
         memories, memory_positions, memory_valid = self._recall_memories(frame)
@@ -141,3 +160,20 @@ class MemoryBank:
         tokens = self._segmenter.pointer_dim // self._segmenter.memory_dim
         pointers = self._pointers.read(slots).unflatten(2, (tokens, -1)).flatten(1, 2)
         return pointers, positions.repeat_interleave(tokens, dim=1), valid.repeat_interleave(tokens, dim=1)
+
+
+def bank_bytes(segmenter: Segmenter, capacity: int, dtype: torch.dtype = torch.bfloat16) -> int:
+    """The ``nbytes`` of a MemoryBank, without making one."""
+    return sum(ring.nbytes for ring in _rings(segmenter, capacity, dtype, torch.device("meta")))
+
+
+def _rings(segmenter: Segmenter, capacity: int, dtype: torch.dtype, device: torch.device) -> tuple[Ring, Ring]:
+    """Empty rings of spatial memories and of pointers."""
+    memory, pointer = _slots(segmenter, dtype, device)
+    return Ring(capacity, segmenter.recent_memories, memory), Ring(capacity, segmenter.recent_pointers, pointer)
+
+
+def _slots(segmenter: Segmenter, dtype: torch.dtype, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """What a slot of each ring holds."""
+    memory = torch.zeros(segmenter.side**2, segmenter.memory_dim, dtype=dtype, device=device)
+    return memory, torch.zeros(segmenter.pointer_dim, device=device)

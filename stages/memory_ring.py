@@ -1,5 +1,8 @@
 """Rows of slots that keep the last few of something, and its first and latest conditioning frame for ever."""
 
+import math
+from collections.abc import Callable
+
 import torch
 
 CONDITIONING = 2  # conditioning frames kept per row
@@ -18,9 +21,13 @@ class Ring:
         self._recent, self._length = recent, recent + 1
         slots = CONDITIONING + self._length
         self.kept = like.new_zeros(capacity, slots, *like.shape)
-        self.frames = torch.full((capacity, slots), _NEVER, device=like.device)
-        self.frames[:, 0] = 0  # every row in use has one; for those that are not, attention needs some key, too
-        self._written = torch.zeros(capacity, dtype=torch.long, device=like.device)
+        self.frames, self._written = self._empty(capacity, like.device)
+
+    def _empty(self, capacity: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+        """The frames of ``capacity`` rows, and how many each has stored."""
+        frames = torch.full((capacity, CONDITIONING + self._length), _NEVER, device=device)
+        frames[:, 0] = 0  # every row in use has one; for those that are not, attention needs some key, too
+        return frames, torch.zeros(capacity, dtype=torch.long, device=device)
 
     @property
     def nbytes(self) -> int:
@@ -52,6 +59,27 @@ class Ring:
             held = [CONDITIONING + int(self._written[row]) % self._length]
             self._written[row] += 1
         self.kept[row, held[0]], self.frames[row, held[0]] = value.to(self.kept.dtype), frame
+
+    def refit(
+        self, capacity: int, rows: int, like: torch.Tensor, change: Callable[[torch.Tensor], torch.Tensor]
+    ) -> None:
+        """Keep the first rows in a ring for ``capacity``, whose slots are as ``like``: ``change`` of (slots, ...) each.
+
+        A ring that shrinks goes by way of the host, so that giving memory back never takes more of it first. One that
+        grows and finds no room is left as it was.
+        """
+        shape = (capacity, CONDITIONING + self._length, *like.shape)
+        held = self.kept[:rows]
+        if math.prod(shape) < self.kept.numel():
+            held, self.kept = held.cpu(), like.new_zeros(0)
+            if like.device.type == "cuda":
+                torch.cuda.empty_cache()
+        kept = like.new_zeros(shape)  # the first, since it is what may not fit
+        frames, written = self._empty(capacity, like.device)
+        for row in range(rows):
+            kept[row] = change(held[row].to(like.device)).to(like.dtype)
+        frames[:rows], written[:rows] = self.frames[:rows], self._written[:rows]
+        self.kept, self.frames, self._written = kept, frames, written
 
     def written(self, rows: int) -> list[int]:
         """How many frames the first rows have stored since they were last emptied."""

@@ -1,15 +1,17 @@
 """The objects of one stream. Row r of every part here belongs to the same object, as does row r of a frame's heads."""
 
+import copy
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from stages import gating
 from stages.cues import Cues, colours
 from stages.gallery import Gallery
 from stages.lives import Lives
-from stages.memory import MemoryBank
+from stages.memory import MemoryBank, bank_bytes
 from stages.sam2_model import ABSENT, FrameFeatures, Heads, Segmenter
 
 SHARED = 2  # keyframes in a row on which two tracks cover one another before they are taken to share their pixels
@@ -33,7 +35,8 @@ class TrackerOptions:
 class Roster:
     """What is remembered of each object (bank), its life (book), what sets it apart (cues), and who has left (gallery).
 
-    Bounded by ``max_objects``; ``clock`` counts the frames tracked so far and is the bank's time.
+    Bounded by ``max_objects``; ``clock`` counts the frames tracked so far and is the bank's time. Rows begin and end in
+    all parts or in none: whatever may fail for want of memory comes before the first of them changes.
     """
 
     def __init__(self, segmenter: Segmenter, options: TrackerOptions) -> None:
@@ -60,6 +63,8 @@ class Roster:
         """Look for all objects on the next frame."""
         if not self.bank.count:
             return self._segmenter.nothing()
+        if len(self._rivals) != self.bank.count:
+            self.find_rivals()  # what should have done so has failed
         heads = self._segmenter.propagate(feature, self.bank.recall(self.clock))
         return self._believed(heads, feature) if self._options.gate else heads
 
@@ -77,26 +82,58 @@ class Roster:
 
     def start(self, clock: int, feature: FrameFeatures, heads: Heads, memories: torch.Tensor) -> None:
         """Give B new objects, found on the frame of ``clock``, the next rows; their lives are the caller's to write."""
+        cues, masks = copy.copy(self.cues), torch.cat([self.masks, heads.masks])
+        cues.start(heads.masks, colours(feature.picture, heads.masks))
         self.bank.append(clock, memories, heads.pointers)
-        self.cues.start(heads.masks, colours(feature.picture, heads.masks))
-        self.masks = torch.cat([self.masks, heads.masks])
+        self.cues, self.masks = cues, masks
 
     def end(self, ending: dict[int, str], frame: int) -> list[int]:
         """End the tracks of some rows; returns, for each row that is left, the row it had before."""
-        order = list(range(self.bank.count))
+        order, leaving = list(range(self.bank.count)), sorted(ending, reverse=True)
         if not ending:
             return order
-        for row in sorted(ending, reverse=True):
+        for row in leaving:
+            order[row] = order[-1]
+            order.pop()
+        cues, masks = copy.copy(self.cues), self.masks[order]
+        cues.reorder(order)
+        for row in leaving:
             life = self.book.end(row, frame, ending[row])
             if ending[row] != "removed":
                 self.gallery.keep(life, self.cues.colours[row])
             self.bank.remove(row)
-            order[row] = order[-1]
-            order.pop()
-        self.masks = self.masks[order]
-        self.cues.reorder(order)
-        self._rivals = self._rivals[order][:, order]
+        self.cues, self.masks = cues, masks
+        self.find_rivals()
         return order
+
+    def resize(self, places: int, frame: int) -> None:
+        """Have another number of places; where they no longer suffice, the least useful tracks end."""
+        excess = max(0, self.bank.count - places)
+        self.end(dict.fromkeys(self.book.by_use()[:excess], "max_objects"), frame)
+        self.bank.resize(places)
+        self.gallery.resize(places)
+
+    def rescale(self, segmenter: Segmenter) -> None:
+        """Go on with the same model for pictures of another size."""
+        side, ratio = 4 * segmenter.side, segmenter.side / self._segmenter.side
+        self.bank.rescale(segmenter)
+        self.cues.rescale(side, ratio)
+        for life in (*self.book.rows, *self.gallery.lives):
+            life.area = round(life.area * ratio**2)
+        if len(self.masks):
+            self.masks = F.interpolate(self.masks[:, None], (side, side), mode="bilinear", antialias=True)[:, 0]
+        else:
+            self.masks = segmenter.nothing().masks
+        self._segmenter = segmenter
+
+    def prompt_again(self, feature: FrameFeatures) -> None:
+        """Condition the objects in sight on their masks on the last frame, of which ``feature`` is a new view."""
+        size = (self._segmenter.image_size,) * 2
+        for row in (self.masks > 0).flatten(1).any(1).nonzero()[:, 0].tolist():
+            mask = F.interpolate(self.masks[None, None, row], size, mode="bilinear")[0, 0] > 0
+            heads = self._segmenter.prompt_mask(feature, mask.cpu().numpy())
+            memory = self._segmenter.memorise(feature, heads)[0]
+            self.bank.recondition(row, self.clock - 1, memory, heads.pointers[0], forget=False)
 
     def note_shared(self, overlapping: dict[tuple[int, int], bool], born: set[int]) -> None:
         """What a keyframe's detections say of pairs of tracks of different prompts: whether one covers the other.
@@ -135,3 +172,9 @@ class Roster:
         strangeness = self.cues.strangeness(feature.picture, heads.masks)
         heads = heads.without(gating.converged(heads.masks, self._rivals, strangeness))
         return heads._replace(masks=gating.shared_out(heads.masks, self._rivals, self.cues.claim(feature.picture)))
+
+
+def roster_bytes(segmenter: Segmenter, options: TrackerOptions) -> int:
+    """The ``nbytes`` of a Roster, without making one."""
+    places = options.max_objects
+    return bank_bytes(segmenter, places, options.memory_dtype) + Gallery(places, torch.device("meta")).nbytes

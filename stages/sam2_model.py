@@ -20,6 +20,7 @@ from stages.types import Image
 
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _ENDLESS = 1 << 30  # the stream's length, as far as sam2 asks
+_STEP = 32  # pixels: what the side of the input is a multiple of
 _GROUP = 64  # objects that go through the model at once,
 _STATIC_GROUP = 16  # and on a GPU, where the keys of one take tens of megabytes and sizes should be few
 ABSENT: float = NO_OBJ_SCORE  # the logits of an object that is not there
@@ -35,9 +36,11 @@ class FrameFeatures(NamedTuple):
     picture: torch.Tensor  # (3, 4 S, 4 S) what the encoder saw, at the masks' resolution
 
     def alone(self) -> "FrameFeatures":
-        """A copy that does not keep the rest of its window's features alive."""
-        vision = [level.clone() for level in self.vision]
-        return FrameFeatures(vision, self.positions.clone(), self.sizes, self.picture.clone())
+        """A contiguous copy, which does not keep the rest of its window's features alive."""
+        *vision, positions, picture = (
+            part.clone(memory_format=torch.contiguous_format) for part in (*self.vision, self.positions, self.picture)
+        )
+        return FrameFeatures(vision, positions, self.sizes, picture)
 
 
 class Heads(NamedTuple):
@@ -73,6 +76,8 @@ class Segmenter:
         if compiled:
             self._model.compile()
         self.device = device
+        self._dtype = dtype
+        self._others: dict[int, Segmenter] = {}  # the same weights for other sizes
         self.static = device.type != "cpu" or compiled  # few shapes, so that graphs and kernels are used again
         self._cast = torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
         self.image_size: int = model.image_size
@@ -88,6 +93,18 @@ class Segmenter:
         """The weights, under upstream's names."""
         return dict(self._model.state_dict())
 
+    def scaled(self, scale: float) -> "Segmenter":
+        """The same weights for pictures of ``scale`` times this one's size, to the nearest multiple of 32.
+
+        Never compiled: compiling takes a minute, in which no stream would move.
+        """
+        size = max(_STEP, round(self.image_size * scale / _STEP) * _STEP)
+        if size == self.image_size:
+            return self
+        if size not in self._others:
+            self._others[size] = Segmenter(self._model.at(size), self.device, self._dtype)
+        return self._others[size]
+
     @torch.inference_mode()
     def encode(self, images: Sequence[Image]) -> list[FrameFeatures]:
         """One encoder pass for T pictures of one size, uint8 (H, W, 3) RGB."""
@@ -96,10 +113,12 @@ class Segmenter:
             encoded = self._model.forward_image(pixels)
         _, vision, positions, sizes = self._model._prepare_backbone_features(encoded)
         small = F.interpolate(pixels, (4 * self.side, 4 * self.side), mode="area")
-        return [
+        frames = [
             FrameFeatures([v[:, t : t + 1] for v in vision], positions[-1][:, t : t + 1], sizes, small[t])
             for t in range(len(images))
         ]
+        # a view's strides tell the window's length, and graphs hold for one
+        return [frame.alone() for frame in frames] if self.static else frames
 
     def _scaled(self, image: Image) -> torch.Tensor:
         """A picture as the model takes it, (1, 3, image_size, image_size); one by one, large ones stay in the cache."""
@@ -162,6 +181,11 @@ class Segmenter:
     def _in_groups(self, objects: int, decode: Callable[[slice, int], Heads]) -> Heads:
         """What ``decode`` says of all objects; it gets some of their rows and the number of objects to pad them to."""
         return joined([decode(rows, size).take(slice(rows.stop - rows.start)) for rows, size in self._groups(objects)])
+
+    def sizes(self, objects: int) -> list[int]:
+        """The numbers of objects that the model runs with, of up to ``objects``; [1] where they are not padded."""
+        largest = self._groups(objects)[0][1] if self.static else 1
+        return [1 << power for power in range(largest.bit_length())]
 
     def _groups(self, objects: int) -> list[tuple[slice, int]]:
         """Rows that go through the model together, and the number of objects to pad them to."""

@@ -1,5 +1,6 @@
 """SAM 2's own classes, changed where a stream needs it: the memory is handed in, for all objects at once."""
 
+import copy
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -80,6 +81,20 @@ class StreamingSAM2(SAM2Base):
         """Make the cross attentions of a plain SAM2Base the kind that can leave keys out."""
         for layer in self.memory_attention.layers:
             layer.cross_attn_image.__class__ = _MaskableAttention
+
+    def at(self, image_size: int) -> "StreamingSAM2":
+        """The same model for square pictures of another size, a multiple of 32; it shares the weights."""
+        shared = {id(weights): weights for weights in (*self.parameters(), *self.buffers())}
+        other = copy.deepcopy(self, shared)  # the memo: what is not to be copied
+        for owner in (other, other.sam_mask_decoder, other.memory_encoder, other.image_encoder):
+            for compiled in ("_attend", "forward"):
+                owner.__dict__.pop(compiled, None)
+        side = image_size // self.backbone_stride
+        other.image_size, other.sam_image_embedding_size = image_size, side
+        prompts = other.sam_prompt_encoder
+        prompts.input_image_size, prompts.image_embedding_size = (image_size,) * 2, (side,) * 2
+        prompts.mask_input_size = (4 * side,) * 2
+        return other
 
     def compile(self) -> None:
         """Compile what runs on every frame for every object, each part as one graph with static shapes."""

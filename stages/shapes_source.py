@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from urllib.parse import parse_qsl, urlsplit
 
+from stages.clock import LiveClock
 from stages.errors import ConfigError
 from stages.testsrc import ShapesWorld
 from stages.types import Clock, Frame
@@ -38,9 +39,13 @@ class _Shapes:
 
 
 class ShapesSource:
-    """ShapesWorld as a Source (see stages.source); ``live=1`` paces it like a camera, the reader does the dropping."""
+    """ShapesWorld as a Source (see stages.source).
+
+    ``live=1`` makes it a camera: it keeps to real time, and frames that nobody asked for in time are gone.
+    """
 
     decode_errors = 0
+    decoder = "software"
 
     def __init__(self, url: str) -> None:
         """Raises ConfigError for an unknown or wrong key, and for a hard world of too few objects."""
@@ -51,27 +56,41 @@ class ShapesSource:
         self.live = self._asked.live
         self.lossless = not self.live
         self.rate = float(self._asked.fps)
-        self.frames_expected = None if self.live else self._asked.frames
+        self.frames_expected = self._asked.frames
         self._closed = threading.Event()
 
     def frames(self) -> Iterator[Frame]:
-        """Endless without ``frames``. ``captured_at`` is the wall time when live, else the time since the start."""
-        asked = self._asked
-        started = time.monotonic()
-        index = 0
-        while not self._closed.is_set() and (asked.frames is None or index < asked.frames):
-            due = float(index / asked.fps)
-            if self.live and self._closed.wait(started + due - time.monotonic()):
-                return
-            captured_at = time.time() if self.live else due
-            image, _ = self._world.render(index)
-            clock = Clock.ARRIVAL if self.live else Clock.FILE
-            yield Frame(index, index, 1 / asked.fps, captured_at, clock, image)
-            index += 1
+        """Endless without ``frames``; ``index`` and ``pts`` are the world's time.
+
+        ``captured_at`` is the time since the start; when live the wall time, and ``index`` then jumps over the frames
+        that were missed, which the next one tells in ``dropped_before``.
+        """
+        return self._live_frames() if self.live else self._all_frames()
 
     def close(self) -> None:
         """End ``frames``, also one that waits for its next frame."""
         self._closed.set()
+
+    def _has(self, index: int) -> bool:
+        return not self._closed.is_set() and (self._asked.frames is None or index < self._asked.frames)
+
+    def _all_frames(self) -> Iterator[Frame]:
+        fps, index = self._asked.fps, 0
+        while self._has(index):
+            yield Frame(index, index, 1 / fps, float(index / fps), Clock.FILE, self._world.render(index)[0])
+            index += 1
+
+    def _live_frames(self) -> Iterator[Frame]:
+        fps, clock, expected = self._asked.fps, LiveClock(), 0
+        started = time.monotonic()
+        while True:
+            index = max(expected, int((time.monotonic() - started) * fps))
+            if not self._has(index) or self._closed.wait(float(index / fps) - (time.monotonic() - started)):
+                return
+            captured_at = clock.seconds(index, 1 / fps, time.monotonic(), time.time())
+            image = self._world.render(index)[0]
+            yield Frame(index, index, 1 / fps, captured_at, Clock.ARRIVAL, image, index - expected)
+            expected = index + 1
 
 
 def _parse(url: str) -> _Shapes:

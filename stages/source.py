@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import unquote
 
+from stages.container import Address, Patience
 from stages.errors import ConfigError, SourceError
 from stages.media import MediaSource
 from stages.shapes_source import ShapesSource
@@ -34,41 +35,59 @@ class Source(Protocol):
 
     @property
     def frames_expected(self) -> int | None:
-        """About how many frames will come; None when live, endless or unknown."""
+        """About how many frames will come; None when endless or unknown, as of every camera."""
 
     @property
     def decode_errors(self) -> int:
         """Packets and pictures that were too damaged to deliver, so far."""
 
+    @property
+    def decoder(self) -> str:
+        """What decodes: "cuda" or "software"."""
+
     def frames(self) -> Iterator[Frame]:
-        """The frames in order, ``index`` from 0; ends with the source. Raises SourceError when reading fails."""
+        """The frames in order, ``index`` from 0; ends with the source. Raises SourceError when reading fails.
+
+        A live source that falls silent raises SourceStalled. Its end, of whatever kind, is a disconnect: whoever
+        wants more opens it again.
+        """
 
     def close(self) -> None:
         """Release the source; ``frames`` ends. Safe to call twice."""
 
 
-def open_source(url: str) -> Source:
+def open_source(url: str, hardware: bool = False, patience: Patience | None = None) -> Source:
     """Open a path or URL. Raises SourceError when it cannot be read, ConfigError when it makes no sense.
 
-    An ``http(s)://`` source is a file when its length is known and live when it is not.
+    An ``http(s)://`` source is a file when its length is known and live when it is not. With ``hardware`` the GPU
+    decodes where it can; ``decoder`` says whether it does. ``patience`` bounds the waiting for networks and devices:
+    then SourceStalled.
     """
     if not url:
         raise ConfigError("the source is empty: give a file's path or a URL")
     scheme, separator, rest = url.partition("://")
     scheme = scheme.lower()
+    patience = patience or Patience()
     if not separator:
-        return _open_file(url)
+        return _open_file(url, hardware)
     if scheme == "file":
-        return _open_file(unquote(rest))
+        return _open_file(unquote(rest), hardware)
     if scheme == "testsrc":
         return ShapesSource(url)
     if scheme == "v4l2":
-        return MediaSource(rest, name=url, live=True, container_format="v4l2")
-    if scheme in _LIVE:
-        return MediaSource(url, name=redact(url), live=True)
-    if scheme in _HTTP:
-        return MediaSource(url, name=redact(url), live=None)
+        return MediaSource(Address(rest, url, False, "v4l2", patience), live=True, hardware=hardware)
+    if scheme in (*_LIVE, *_HTTP):
+        live = True if scheme in _LIVE else None
+        return MediaSource(Address(url, redact(url), False, None, patience), live, hardware)
     raise ConfigError(f"unknown scheme in {redact(url)}: use a file's path or one of {'://, '.join(_SCHEMES)}://")
+
+
+def is_live(url: str) -> bool:
+    """Whether the source is live for certain, before it is opened; ``http(s)://`` shows only then."""
+    scheme, separator, rest = url.partition("://")
+    if separator and scheme.lower() == "testsrc":
+        return "live=1" in rest.partition("?")[2].split("&")
+    return bool(separator) and scheme.lower() in (*_LIVE, "v4l2")
 
 
 def redact(url: str) -> str:
@@ -82,7 +101,7 @@ def redact(url: str) -> str:
     return f"{scheme}://{'***@' if at else ''}{shown}{'?***' if query else ''}"
 
 
-def _open_file(path: str) -> MediaSource:
+def _open_file(path: str, hardware: bool) -> MediaSource:
     """Say what is wrong with a file before FFmpeg, to which most of it is just invalid data."""
     problem = ""
     try:
@@ -101,4 +120,4 @@ def _open_file(path: str) -> MediaSource:
     if problem:
         raise SourceError(f"cannot open {path}: {problem}")
     # behind "file:" no part of a path is taken for a protocol
-    return MediaSource(f"file:{path}", name=path, live=False)
+    return MediaSource(Address(f"file:{path}", path, local=True), live=False, hardware=hardware)

@@ -21,6 +21,7 @@ class Tracker:
 
     def __init__(self, segmenter: Segmenter, options: TrackerOptions = DEFAULT_OPTIONS) -> None:
         self._segmenter, self._options = segmenter, options
+        self._whole = segmenter  # for pictures of the model's own size
         self._roster = Roster(segmenter, options)
         self._last: tuple[Frame, FrameFeatures] | None = None  # the last frame, which prompts by hand refer to
         self._asked: dict[int, prompting.ModelPoints] = {}  # the points given by hand on the last frame, by id
@@ -110,6 +111,36 @@ class Tracker:
         """End a track by hand. Raises ConfigError for an id that is not tracked."""
         row, (frame, _) = self._find("remove", track)
         self._roster.end({row: "removed"}, frame.index)
+
+    @torch.inference_mode()
+    def resize(self, max_objects: int) -> None:
+        """Have places for ``max_objects``; the memory of those that are gone is freed.
+
+        Where they no longer suffice the least useful tracks end, out of sight for longest, then of the lowest score;
+        the next result has their events. The others go on as if nothing had been.
+        """
+        if max_objects != self._roster.bank.capacity:
+            self._roster.resize(max_objects, self._last[0].index if self._last else 0)
+
+    @torch.inference_mode()
+    def rescale(self, scale: float) -> None:
+        """Go on with pictures of ``scale`` times the model's own input size, less detail for less time and memory.
+
+        Tracks keep their ids and lives. Those in sight are prompted again with their last masks, on the last frame;
+        what is remembered of the others is resampled. ``nbytes`` changes with the square of the size.
+        """
+        segmenter = self._whole.scaled(scale)
+        if segmenter is self._segmenter:
+            return
+        last = self._last
+        if last is not None:  # first what takes memory: where there is none, nothing has changed
+            last = last[0], segmenter.encode([last[0].image])[0].alone()
+        ratio = segmenter.image_size / self._segmenter.image_size
+        self._roster.rescale(segmenter)
+        self._segmenter, self._last = segmenter, last
+        self._asked = {track: (points * ratio, labels) for track, (points, labels) in self._asked.items()}
+        if last is not None:
+            self._roster.prompt_again(last[1])
 
     def _find(self, verb: str, track: int) -> tuple[int, tuple[Frame, FrameFeatures]]:
         """A track's row, and the last frame. Raises ConfigError, naming ``verb``, for an id that is not tracked."""

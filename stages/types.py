@@ -37,7 +37,7 @@ class TrackState(StrEnum):
 class Frame:
     """One decoded picture."""
 
-    index: int  # position in the stream, from 0, without holes
+    index: int  # position in the stream, from 0; frames that are lost count too
     pts: int | None  # presentation time in ``time_base`` units, as the container says
     time_base: Fraction
     captured_at: float  # seconds

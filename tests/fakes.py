@@ -37,7 +37,16 @@ class FakeTracker:
 
     def __init__(self, before: Callable[[Window], None] = lambda _: None) -> None:
         self.windows: list[tuple[Window, Detections | None]] = []
+        self.sizes: list[tuple[float, int]] = []  # scale and places, when they changed
+        self._scale = 1.0
         self._before = before
+
+    def rescale(self, scale: float) -> None:
+        self._scale = scale
+
+    def resize(self, max_objects: int) -> None:
+        if not self.sizes or self.sizes[-1] != (self._scale, max_objects):
+            self.sizes.append((self._scale, max_objects))
 
     def step(self, window: Window, detections: Detections | None) -> list[Result]:
         self.windows.append((window, detections))

@@ -8,24 +8,25 @@ import traceback
 import numpy as np
 import pytest
 
-import stages.media
-from stages.errors import ConfigError, MaskcastError, SourceError
+from stages.container import Patience
+from stages.errors import ConfigError, MaskcastError, SourceError, SourceStalled
 from stages.source import open_source
 from tests.media import free_port, http_server, numbered, numbers, write_sound, write_video
 
 EVERY_PICTURE_IS_KEY = {"g": "1", "bf": "0"}
+SHORT = Patience(open=0.3, read=0.3)
 
 
-def read(path):
+def read(path, patience=None):
     """The source and its frames, also those before a SourceError."""
-    source, frames = open_source(str(path)), []
+    source, frames = open_source(str(path), patience=patience), []
     frames.extend(source.frames())
     return source, frames
 
 
-def refusal(url, kind: type[MaskcastError] = SourceError) -> str:
+def refusal(url, kind: type[MaskcastError] = SourceError, patience=None) -> str:
     with pytest.raises(kind) as caught:
-        read(url)
+        read(url, patience)
     message = str(caught.value)
     assert "\n" not in message
     assert len(message) < 300
@@ -182,18 +183,17 @@ def test_a_server_that_says_no_is_quoted_in_plain_words(status, message):
 
 
 @pytest.mark.parametrize("scheme", ["rtsp", "http", "tcp", "rtmp"])
-def test_a_server_that_never_answers_is_given_up(monkeypatch, scheme):
-    monkeypatch.setattr(stages.media, "_OPEN_SECONDS", 0.3)
+def test_a_server_that_never_answers_is_given_up(scheme):
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"{scheme}://user:secret@127.0.0.1:{server.getsockname()[1]}/x"
-        said = refusal(url)
+        said = refusal(url, SourceStalled, SHORT)
     assert "no video came, or not in time" in said
     assert "secret" not in said
 
 
-def test_a_udp_port_that_nobody_sends_to_is_given_up(monkeypatch):
-    monkeypatch.setattr(stages.media, "_OPEN_SECONDS", 0.3)
-    assert "no video came, or not in time" in refusal(f"udp://127.0.0.1:{free_port(socket.SOCK_DGRAM)}")
+def test_a_udp_port_that_nobody_sends_to_is_given_up():
+    url = f"udp://127.0.0.1:{free_port(socket.SOCK_DGRAM)}"
+    assert "no video came, or not in time" in refusal(url, SourceStalled, SHORT)
 
 
 # --- what breaks off
@@ -233,8 +233,7 @@ def test_a_network_file_that_breaks_off_gives_what_came_and_then_the_error(tmp_p
     assert "secret" not in "".join(traceback.format_exception(caught.value))
 
 
-def test_a_sender_that_falls_silent_is_an_error_and_not_a_hang(tmp_path, monkeypatch):
-    monkeypatch.setattr(stages.media, "_READ_SECONDS", 0.3)
+def test_a_sender_that_falls_silent_has_stalled_and_is_no_hang(tmp_path):
     sent = write_video(tmp_path / "video.ts", numbered(50)).read_bytes()
 
     def answer(request):
@@ -246,8 +245,8 @@ def test_a_sender_that_falls_silent_is_an_error_and_not_a_hang(tmp_path, monkeyp
 
     frames = []
     with http_server(answer) as place:
-        source = open_source(f"http://{place}/stream")
-        with pytest.raises(SourceError, match="broke off: no video came, or not in time"):
+        source = open_source(f"http://{place}/stream", patience=SHORT)
+        with pytest.raises(SourceStalled, match="broke off: no video came, or not in time"):
             frames.extend(source.frames())
     assert numbers(frames)[:40] == list(range(40))
 

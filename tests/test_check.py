@@ -27,9 +27,9 @@ def write(file: Path, *streams: tuple[str, str], extra: str = "") -> str:
     return str(file)
 
 
-def findings(capsys: pytest.CaptureFixture[str]) -> dict[str, tuple[bool, str]]:
+def findings(printed: str) -> dict[str, tuple[bool, str]]:
     """What ``--json`` printed: ok and detail by subject."""
-    summary = json.loads(capsys.readouterr().out)
+    summary = json.loads(printed)
     assert summary["ok"] == all(finding["ok"] for finding in summary["findings"])
     return {finding["subject"]: (finding["ok"], finding["detail"]) for finding in summary["findings"]}
 
@@ -55,7 +55,10 @@ def test_every_failure_is_found_and_none_hides_another(tmp_path: Path, capsys: p
         masks, http = (f"127.0.0.1:{server.getsockname()[1]}" for server in (first, second))
         ports = ["--publish", f"tcp://{masks}", "--http", http]
         assert main(["check", "--config", config, *models, *ports, "--json"]) == 1
-    found = findings(capsys)
+    shown = capsys.readouterr()
+    failed = "detector, segmenter, gone, text, refused, publish, http, record"
+    assert shown.err == f"maskcast: error: 8 of 11 checks failed: {failed}; stdout says why\n"
+    found = findings(shown.out)
     well = {subject for subject, (ok, _) in found.items() if ok}
     assert well == {"settings", "memory", "device"}
     assert "no such file" in found["gone"][1]
@@ -72,12 +75,14 @@ def test_wrong_configuration_is_the_only_finding_and_exit_code_2(
     config = write(tmp_path / "c.toml", extra="[detection]\nevry = 1")
     assert main(["check", "--config", config, "--json"]) == 2
     expected = f"{config}: unknown setting detection.evry; did you mean detection.every?"
-    assert findings(capsys) == {"settings": (False, expected)}
+    shown = capsys.readouterr()
+    assert findings(shown.out) == {"settings": (False, expected)}
+    assert shown.err == f"maskcast: error: {expected}\n"
 
 
 def test_device_that_is_not_there_is_found(capsys: pytest.CaptureFixture[str]) -> None:
     device = f"cuda:{torch.cuda.device_count()}"
     assert main(["check", *EMBEDDED, *FREE, "--device", device, "--json"]) == 1
-    found = findings(capsys)
+    found = findings(capsys.readouterr().out)
     assert found["device"] == (False, found["detector"][1])
     assert device in found["device"][1]

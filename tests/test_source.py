@@ -1,5 +1,6 @@
 """Sources: what is read from files, networks and the built-in test source."""
 
+import re
 import threading
 import time
 from contextlib import suppress
@@ -12,7 +13,8 @@ import numpy as np
 import pytest
 
 from stages.errors import ConfigError, SourceError
-from stages.source import open_source, redact
+from stages.hardware import cuda_decoder
+from stages.source import is_live, open_source, redact
 from stages.testsrc import ShapesWorld
 from stages.types import Clock
 from tests.media import free_port, http_server, numbered, numbers, quarters, turn, write_video
@@ -293,9 +295,34 @@ def test_without_a_number_of_frames_the_test_source_is_endless():
 def test_a_live_test_source_never_runs_ahead_of_the_wall_clock():
     before = time.time()
     source, frames = read("testsrc://shapes?frames=6&size=32x32&fps=50&live=1")
-    assert (source.live, source.lossless, source.frames_expected) == (True, False, None)
+    assert (source.live, source.lossless, source.frames_expected) == (True, False, 6)
     assert {frame.clock for frame in frames} == {Clock.ARRIVAL}
     assert all(frame.captured_at > before + frame.index / 50 - 0.01 for frame in frames)
+
+
+def test_a_live_test_source_skips_what_nobody_asked_for_in_time_and_counts_it():
+    """A reader that sleeps gets the newest frame, not the next one."""
+    source = open_source("testsrc://shapes?size=32x32&fps=100&live=1")
+    frames, last = source.frames(), None
+    for _ in range(5):
+        frame = next(frames)
+        seen = -1 if last is None else last.index
+        assert frame.index == seen + 1 + frame.dropped_before
+        assert frame.pts == frame.index
+        assert last is None or frame.dropped_before >= 18
+        assert last is None or frame.captured_at >= last.captured_at
+        last = frame
+        time.sleep(0.2)
+    source.close()
+    assert np.array_equal(last.image, ShapesWorld(0, 32, 32, fps=100).render(last.index)[0])
+
+
+def test_a_live_test_source_ends_when_its_time_is_over_however_few_frames_were_asked_for():
+    source = open_source("testsrc://shapes?frames=20&size=32x32&fps=100&live=1")
+    frames = source.frames()
+    assert next(frames).index < 20
+    time.sleep(0.3)
+    assert list(frames) == []
 
 
 def test_closing_wakes_a_live_test_source_that_waits_for_its_next_frame():
@@ -332,7 +359,50 @@ def test_a_wrong_test_source_is_refused_with_what_would_be_right(url, message):
     assert "\n" not in str(caught.value)
 
 
+# --- decoders
+
+
+def test_without_a_gpu_hardware_decoding_falls_back_to_software_by_itself(tmp_path):
+    """And with one the frames are the same."""
+    path = write_video(tmp_path / "video.mp4", numbered(20))
+    source = open_source(str(path), hardware=True)
+    frames = list(source.frames())
+    assert source.decoder == ("software" if cuda_decoder() is None else "cuda")
+    assert numbers(frames) == list(range(20))
+    assert (frames[0].image.shape, frames[0].image.dtype.name) == ((48, 64, 3), "uint8")
+
+
+def test_a_source_that_cannot_be_opened_is_refused_in_the_same_words_with_and_without_hardware(tmp_path):
+    said = []
+    for hardware in (False, True):
+        with pytest.raises(SourceError) as caught:
+            open_source(f"rtsp://127.0.0.1:{free_port()}/stream", hardware=hardware)
+        said.append(re.sub(r":\d+/", "/", str(caught.value)))
+    assert said[0] == said[1]
+
+
+def test_sources_without_a_codec_say_software():
+    assert open_source("testsrc://shapes", hardware=True).decoder == "software"
+
+
 # --- names
+
+
+@pytest.mark.parametrize(
+    ("url", "live"),
+    [
+        ("video.mp4", False),
+        ("testsrc://shapes?seed=1&live=1", True),
+        ("testsrc://shapes?live=0", False),
+        ("RTSP://cam.local/stream1", True),
+        ("udp://0.0.0.0:5000", True),
+        ("v4l2:///dev/video0", True),
+        ("https://cam.local/video", False),
+        ("file:///videos/live=1", False),
+    ],
+)
+def test_a_url_tells_whether_it_is_surely_live(url, live):
+    assert is_live(url) == live
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """Say whether this machine can do what the configuration asks: device, models, sources, ports, folders.
 
-One line a finding, `ok` or `fail`; exit code 1 if something fails.
+One line a finding, `ok` or `fail`, on stdout; if something fails, stderr says how much, and the exit code is 1.
 
 examples:
   maskcast check --config maskcast.toml
@@ -13,7 +13,7 @@ import socket
 import tempfile
 import time
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -40,27 +40,29 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(arguments: Namespace) -> int:
-    """Print the findings as they come; 0 if all are well, 1 if not, 2 if the configuration itself is wrong."""
-    findings: list[Finding] = []
+    """Print the findings as they come. Raises ConfigError for a wrong configuration, MaskcastError if a check fails."""
     try:
         settings = load_settings(arguments)
     except ConfigError as error:
-        _tell(findings, Finding(False, "settings", str(error)), arguments.json)
-    else:
-        for finding in _findings(settings):
-            _tell(findings, finding, arguments.json)
-    well = all(finding.ok for finding in findings)
-    if arguments.json:
-        print(json.dumps({"ok": well, "findings": [finding._asdict() for finding in findings]}, ensure_ascii=False))
-    if findings[0].subject == "settings" and not findings[0].ok:
-        return ConfigError.exit_code
-    return 0 if well else 1
+        _tell([Finding(False, "settings", str(error))], arguments.json)
+        raise
+    findings = _tell(_findings(settings), arguments.json)
+    failed = [finding.subject for finding in findings if not finding.ok]
+    if failed:
+        raise MaskcastError(f"{len(failed)} of {len(findings)} checks failed: {', '.join(failed)}; stdout says why")
+    return 0
 
 
-def _tell(findings: list[Finding], finding: Finding, as_json: bool) -> None:
-    findings.append(finding)
-    if not as_json:
-        print(f"{'ok' if finding.ok else 'fail':<5} {finding.subject:<12} {finding.detail}", flush=True)
+def _tell(findings: Iterable[Finding], as_json: bool) -> list[Finding]:
+    told = []
+    for finding in findings:
+        told.append(finding)
+        if not as_json:
+            print(f"{'ok' if finding.ok else 'fail':<5} {finding.subject:<12} {finding.detail}", flush=True)
+    if as_json:
+        well = all(finding.ok for finding in told)
+        print(json.dumps({"ok": well, "findings": [finding._asdict() for finding in told]}, ensure_ascii=False))
+    return told
 
 
 def _findings(settings: Settings) -> Iterator[Finding]:

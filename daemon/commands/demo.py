@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from daemon.report import Report
-    from daemon.service import Service
     from daemon.settings import Settings
     from stages.testsrc import ShapesWorld
 
@@ -47,8 +46,8 @@ def run(arguments: Namespace) -> int:
     if arguments.length < 1:
         raise ConfigError(f"--frames {arguments.length}: a demo has at least 1 frame")
     from daemon.build import build
-    from daemon.progress import watch_progress
-    from daemon.report import introduce, recorded, report
+    from daemon.progress import Announcer, watch_progress
+    from daemon.report import recorded, report
     from stages.prompts import parse_prompts
     from stages.quality import Quality
     from stages.testsrc import ShapesWorld
@@ -59,12 +58,9 @@ def run(arguments: Namespace) -> int:
     settings = _on_free_ports(load_settings(arguments), arguments)
     quality = Quality(world, parse_prompts(arguments.prompts))
 
-    def announce(service: "Service") -> None:
-        # with --json, stdout is for programs
-        print(introduce(service, settings), file=sys.stderr if arguments.json else sys.stdout, flush=True)
-
     service = build(settings, {STREAM: quality.observe})
-    code = service.run(watch_progress(announce))
+    # with --json, stdout is for programs
+    code = service.run(Announcer(settings, aside=arguments.json), watch_progress())
     [stream] = service.streams.values()
     if stream.error is None:
         show = _as_json if arguments.json else _as_text

@@ -1,29 +1,31 @@
 """The daemon: video in, masks out, until every file has ended; for ever with live sources.
 
+SIGTERM ends it within ten seconds: what was read leaves, recordings are closed; a second one leaves at once. SIGHUP
+opens the log file again.
+
 examples:
   maskcast run gate.mp4 --prompt person "red car" --record out
   maskcast run "rtsp://user:secret@camera.local/stream1" --prompt person
-  maskcast run --config maskcast.toml
+  maskcast run --config maskcast.toml --log /var/log/maskcast.log
 """
 
 import json
-import sys
 from argparse import ArgumentParser, Namespace
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from daemon import log
 from daemon.flags import add_settings_flags, add_stream_flags, load_settings
 from stages.errors import ConfigError
-
-if TYPE_CHECKING:
-    from daemon.service import Service
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """The arguments of ``maskcast run``."""
     add_stream_flags(parser)
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
+    parser.add_argument(
+        "--log", type=Path, metavar="FILE", help="append what happens to FILE; errors still go to stderr too"
+    )
     add_settings_flags(parser)
 
 
@@ -33,20 +35,21 @@ def run(arguments: Namespace) -> int:
     settings = load_settings(arguments)
     if not settings.streams:
         raise ConfigError("nothing to do: name a SOURCE, or give [[streams]] in the configuration file")
+    rotation = log.Rotation(log.set_up(arguments.debug, arguments.log))
     from daemon.build import build
-    from daemon.progress import watch_progress
-    from daemon.report import introduce, report
-
-    people = sys.stderr if arguments.json else sys.stdout  # with --json, stdout is for programs
-
-    def announce(service: "Service") -> None:
-        print(introduce(service, settings), file=people, flush=True)
+    from daemon.progress import Announcer, watch_progress
+    from daemon.report import report
+    from daemon.systemd import Systemd
 
     service = build(settings)
-    code = service.run(watch_progress(announce))
+    # with --json, stdout is for programs
+    announcer = Announcer(settings, aside=arguments.json)
+    code = service.run(rotation, announcer, watch_progress(), Systemd())
     reports = [report(stream) for stream in service.streams.values()]
     if arguments.json:
         print(json.dumps({"streams": [asdict(stream) for stream in reports]}, ensure_ascii=False))
     else:
-        print(*(stream for stream in reports if stream.frames or not stream.error), sep="\n")
+        for stream in reports:
+            if stream.frames or not stream.error:  # else its error has said it all
+                print(stream)
     return service.leave(code)

@@ -1,5 +1,7 @@
 """Subscribe to a mask stream: a line for every frame, the raw headers, or the annotated frames as files.
 
+A line also says when a source is lost or back, when something fails, and when the daemon steps down under load.
+
 examples:
   maskcast watch
   maskcast watch tcp://gpu-host:5555 --stream gate --json | jq "select(.objects)"
@@ -50,9 +52,10 @@ def run(arguments: Namespace) -> int:
 
 
 def _subscribe(socket: "zmq.Socket[bytes]", arguments: Namespace) -> None:
-    kind = "" if arguments.json else "frame" if arguments.save else "masks"
+    kinds = [""] if arguments.json else ["frame" if arguments.save else "masks", "event"]
     socket.set(zmq.RCVHWM, _RECEIVE_HWM)
-    socket.subscribe(f"v1/{arguments.stream}/{kind}" if arguments.stream else "v1/")
+    for kind in kinds if arguments.stream else [""]:
+        socket.subscribe(f"v1/{arguments.stream}/{kind}" if arguments.stream else "v1/")
     try:
         socket.connect(arguments.endpoint)
     except zmq.ZMQError as error:
@@ -62,7 +65,7 @@ def _subscribe(socket: "zmq.Socket[bytes]", arguments: Namespace) -> None:
 
 
 def _watch(socket: "zmq.Socket[bytes]", arguments: Namespace) -> None:
-    from stages.wire import Kind, unpack
+    from stages.wire import Kind, StreamEvent, unpack
 
     counted = Kind.FRAME if arguments.save else Kind.MASKS
     left = arguments.count
@@ -72,6 +75,8 @@ def _watch(socket: "zmq.Socket[bytes]", arguments: Namespace) -> None:
         losses.look(message.stream, message.kind, message.header)
         if arguments.json:
             print(json.dumps(message.header, ensure_ascii=False), flush=True)
+        elif message.kind is Kind.EVENT and message.header["type"] in set(StreamEvent):
+            print(f"{message.stream}: {message.header['type']}: {message.header['reason']}", flush=True)
         if message.kind is not counted:
             continue
         line = _line(message.header) if message.blob is None else _save(arguments.save, message)

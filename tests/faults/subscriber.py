@@ -1,0 +1,74 @@
+"""A real subscriber that keeps every header, so that a test can wait for what it expects."""
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import zmq
+
+from tests.program import PATIENCE
+
+Header = dict[str, Any]
+
+
+class Subscriber:
+    """What came so far, in order."""
+
+    def __init__(self) -> None:
+        self.headers: list[Header] = []
+
+    def masks(self, stream: str) -> list[Header]:
+        return self._of(stream, "maskcast/v1/masks")
+
+    def events(self, stream: str, *types: str) -> list[Header]:
+        return [header for header in self._of(stream, "maskcast/v1/event") if header["type"] in types]
+
+    def wait(self, condition: Callable[[], Any]) -> Any:
+        """What ``condition`` gives, once it is true."""
+        deadline = time.monotonic() + PATIENCE
+        while not (found := condition()):
+            last = [header for header in self.headers if "type" in header][-20:]
+            assert time.monotonic() < deadline, f"it never happened; the last events: {last}"
+            time.sleep(0.05)
+        return found
+
+    def _of(self, stream: str, schema: str) -> list[Header]:
+        return [header for header in self.headers.copy() if (header["stream"], header["schema"]) == (stream, schema)]
+
+
+@contextmanager
+def subscribed(endpoint: str) -> Iterator[Subscriber]:
+    """Subscribe to all but pictures until the block ends."""
+    subscriber, stop = Subscriber(), threading.Event()
+
+    def receive() -> None:
+        with zmq.Context() as context, context.socket(zmq.SUB) as socket:
+            socket.set(zmq.RCVTIMEO, 100)
+            socket.subscribe("v1/")
+            socket.connect(endpoint)
+            while not stop.is_set():
+                try:
+                    parts = socket.recv_multipart()
+                except zmq.Again:
+                    continue
+                if len(parts) == 2:
+                    subscriber.headers.append(json.loads(parts[1]))
+
+    thread = threading.Thread(target=receive, daemon=True)
+    thread.start()
+    try:
+        yield subscriber
+    finally:
+        stop.set()
+        thread.join(PATIENCE)
+
+
+def whole(headers: list[Header]) -> bool:
+    """No message was lost, frames rise, and times never run backwards."""
+    seq = [header["seq"] for header in headers]
+    frames = [header["frame"] for header in headers]
+    times = [header["captured_at"] for header in headers]
+    return seq == list(range(seq[0], seq[0] + len(seq))) and frames == sorted(set(frames)) and times == sorted(times)

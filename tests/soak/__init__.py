@@ -1,0 +1,1 @@
+"""The whole daemon over many frames: what it holds must not grow."""
