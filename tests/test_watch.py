@@ -18,8 +18,8 @@ import zmq
 from daemon.commands import watch
 from stages import wire
 from stages.errors import ConfigError, OutputError, WireError
-from stages.types import Clock, Frame, Label, Result, Track, TrackState
-from stages.wire import Kind
+from stages.types import Clock, Frame, Label, Result, Track, TrackChange, TrackState
+from stages.wire import Kind, StreamEvent
 
 JPEG = b"\xff\xd8 a picture \xff\xd9"
 
@@ -47,6 +47,10 @@ class Station:
             result, masks, stream=stream, session=session, seq=seq, prompts=prompts, published_at=2.0
         )
         self.socket.send_multipart(wire.pack(wire.topic(stream, Kind.MASKS), header))
+
+    def event(self, stream: str, seq: int, event: TrackChange | StreamEvent, reason: str) -> None:
+        about = {"stream": stream, "session": "s", "epoch": 0, "seq": seq, "published_at": 2.0}
+        self.socket.send_multipart(wire.pack(wire.topic(stream, Kind.EVENT), wire.event_header(event, reason, **about)))
 
     def picture(self, stream: str, seq: int) -> None:
         header = wire.frame_header(seen(seq), stream=stream, session="s", seq=seq, published_at=2.0)
@@ -100,9 +104,23 @@ def test_each_frame_is_a_line_of_ids_prompts_scores_and_classes(
 
 def test_stream_narrows_the_subscription_itself(station: Station, executor: ThreadPoolExecutor) -> None:
     running = start(executor, station.endpoint, "--stream", "gate", "--count", "1")
-    assert station.wait() == "v1/gate/masks"
+    assert {station.wait(), station.wait()} == {"v1/gate/masks", "v1/gate/event"}
     station.masks("gate", 0)
     assert running.result(60) == 0
+
+
+def test_what_happens_to_a_stream_is_a_line_too_but_not_what_happens_to_its_tracks(
+    station: Station, executor: ThreadPoolExecutor, capsys: pytest.CaptureFixture[str]
+) -> None:
+    running = start(executor, station.endpoint, "--stream", "gate", "--count", "1")
+    station.wait(), station.wait()
+    station.event("gate", 0, TrackChange.STARTED, "detected")
+    station.event("gate", 1, StreamEvent.SOURCE_DOWN, "connection refused")
+    station.masks("gate", 0)
+    assert running.result(60) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == "gate: source_down: connection refused"
+    assert second.startswith("gate 0: ")
 
 
 def test_json_prints_every_header_as_it_came(
@@ -123,7 +141,7 @@ def test_save_writes_the_annotated_frames_byte_for_byte(
 ) -> None:
     folder = tmp_path / "new" / "pictures"
     running = start(executor, station.endpoint, "--save", str(folder), "--stream", "gate", "--count", "2")
-    assert station.wait() == "v1/gate/frame"
+    assert {station.wait(), station.wait()} == {"v1/gate/frame", "v1/gate/event"}
     station.picture("gate", 41)
     station.picture("gate", 42)
     assert running.result(60) == 0
