@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+import threading
 import traceback
 from collections.abc import Sequence
 from importlib import import_module
@@ -38,6 +39,16 @@ class _CommandParser(_Parser):
         self.add_argument("--debug", action="store_true", help="show the traceback of an error")
         self.set_defaults(run=module.run)
         return super().parse_known_args(args, namespace)
+
+
+def program() -> NoReturn:
+    """The process. The interpreter's own exit waits for threads that are inside a library, or makes them crash."""
+    code = main()
+    if threading.active_count() > 1:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -92,4 +103,4 @@ def _version() -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    program()

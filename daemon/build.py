@@ -4,8 +4,9 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,10 +26,11 @@ from daemon.settings import Settings, StreamSettings, Tracking
 from daemon.stream import Stream
 from daemon.writer import Identity, Observer, Writer
 from stages.errors import ConfigError
+from stages.hardware import cuda_decoder
 from stages.prompts import parse_prompts
 from stages.publish import Publisher
 from stages.record import Recorder
-from stages.source import is_live, open_source
+from stages.source import Source, is_live, open_source
 from stages.thresholds import AutoThresholds
 
 if TYPE_CHECKING:
@@ -46,7 +48,9 @@ def build(settings: Settings, observers: Mapping[str, Observer] | None = None) -
     """
     device = pick_device(settings.models.device)
     metrics = Metrics(device if device.type == "cuda" else None)
-    metrics.build.labels(_version(), torch.__version__, str(device), "software").set(1)
+    hardware = decodes_on_gpu(device)
+    decoder = "cuda" if hardware else "software"
+    metrics.build.labels(_version(), torch.__version__, str(device), decoder).set(1)
     engine = Engine(lambda: build_models(settings, metrics, warm=True))
 
     def open_publisher() -> Publisher:
@@ -56,9 +60,9 @@ def build(settings: Settings, observers: Mapping[str, Observer] | None = None) -
         return publisher
 
     def new_stream(stream: StreamSettings, publisher: Publisher) -> Stream:
-        return _new_stream(
-            settings, stream.resolved(settings), engine, metrics, publisher, (observers or {}).get(stream.name)
-        )
+        open_it = partial(open_source, stream.source, hardware)
+        observe = (observers or {}).get(stream.name)
+        return _new_stream(settings, stream.resolved(settings), open_it, engine, metrics, publisher, observe)
 
     return Service(
         Parts(engine, open_publisher, lambda not_ready: Api(settings.http, metrics.registry, not_ready), new_stream),
@@ -69,6 +73,7 @@ def build(settings: Settings, observers: Mapping[str, Observer] | None = None) -
 def _new_stream(
     settings: Settings,
     stream: StreamSettings,
+    open_it: Callable[[], Source],
     engine: Engine,
     metrics: Metrics,
     publisher: Publisher,
@@ -96,7 +101,7 @@ def _new_stream(
                 return False
         return publisher.wait_for(settings.publish.wait_for, stop)
 
-    sources = Sources(is_live(stream.source), lambda: open_source(stream.source), open_recorder, wait_for_start)
+    sources = Sources(is_live(stream.source), open_it, open_recorder, wait_for_start)
     writer = Writer(identity, stream, publisher, own, lambda: lane.thresholds, observe)
     return Stream(lane, Reader(lane, writer, sources), writer, settings.publish.when_full == "wait")
 
@@ -166,6 +171,11 @@ def pick_device(name: str) -> torch.device:
             f"models.device {name}: torch sees {found} CUDA devices; use auto or cpu, or check the driver"
         )
     return device
+
+
+def decodes_on_gpu(device: torch.device) -> bool:
+    """Whether video is decoded on the GPU; software takes over, source by source, where that fails."""
+    return device.type == "cuda" and cuda_decoder() is not None
 
 
 def pick_dtype(precision: str, device: torch.device) -> torch.dtype:

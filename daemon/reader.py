@@ -44,6 +44,7 @@ class Reader:
 
     def __init__(self, lane: Lane, writer: Writer, sources: Sources, backoff: Backoff | None = None) -> None:
         self.up = False  # the source delivers
+        self.down_since = time.monotonic()  # while it does not
         self.begun = False  # the engine has a window to come
         self.started: float | None = None  # monotonic seconds when the first frame was asked for
         self.frames_expected: int | None = None
@@ -191,6 +192,8 @@ class Reader:
         return True
 
     def _set_up(self, up: bool) -> None:
+        if self.up and not up:
+            self.down_since = time.monotonic()
         self.up = up
         self._metrics.source_up.set(int(up))
 
@@ -202,7 +205,8 @@ class Reader:
             why, since = self._lost
             reason = f"connected again after {time.monotonic() - since:.0f} s"
             self._metrics.reconnects[why].inc()
-            log.warning("stream %s: source up: %s", self._lane.name, reason)
+        # a return is told where its loss was
+        log.log(logging.WARNING if self._lost else logging.INFO, "stream %s: source up: %s", self._lane.name, reason)
         self._lane.outbox.put(Outcome(notices=(Notice(StreamEvent.SOURCE_UP, reason),)))
 
     def _hand_on(self, connection: Connection, window: Window) -> bool:

@@ -3,7 +3,6 @@
 import logging
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -22,6 +21,7 @@ TICK = 0.1  # seconds between two looks at streams and signals
 # with the second that the publisher lingers these stay below 10 s
 DRAIN = 5.0  # seconds that what was read has to leave
 ABORT = 3.0  # seconds that threads have to end after that
+RETRYING = 60.0  # seconds for which a source that is tried again does not make the daemon unready
 
 log = logging.getLogger(__name__)
 
@@ -69,11 +69,9 @@ class Service:
         self._closing = False
         self._failed: dict[str, Exception] = {}
         self._signals: list[int] = []
-        self._stuck = False
 
     def run(self, *watchers: Watcher) -> int:
         """The daemon's whole life; returns the exit code. Raises what kept it from starting or stopped the engine."""
-        others = set(threading.enumerate())
         with _signals_to(self._on_signal):
             try:
                 with ExitStack() as stack:
@@ -87,18 +85,8 @@ class Service:
             except Exception as error:
                 log.critical("the daemon stops: %s", one_line(error))
                 raise
-            finally:
-                self._stuck = self._stuck or bool(set(threading.enumerate()) - others)
         code = next((_exit_code(error) for error in self._failed.values()), 0)
         log.info("stopped, exit code %d", code)
-        return code
-
-    def leave(self, code: int) -> int:
-        """The last act of a process: the interpreter's own exit may crash threads that are still inside a library."""
-        if self._stuck:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
         return code
 
     def startup(self) -> None:
@@ -142,8 +130,8 @@ class Service:
                     stream.abort()
             end = time.monotonic() + ABORT
             # while it still loads, it has nothing to finish
-            engine_ended = self.engine.close(ABORT if self.engine.ready.is_set() else 0.0)
-            self._stuck = not (_join(streams, end) and engine_ended)
+            self.engine.close(ABORT if self.engine.ready.is_set() else 0.0)
+            _join(streams, end)
             self._note_failures()
 
     def add(self, settings: StreamSettings) -> Stream:
@@ -198,7 +186,7 @@ class Service:
         """Why the service cannot do its work now; None when it can."""
         if not self.engine.ready.is_set():
             return "the models are being loaded"
-        down = [stream.name for stream in self.streams.values() if not stream.up and (stream.error or not stream.ended)]
+        down = [s.name for s in self.streams.values() if s.error or (s.down_for > RETRYING and not s.ended)]
         return f"no frames from: {', '.join(down)}" if down else None
 
     def _staying(self) -> dict[str, Stream]:

@@ -43,6 +43,11 @@ class Stream:
         return self._reader.up
 
     @property
+    def down_for(self) -> float:
+        """Seconds without a source that delivers; 0 while it does."""
+        return 0.0 if self.up else time.monotonic() - self._reader.down_since
+
+    @property
     def frames_expected(self) -> int | None:
         """About how many frames the source has; None when live, unknown or not open yet."""
         return self._reader.frames_expected

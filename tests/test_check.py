@@ -42,7 +42,7 @@ def test_machine_that_can_do_it_all_is_all_ok(tmp_path: Path, capsys: pytest.Cap
     assert all(line.startswith("ok ") for line in lines)
     subjects = [line.split()[1] for line in lines]
     assert subjects == ["settings", "memory", "device", "detector", "segmenter", "shapes", "publish", "http", "record"]
-    assert lines[5].split(maxsplit=2)[2] == "160x96 at 12 FPS, 7 frames"
+    assert lines[5].split(maxsplit=2)[2] == "160x96 at 12 FPS, 7 frames, decoded by software"
     assert not (tmp_path / "new").exists()
 
 

@@ -205,3 +205,26 @@ def test_a_stream_that_fails_costs_only_itself_and_its_code_is_that_of_the_end(s
     out = capsys.readouterr().out
     assert "camera: testsrc://" in out
     assert "missing" not in out
+
+
+class Doctor(Lines):
+    """Asks whether the daemon is ready while a camera cannot be reached, as soon as the other one delivers."""
+
+    def __init__(self, retrying: float) -> None:
+        super().__init__()
+        self.answer: str | None = "never asked"
+        self._retrying = retrying
+
+    def tick(self, service: daemon_service.Service) -> None:
+        if service.streams["camera"].metrics.frames_published and service.streams["away"].down_for > self._retrying:
+            self.answer = service.not_ready()
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.mark.parametrize(("retrying", "answer"), [(60.0, None), (0.0, "no frames from: away")])
+def test_a_camera_that_is_tried_again_makes_the_daemon_unready_only_after_a_while(serve, monkeypatch, retrying, answer):
+    monkeypatch.setattr(daemon_service, "RETRYING", retrying)
+    away = StreamSettings(name="away", source="rtsp://127.0.0.1:1/stream", prompts=["red circle"])
+    doctor = Doctor(0.0)
+    serve(away, CAMERA, watchers=(doctor,))
+    assert doctor.answer == answer

@@ -72,7 +72,7 @@ def _findings(settings: Settings) -> Iterator[Finding]:
     yield _look("detector", partial(_detector, settings))
     yield _look("segmenter", partial(_segmenter, settings))
     for stream in settings.streams:
-        yield _look(stream.name, partial(_source, stream))
+        yield _look(stream.name, partial(_source, settings, stream))
     yield _look("publish", partial(_endpoint, settings.publish.endpoint))
     yield _look("http", partial(_listen, settings))
     folders = {stream.resolved(settings).record.dir for stream in settings.streams} | {settings.record.dir}
@@ -124,11 +124,12 @@ def _segmenter(settings: Settings) -> str:
     return f"{settings.models.segmenter} loaded in {time.perf_counter() - started:.1f} s"
 
 
-def _source(stream: StreamSettings) -> str:
+def _source(settings: Settings, stream: StreamSettings) -> str:
     """Read one frame."""
+    from daemon.build import decodes_on_gpu, pick_device
     from stages.source import open_source
 
-    source = open_source(stream.source)
+    source = open_source(stream.source, decodes_on_gpu(pick_device(settings.models.device)))
     try:
         frame = next(source.frames(), None)
     finally:
@@ -137,7 +138,7 @@ def _source(stream: StreamSettings) -> str:
         raise SourceError("opened, but it has no frame")
     height, width = frame.image.shape[:2]
     length = "live" if source.live else f"{source.frames_expected or 'an unknown number of'} frames"
-    return f"{width}x{height} at {source.rate:.4g} FPS, {length}"
+    return f"{width}x{height} at {source.rate:.4g} FPS, {length}, decoded by {source.decoder}"
 
 
 def _endpoint(endpoint: str) -> str:

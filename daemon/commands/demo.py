@@ -65,7 +65,7 @@ def run(arguments: Namespace) -> int:
     if stream.error is None:
         show = _as_json if arguments.json else _as_text
         print(show(report(stream), quality.summary(), recorded(settings.record, STREAM)))
-    return service.leave(code)
+    return code
 
 
 def _absent_label(world: "ShapesWorld") -> str:

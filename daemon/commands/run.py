@@ -52,4 +52,4 @@ def run(arguments: Namespace) -> int:
         for stream in reports:
             if stream.frames or not stream.error:  # else its error has said it all
                 print(stream)
-    return service.leave(code)
+    return code
