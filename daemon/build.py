@@ -15,8 +15,9 @@ import torch
 
 from daemon.admission import Admission, budget_bytes, bytes_in_use, stream_bytes
 from daemon.api import Api
-from daemon.engine import Engine, Lane, Models
+from daemon.engine import Engine
 from daemon.governor import Governor
+from daemon.lane import Lane, Models
 from daemon.mailbox import Mailbox
 from daemon.metrics import Metrics
 from daemon.reader import Reader, Sources
@@ -138,7 +139,11 @@ def build_models(settings: Settings, metrics: Metrics | None = None, warm: bool 
         warm_up(detector, segmenter, max(t.max_objects for t in tracking), max(t.window for t in tracking))
     device = segmenter.device
     admission = Admission(budget_bytes(settings.limits.gpu_memory, device), lambda: bytes_in_use(device))
-    return Models(detector, lambda tracking: Tracker(segmenter, options(tracking)), admit, admission.release)
+
+    def new_tracker(tracking: Tracking, scale: float) -> Tracker:
+        return Tracker(segmenter, options(tracking), scale)
+
+    return Models(detector, new_tracker, admit, admission.release)
 
 
 def build_detector(chosen: ModelSettings) -> "Detector":

@@ -29,7 +29,7 @@ class Connection:
 
     def __init__(self, number: int, epoch: int) -> None:
         self.number, self.epoch = number, epoch
-        self.frames = 0
+        self.frames = self.handed_on = 0  # that it has brought, and of them those that left it in windows
         self.touched = time.monotonic()  # when the last frame came, or the connection began
         self.waiting = False  # for room, models or subscribers: no fault of the source's
         self.source: Source | None = None

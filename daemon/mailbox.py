@@ -41,6 +41,11 @@ class Mailbox(Generic[Item]):
         return len(self._items) >= self.capacity
 
     @property
+    def closed(self) -> bool:
+        """Nothing more is taken."""
+        return self._closed
+
+    @property
     def drained(self) -> bool:
         """Closed and empty: nothing will ever come out again."""
         with self._condition:

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from daemon.engine import one_line
 from daemon.service import Service
 from daemon.settings import Record, Settings, StreamSettings
 from daemon.stream import Stream
+from stages.errors import one_line
 from stages.source import redact
 
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from daemon.api import Api
-from daemon.engine import Engine, one_line
+from daemon.engine import Engine
 from daemon.settings import StreamSettings
 from daemon.stream import Stream
-from stages.errors import ConfigError, MaskcastError
+from stages.errors import ConfigError, MaskcastError, one_line
 from stages.publish import Publisher
 
 TICK = 0.1  # seconds between two looks at streams and signals

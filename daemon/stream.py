@@ -5,11 +5,12 @@ import threading
 import time
 from collections.abc import Callable
 
-from daemon.engine import Lane, one_line
+from daemon.lane import Lane
 from daemon.mailbox import Mailbox
 from daemon.outcome import Outcome
 from daemon.reader import Reader
 from daemon.writer import Writer
+from stages.errors import one_line
 from stages.types import Window
 
 log = logging.getLogger(__name__)

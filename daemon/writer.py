@@ -12,13 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from daemon.engine import one_line
 from daemon.metrics import StreamMetrics
 from daemon.outcome import Outcome
 from daemon.settings import StreamSettings
 from stages import wire
 from stages.annotate import annotate, encode_jpeg
-from stages.errors import OutputError
+from stages.errors import OutputError, one_line
 from stages.publish import Publisher
 from stages.record import Recorder
 from stages.rle import full_masks

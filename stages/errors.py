@@ -47,3 +47,9 @@ class WireError(MaskcastError):
 
 class WindowError(MaskcastError):
     """One window could not be processed."""
+
+
+def one_line(error: Exception) -> str:
+    """For people: our own errors say what is wrong themselves, others need their name."""
+    text = " ".join(str(error).split())
+    return text if isinstance(error, MaskcastError) else f"{type(error).__name__}: {text}"

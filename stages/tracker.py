@@ -19,10 +19,11 @@ DEFAULT_OPTIONS = TrackerOptions()
 class Tracker:
     """Follows the objects of one stream; its memory is bounded by ``max_objects``."""
 
-    def __init__(self, segmenter: Segmenter, options: TrackerOptions = DEFAULT_OPTIONS) -> None:
-        self._segmenter, self._options = segmenter, options
+    def __init__(self, segmenter: Segmenter, options: TrackerOptions = DEFAULT_OPTIONS, scale: float = 1.0) -> None:
+        """``scale`` as in `rescale`."""
         self._whole = segmenter  # for pictures of the model's own size
-        self._roster = Roster(segmenter, options)
+        self._segmenter, self._options = segmenter.scaled(scale), options
+        self._roster = Roster(self._segmenter, options)
         self._last: tuple[Frame, FrameFeatures] | None = None  # the last frame, which prompts by hand refer to
         self._asked: dict[int, prompting.ModelPoints] = {}  # the points given by hand on the last frame, by id
 

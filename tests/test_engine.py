@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 
-from daemon.engine import Engine, Lane, Models
+from daemon.engine import Engine
 from daemon.governor import Governor
+from daemon.lane import Lane, Models
 from daemon.mailbox import Mailbox
 from daemon.metrics import Metrics
 from daemon.outcome import Notice, Outcome, skip_outcome

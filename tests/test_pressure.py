@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from daemon.engine import Lane, Models
+from daemon.lane import Lane, Models
 from daemon.outcome import Notice
 from stages.errors import ConfigError
 from stages.types import Window
@@ -89,7 +89,7 @@ def test_a_stream_that_is_not_admitted_ends_with_the_reason_and_the_others_go_on
         if name == "greedy":
             raise ConfigError("stream greedy needs 9.0 GiB")
 
-    trackers = Models(FakeDetector(), lambda _: FakeTracker(), admit, released.append)
+    trackers = Models(FakeDetector(), lambda *_: FakeTracker(), admit, released.append)
     bench: Bench = new_bench(trackers)
     greedy, modest = bench.lane("greedy", window(0), closed=False), bench.lane("modest", window(0), window(1))
     bench.go()

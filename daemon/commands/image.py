@@ -23,7 +23,7 @@ from stages.errors import OutputError, SourceError
 from stages.prompts import Prompt, parse_prompts
 
 if TYPE_CHECKING:
-    from daemon.engine import Models
+    from daemon.lane import Models
     from daemon.settings import Settings
     from stages.types import Image, Result
 
@@ -89,7 +89,7 @@ def segment(models: "Models", settings: "Settings", prompts: Sequence[Prompt], p
     thresholds = settings.detection.box_threshold, settings.detection.text_threshold
     [detections] = models.detector.detect([picture], prompts, *thresholds)
     places = settings.tracking.model_copy(update={"max_objects": max(1, len(detections))})
-    [result] = models.new_tracker(places).step(Window(0, (frame,), keyframe=True), detections)
+    [result] = models.new_tracker(places, 1.0).step(Window(0, (frame,), keyframe=True), detections)
     return result
 
 

@@ -1,0 +1,98 @@
+"""What the engine does with one window: govern, detect, track; and what it makes of a fault."""
+
+import logging
+import time
+from collections import Counter
+
+from daemon.lane import Detector, Lane, Models
+from daemon.out_of_memory import is_out_of_memory, let_go
+from daemon.outcome import Notice, Outcome, skip_window
+from stages.errors import ConfigError, WindowError, one_line
+from stages.thresholds import FLOOR
+from stages.types import Detections, Image, Result, Window
+from stages.wire import StreamEvent
+
+log = logging.getLogger(__name__)
+
+
+def process(models: Models, lane: Lane, window: Window) -> Outcome:
+    """What becomes of a window; whatever goes wrong with it costs this window only.
+
+    A ConfigError, such as a prompt that the detector cannot read or a stream that does not fit the memory, would come
+    back with every window: it closes the lane.
+    """
+    notices = lane.due(window) + _govern(lane)
+    if lane.failed is not None:
+        window, lane.failed = skip_window(lane.failed, window), None
+    try:
+        results = _track(models, lane, window)
+    except Exception as error:
+        return Outcome(notices=(*notices, *_fault(lane, window, error)))
+    lane.metrics.frames["tracked"].inc(len(results))
+    return Outcome(results=tuple(results), notices=tuple(notices))
+
+
+def _govern(lane: Lane) -> list[Notice]:
+    """Step down when windows were lost since the last look, and up again when it has been quiet for long."""
+    overloads = lane.overloads
+    overloaded, lane.overloads_seen = overloads > lane.overloads_seen, overloads
+    if lane.tracker is None:  # what was lost while the models were loaded says nothing of how fast they are
+        return []
+    now = time.monotonic()
+    return _told(lane, lane.governor.pressed("overload", now) if overloaded else lane.governor.rested(now))
+
+
+def _told(lane: Lane, step: str | None) -> list[Notice]:
+    """The notice of a governor's step, if it took one."""
+    if step is None:
+        return []
+    log.info("stream %s: %s", lane.name, step)
+    lane.metrics.governor_step.set(lane.governor.step)
+    return [Notice(StreamEvent.GOVERNOR, step)]
+
+
+def _fault(lane: Lane, window: Window, error: Exception) -> list[Notice]:
+    """Account for a window that failed."""
+    log.debug("stream %s: a window failed", lane.name, exc_info=True)
+    lane.warn(f"a window of {len(window.frames)} frames failed: {one_line(error)}")
+    notices = [Notice(StreamEvent.ERROR, one_line(error))]
+    if isinstance(error, ConfigError):
+        lane.inbox.close(discard=True)
+    elif is_out_of_memory(error):
+        notices += _told(lane, lane.governor.pressed("memory", time.monotonic()))
+    let_go(error)
+    lane.failed, lane.error = window, error.with_traceback(None)
+    lane.metrics.drop("error", len(window.frames))
+    return notices
+
+
+def _track(models: Models, lane: Lane, window: Window) -> list[Result]:
+    image, governor = window.frames[0].image, lane.governor
+    if lane.tracker is None:
+        models.admit(lane.name, lane.tracking, image.shape)
+        tracking = lane.tracking.model_copy(update={"max_objects": governor.max_objects})
+        lane.tracker = models.new_tracker(tracking, governor.scale)
+    lane.tracker.rescale(governor.scale)  # both do nothing where nothing has changed
+    lane.tracker.resize(governor.max_objects)
+    detections = _detect(models.detector, lane, image) if window.keyframe and lane.prompts else None
+    results = lane.tracker.step(window, detections)
+    if len(results) != len(window.frames):
+        raise WindowError(f"the tracker gave {len(results)} results for {len(window.frames)} frames")
+    spent: Counter[str] = Counter()
+    for result in results:
+        spent.update(result.seconds)
+    lane.metrics.observe(spent)
+    lane.metrics.track_memory.set(lane.tracker.nbytes)
+    return results
+
+
+def _detect(detector: Detector, lane: Lane, image: Image) -> Detections:
+    started = time.perf_counter()
+    asked = (FLOOR, FLOOR) if lane.auto else (lane.detection.box_threshold, lane.detection.text_threshold)
+    [detections] = detector.detect([image], lane.prompts, *asked)
+    if lane.auto:
+        detections = lane.auto.select(detections)
+    lane.metrics.observe({"detect": time.perf_counter() - started})
+    for prompt, count in Counter(detections.prompts.tolist()).items():
+        lane.metrics.detections[lane.prompts[prompt].written].inc(count)
+    return detections
