@@ -5,7 +5,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -29,6 +29,17 @@ STATUS_EVERY = 5.0  # seconds
 log = logging.getLogger(__name__)
 
 Observer = Callable[[Result, NDArray[np.bool_]], None]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Sent:
+    """A frame whose masks have left, and what is still to be made of it."""
+
+    result: Result
+    header: Header
+    masks: NDArray[np.bool_]
+    drawn: tuple[Image | None, bytes | None, float]  # as by Writer._draw
+    seconds: float  # that it took so far
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +80,7 @@ class Writer:
         self._epoch = 0
         self._tracks = 0
         self._lost = 0  # frames lost since the last result
+        self._down = False  # the last that was told of the source is that it is down
         self._decoded_at: deque[tuple[int, float]] = deque()  # frame index, monotonic seconds
         self._started = self._last_status = time.monotonic()
 
@@ -159,14 +171,19 @@ class Writer:
     @contextmanager
     def _recording(self, frame: int | None = None) -> Iterator[Recorder | None]:
         """The recorder, if there is one. When it fails the recording has ended, and the stream goes on."""
+        recorder = self.recorder
         try:
-            yield self.recorder
-        except OutputError as error:
+            yield recorder
+        except Exception as error:
             self.recorder = None
-            self.failure = self.failure or error
+            if recorder is not None and not isinstance(error, OutputError):
+                with suppress(Exception):  # nobody expected it to fail: let it finish what it can
+                    recorder.close()
+            why = error if isinstance(error, OutputError) else OutputError(f"cannot record: {one_line(error)}")
+            self.failure = self.failure or why
             self._metrics.record_errors.inc()
-            log.warning("stream %s: %s; the stream goes on without a recording", self._identity.stream, error)
-            self.event(StreamEvent.ERROR, one_line(error), frame=frame)
+            log.warning("stream %s: %s; the stream goes on without a recording", self._identity.stream, why)
+            self.event(StreamEvent.ERROR, one_line(why), frame=frame)
 
     def _draw(self, result: Result, masks: NDArray[np.bool_]) -> tuple[Image | None, bytes | None, float]:
         """The annotated picture and its JPEG, each only if someone needs it, and the seconds that it took."""

@@ -1,5 +1,7 @@
 """What is left of tracks that have ended, so that who comes back gets the old id."""
 
+import copy
+
 import torch
 
 from stages.cues import likeness
@@ -16,6 +18,12 @@ class Gallery:
     @property
     def nbytes(self) -> int:
         return self._colours.numel() * self._colours.element_size()
+
+    def copy(self) -> "Gallery":
+        """One that changes by itself."""
+        other = copy.copy(self)
+        other._colours, other.lives = self._colours.clone(), self.lives.copy()
+        return other
 
     def keep(self, life: Life, colour: torch.Tensor) -> None:
         if len(self.lives) == len(self._colours):

@@ -34,7 +34,12 @@ class MemoryBank:
         self._stored: list[int] = []
         self._conditioned: list[int] = []
         self._places, self._ages = segmenter.memory_places(), segmenter.memory_ages()
-        self.capacity, self.count = capacity, 0
+        self.count = 0
+
+    @property
+    def capacity(self) -> int:
+        """Rows that there is room for."""
+        return min(self._memories.capacity, self._pointers.capacity)  # they differ where one could not be resized
 
     @property
     def nbytes(self) -> int:
@@ -99,7 +104,6 @@ class MemoryBank:
         slots = _slots(self._segmenter, self._dtype, self._segmenter.device)
         for ring, like in zip((self._memories, self._pointers), slots, strict=True):
             ring.refit(capacity, self.count, like, lambda kept: kept)
-        self.capacity = capacity
 
     @torch.inference_mode()
     def rescale(self, segmenter: Segmenter) -> None:
@@ -110,9 +114,9 @@ class MemoryBank:
             maps = memories.float().unflatten(1, before).permute(0, 3, 1, 2)
             return F.interpolate(maps, after, mode="bilinear", antialias=True).flatten(2).transpose(1, 2)
 
-        like = _slots(segmenter, self._dtype, segmenter.device)[0]
+        like, places = _slots(segmenter, self._dtype, segmenter.device)[0], segmenter.memory_places()
         self._memories.refit(self.capacity, self.count, like, resampled)
-        self._segmenter, self._places = segmenter, segmenter.memory_places()
+        self._segmenter, self._places = segmenter, places
 
     @torch.inference_mode()
     def recall(self, frame: int) -> Recollection:

@@ -20,8 +20,22 @@ class Ring:
         """``like``: what one slot holds, of its shape and dtype and where."""
         self._recent, self._length = recent, recent + 1
         slots = CONDITIONING + self._length
-        self.kept = like.new_zeros(capacity, slots, *like.shape)
+        self._kept = like.new_zeros(capacity, slots, *like.shape)
+        self._aside = False  # after a change of size that failed: only rows in use, perhaps on the host
         self.frames, self._written = self._empty(capacity, like.device)
+
+    @property
+    def kept(self) -> torch.Tensor:
+        """What the slots hold, (capacity, slots, ...)."""
+        if self._aside:
+            whole = self._kept.new_zeros(self.capacity, *self._kept.shape[1:], device=self.frames.device)
+            whole[: len(self._kept)] = self._kept
+            self._kept, self._aside = whole, False
+        return self._kept
+
+    @property
+    def capacity(self) -> int:
+        return len(self.frames)
 
     def _empty(self, capacity: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
         """The frames of ``capacity`` rows, and how many each has stored."""
@@ -65,13 +79,14 @@ class Ring:
     ) -> None:
         """Keep the first rows in a ring for ``capacity``, whose slots are as ``like``: ``change`` of (slots, ...) each.
 
-        A ring that shrinks goes by way of the host, so that giving memory back never takes more of it first. One that
-        grows and finds no room is left as it was.
+        A ring that shrinks goes by way of the host, so that giving memory back never takes more of it first. Where
+        anything fails all is kept as it was; what went to the host returns once it is asked for and there is room.
         """
         shape = (capacity, CONDITIONING + self._length, *like.shape)
-        held = self.kept[:rows]
-        if math.prod(shape) < self.kept.numel():
-            held, self.kept = held.cpu(), like.new_zeros(0)
+        held = self._kept[:rows]
+        if math.prod(shape) < self._kept.numel():
+            held = held.cpu()
+            self._kept, self._aside = held, True
             if like.device.type == "cuda":
                 torch.cuda.empty_cache()
         kept = like.new_zeros(shape)  # the first, since it is what may not fit
@@ -79,14 +94,14 @@ class Ring:
         for row in range(rows):
             kept[row] = change(held[row].to(like.device)).to(like.dtype)
         frames[:rows], written[:rows] = self.frames[:rows], self._written[:rows]
-        self.kept, self.frames, self._written = kept, frames, written
+        self._kept, self._aside, self.frames, self._written = kept, False, frames, written
 
     def written(self, rows: int) -> list[int]:
         """How many frames the first rows have stored since they were last emptied."""
         return [int(n) for n in self._written[:rows].tolist()]
 
     def move(self, source: int, target: int) -> None:
-        for tensor in (self.kept, self.frames, self._written):
+        for tensor in (self._kept, self.frames, self._written):  # which never fails, wherever they are
             tensor[target] = tensor[source]
 
     def before(

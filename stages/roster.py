@@ -35,8 +35,9 @@ class TrackerOptions:
 class Roster:
     """What is remembered of each object (bank), its life (book), what sets it apart (cues), and who has left (gallery).
 
-    Bounded by ``max_objects``; ``clock`` counts the frames tracked so far and is the bank's time. Rows begin and end in
-    all parts or in none: whatever may fail for want of memory comes before the first of them changes.
+    Bounded by ``max_objects``; ``clock`` counts the frames tracked so far and is the bank's time. Rows begin, end
+    and change their size in all parts or in none: whatever may fail for want of memory comes before the first of them
+    changes.
     """
 
     def __init__(self, segmenter: Segmenter, options: TrackerOptions) -> None:
@@ -95,14 +96,15 @@ class Roster:
         for row in leaving:
             order[row] = order[-1]
             order.pop()
-        cues, masks = copy.copy(self.cues), self.masks[order]
+        cues, gallery, masks = copy.copy(self.cues), self.gallery.copy(), self.masks[order]
         cues.reorder(order)
         for row in leaving:
-            life = self.book.end(row, frame, ending[row])
             if ending[row] != "removed":
-                self.gallery.keep(life, self.cues.colours[row])
+                gallery.keep(self.book.rows[row], self.cues.colours[row])
+        for row in leaving:
+            self.book.end(row, frame, ending[row])
             self.bank.remove(row)
-        self.cues, self.masks = cues, masks
+        self.cues, self.gallery, self.masks = cues, gallery, masks
         self.find_rivals()
         return order
 
@@ -116,15 +118,14 @@ class Roster:
     def rescale(self, segmenter: Segmenter) -> None:
         """Go on with the same model for pictures of another size."""
         side, ratio = 4 * segmenter.side, segmenter.side / self._segmenter.side
+        cues, masks = copy.copy(self.cues), segmenter.nothing().masks
+        cues.rescale(side, ratio)
+        if len(self.masks):
+            masks = F.interpolate(self.masks[:, None], (side, side), mode="bilinear", antialias=True)[:, 0]
         self.bank.rescale(segmenter)
-        self.cues.rescale(side, ratio)
+        self.cues, self.masks, self._segmenter = cues, masks, segmenter
         for life in (*self.book.rows, *self.gallery.lives):
             life.area = round(life.area * ratio**2)
-        if len(self.masks):
-            self.masks = F.interpolate(self.masks[:, None], (side, side), mode="bilinear", antialias=True)[:, 0]
-        else:
-            self.masks = segmenter.nothing().masks
-        self._segmenter = segmenter
 
     def prompt_again(self, feature: FrameFeatures) -> None:
         """Condition the objects in sight on their masks on the last frame, of which ``feature`` is a new view."""

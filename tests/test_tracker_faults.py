@@ -6,11 +6,13 @@ import torch
 
 from stages import gating, roster
 from stages.cues import Cues
+from stages.gallery import Gallery
 from stages.memory import MemoryBank
+from stages.memory_ring import Ring
 from stages.roster import Roster
 from stages.sam2_model import Segmenter
-from stages.tracker import Tracker
-from stages.types import Detections, TrackChange, Window
+from stages.tracker import Tracker, TrackerOptions
+from stages.types import Detections, Result, TrackChange, Window
 from tests.truth import truth_detections
 
 # what is called during the window that fails, and on which calls of it the memory runs out
@@ -33,6 +35,17 @@ CALLED = [
     (Roster, "find_rivals", 2),
     (roster, "colours", 1),
     (gating, "shared_out", 1),
+]
+
+# a change, what takes it back, and where the memory runs out amid it
+CHANGES = [
+    ("resize", 5, 8, Ring, "_empty", 1),
+    ("resize", 5, 8, Ring, "_empty", 2),
+    ("resize", 5, 8, Gallery, "resize", 1),
+    ("rescale", 0.5, 1.0, Ring, "_empty", 1),
+    ("rescale", 0.5, 1.0, Segmenter, "memory_places", 1),
+    ("rescale", 0.5, 1.0, Cues, "rescale", 1),
+    ("rescale", 1.5, 1.0, Ring, "_empty", 1),
 ]
 
 
@@ -101,3 +114,54 @@ def test_the_keyframe_that_is_made_to_fail_does_end_and_start_a_track(segmenter,
     changes = {(event.change, event.prompt) for event in results[0].events}
     assert {(TrackChange.ENDED, 1), (TrackChange.STARTED, 3)} <= changes
     assert np.isin([1, 3], [track.id for track in results[0].tracks]).all()
+
+
+@pytest.mark.parametrize(
+    ("verb", "there", "back", "owner", "name", "call"), CHANGES, ids=[f"{c[0]} {c[1]} {c[4]} {c[5]}" for c in CHANGES]
+)
+def test_a_change_of_size_that_failed_has_not_been(
+    verb, there, back, owner, name, call, segmenter, world, track, monkeypatch
+):
+    """Masks are the same to the last bit as if nobody had tried, also of objects that are new; it works later on."""
+    options = TrackerOptions(max_objects=8)
+    tracker, untouched = Tracker(segmenter, options), Tracker(segmenter, options)
+    for each in (tracker, untouched):
+        track(each, 0, 3, truth_detections(world, 0))
+    with monkeypatch.context() as patched:
+        fail_at(patched, owner, name, call)
+        with pytest.raises(torch.OutOfMemoryError):
+            getattr(tracker, verb)(there)
+    assert same(track(tracker, 3, 6), track(untouched, 3, 6))
+    getattr(tracker, verb)(back)
+    for each in (tracker, untouched):
+        for corner in (10, 60, 110):
+            each.add(box=np.array([corner, corner, corner + 70, corner + 70], np.float32))
+        each.remove(2)
+    assert len(tracker.ids) > 5
+    assert same(track(tracker, 6, 9), track(untouched, 6, 9))
+    assert tracker.nbytes == untouched.nbytes
+    getattr(tracker, verb)(there)
+    getattr(untouched, verb)(there)
+    assert tracker.nbytes == untouched.nbytes
+
+
+def test_an_end_of_tracks_that_failed_has_not_been(segmenter, world, track, monkeypatch):
+    """Two end for want of places; there is no room for what is to be remembered of the second."""
+    options = TrackerOptions(max_objects=8)
+    tracker, untouched = Tracker(segmenter, options), Tracker(segmenter, options)
+    for each in (tracker, untouched):
+        track(each, 0, 3, truth_detections(world, 0))
+    with monkeypatch.context() as patched:
+        fail_at(patched, Gallery, "keep", 2)
+        with pytest.raises(torch.OutOfMemoryError):
+            tracker.resize(2)
+    assert same(track(tracker, 3, 6), track(untouched, 3, 6))
+    for each in (tracker, untouched):
+        each.resize(2)
+    assert same(track(tracker, 6, 9), track(untouched, 6, 9))
+
+
+def same(some: list[Result], others: list[Result]) -> bool:
+    """The same masks to the last bit, for the same tracks."""
+    pairs = list(zip(some, others, strict=True))
+    return all(a.tracks == b.tracks and a.events == b.events and torch.equal(a.masks, b.masks) for a, b in pairs)

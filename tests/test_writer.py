@@ -11,15 +11,17 @@ import numpy as np
 import pytest
 import torch
 import zmq
+from numpy.typing import NDArray
 
 from daemon.metrics import Metrics
-from daemon.outcome import Outcome
+from daemon.outcome import Notice, Outcome
 from daemon.settings import Publish, Record, Settings, StreamSettings
-from daemon.writer import Identity, Writer
+from daemon.writer import Identity, Observer, Writer
 from stages.errors import OutputError
 from stages.publish import Publisher
 from stages.record import Recorder
-from stages.types import Clock, Frame, Result
+from stages.types import Clock, Frame, Result, TrackChange, TrackEvent
+from stages.wire import StreamEvent
 from tests.program import lines_of, pictures_in, wait_until
 from tests.small_disk import full_at
 
@@ -27,7 +29,9 @@ from tests.small_disk import full_at
 class Station:
     """A writer of the stream "gate" with all that it writes to."""
 
-    def __init__(self, folder: Path, record: bool = True, publish_frames: bool = True) -> None:
+    def __init__(
+        self, folder: Path, record: bool = True, publish_frames: bool = True, observe: Observer | None = None
+    ) -> None:
         self.folder = folder / "out"
         self.publisher = Publisher("tcp://127.0.0.1:0")
         self.metrics = Metrics()
@@ -39,7 +43,8 @@ class Station:
             record=Record(dir=str(self.folder) if record else ""),
         ).resolved(Settings())
         own = self.metrics.stream("gate", ("car",))
-        self.writer = Writer(Identity("gate", "s", ("car",), {}), settings, self.publisher, own, lambda: (0.3,))
+        identity = Identity("gate", "s", ("car",), {})
+        self.writer = Writer(identity, settings, self.publisher, own, lambda: (0.3,), observe)
         if record:
             self.writer.recorder = Recorder(self.folder, "gate", 10.0)
         self._context = zmq.Context()
@@ -53,11 +58,12 @@ class Station:
         return subscriber
 
     def write(self, *indices: int) -> None:
-        """Frames of noise, so that a video of them grows."""
+        """Frames of noise, so that a video of them grows; on each a track is said to have started."""
         for index in indices:
             image = self._random.integers(0, 255, (96, 96, 3), np.uint8)
             frame = Frame(index, index, Fraction(1, 10), index / 10, Clock.FILE, image)
-            self.writer.write(Outcome((Result(frame, 0, False, (), torch.zeros(0, 8, 8)),)))
+            started = TrackEvent(TrackChange.STARTED, index + 1, 0, index, "detected")
+            self.writer.write(Outcome((Result(frame, 0, False, (), torch.zeros(0, 8, 8), (started,)),)))
 
     def count(self, name: str, **labels: str) -> float | None:
         return self.metrics.registry.get_sample_value(f"maskcast_{name}", {"stream": "gate", **labels})
@@ -128,7 +134,7 @@ def test_a_recording_that_cannot_be_finished_is_told_before_the_source_is_down(s
     station.write(*range(15))
     with full_at((station.folder / "gate.mp4").stat().st_size + 100):
         station.writer.close("the source has ended")
-    assert [header["type"] for header in received(events)] == ["error", "source_down"]
+    assert [header["type"] for header in received(events)] == [*["track_started"] * 15, "error", "source_down"]
     assert station.count("record_errors_total") == 1
     assert "File too large" in str(station.writer.failure)
 
@@ -163,3 +169,76 @@ def test_pictures_are_drawn_only_where_a_subscriber_wants_them(
     assert spent is not None
     assert (spent > 0) is drawn
     station.close()
+
+
+def test_what_fails_after_the_masks_have_left_is_an_event_and_loses_no_frame(tmp_path: Path) -> None:
+    """Whoever looks on stumbles over frame 1: its masks were sent, its track is told once, nothing is counted lost."""
+
+    def stumble(result: Result, _: NDArray[np.bool_]) -> None:
+        if result.frame.index == 1:
+            raise RuntimeError("stumbled")
+
+    station = Station(tmp_path, observe=stumble)
+    subscriber = station.subscribe("v1/gate")
+    station.write(0, 1, 2)
+    headers = received(subscriber)
+    masks = [header for header in headers if header["schema"].endswith("/masks")]
+    assert [(header["frame"], header["seq"], header["dropped_before"]) for header in masks] == [
+        (index, index, 0) for index in range(3)
+    ]
+    events = [(header["type"], header["frame"]) for header in headers if header["schema"].endswith("/event")]
+    started = "track_started"
+    assert events == [(started, 0), (started, 1), ("error", 1), (started, 2)]
+    assert station.count("frames_dropped_total", reason="error") == 0
+    assert station.count("tracks_started_total") == 3
+    station.writer.close("the source has ended")
+    assert len(lines_of(station.folder / "gate.masks.jsonl")) == 3
+    station.close()
+
+
+def test_a_frame_whose_masks_cannot_be_made_is_counted_and_its_events_are_told_once(station: Station) -> None:
+    subscriber = station.subscribe("v1/gate")
+    station.write(0)
+    frame = Frame(1, 1, Fraction(1, 10), 0.1, Clock.FILE, np.zeros((96, 96, 3), np.uint8))
+    ended = TrackEvent(TrackChange.ENDED, 1, 0, 1, "lost")
+    station.writer.write(Outcome((Result(frame, 0, False, (), torch.zeros(1, 8), (ended,)),)))  # no masks at all
+    station.write(2)
+    headers = received(subscriber)
+    masks = [header for header in headers if header["schema"].endswith("/masks")]
+    assert [(header["frame"], header["dropped_before"]) for header in masks] == [(0, 0), (2, 1)]
+    types = [header["type"] for header in headers if header["schema"].endswith("/event")]
+    assert types == ["track_started", "error", "track_ended", "track_started"]
+    assert station.count("frames_dropped_total", reason="error") == 1
+
+
+def test_a_recorder_that_fails_unexpectedly_ends_the_recording_only(station: Station) -> None:
+    """No video has 0 pictures a second."""
+    station.writer.recorder = Recorder(station.folder / "other", "gate", 0.0)
+    subscriber = station.subscribe("v1/gate")
+    station.write(0, 1)
+    headers = received(subscriber)
+    masks = [header for header in headers if header["schema"].endswith("/masks")]
+    assert [(header["frame"], header["dropped_before"]) for header in masks] == [(0, 0), (1, 0)]
+    [error] = [header for header in headers if header.get("type") == "error"]
+    assert error["reason"].startswith("cannot record: ZeroDivisionError")
+    assert station.count("record_errors_total") == 1
+    assert isinstance(station.writer.failure, OutputError)
+
+
+@pytest.mark.parametrize(
+    ("told", "at_the_end"),
+    [
+        ((), ["stopped"]),
+        ((StreamEvent.SOURCE_UP,), ["stopped"]),
+        ((StreamEvent.SOURCE_DOWN,), []),
+        ((StreamEvent.SOURCE_DOWN, StreamEvent.GOVERNOR), []),
+        ((StreamEvent.SOURCE_DOWN, StreamEvent.SOURCE_UP), ["stopped"]),
+    ],
+)
+def test_that_the_source_is_down_is_told_once(
+    station: Station, told: tuple[StreamEvent, ...], at_the_end: list[str]
+) -> None:
+    events = station.subscribe("v1/gate/event")
+    station.writer.write(Outcome(notices=tuple(Notice(event, str(event)) for event in told)))
+    station.writer.close("stopped")
+    assert [header["reason"] for header in received(events)] == [*map(str, told), *at_the_end]
