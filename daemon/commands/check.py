@@ -90,22 +90,25 @@ def _look(subject: str, check: Callable[[], str]) -> Finding:
 
 
 def _memory() -> str:
-    page = os.sysconf("SC_PAGE_SIZE")
-    total, free = (os.sysconf(name) * page / _GIB for name in ("SC_PHYS_PAGES", "SC_AVPHYS_PAGES"))
-    return f"{free:.1f} of {total:.1f} GiB free, {len(os.sched_getaffinity(0))} CPU cores"
+    from daemon.admission import in_words, machine_bytes
+
+    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return f"{in_words(free)} of {in_words(machine_bytes())} free, {len(os.sched_getaffinity(0))} CPU cores"
 
 
 def _device(settings: Settings) -> str:
     import torch
 
+    from daemon.admission import budget_bytes, in_words
     from daemon.build import pick_device, pick_dtype
 
     device = pick_device(settings.models.device)
+    budget = f"{in_words(budget_bytes(settings.limits.gpu_memory, device))} for models and streams"
     precision = str(pick_dtype(settings.models.precision, device)).removeprefix("torch.")
     if device.type != "cuda":
-        return f"{device}, {precision}, torch {torch.__version__}"
+        return f"{device}, {precision}, torch {torch.__version__}, {budget}"
     free, total = (size / _GIB for size in torch.cuda.mem_get_info(device))
-    return f"{device}, {precision}, {torch.cuda.get_device_name(device)}, {free:.1f} of {total:.1f} GiB free"
+    return f"{device}, {precision}, {torch.cuda.get_device_name(device)}, {free:.1f} of {total:.1f} GiB free, {budget}"
 
 
 def _detector(settings: Settings) -> str:
