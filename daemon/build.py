@@ -49,8 +49,8 @@ def build(settings: Settings, observers: Mapping[str, Observer] | None = None) -
     """
     device = pick_device(settings.models.device)
     metrics = Metrics(device if device.type == "cuda" else None)
-    hardware = decodes_on_gpu(device)
-    decoder = "cuda" if hardware else "software"
+    hardware = decoding_gpu(device)
+    decoder = "software" if hardware is None else "cuda"
     metrics.build.labels(_version(), torch.__version__, str(device), decoder).set(1)
     engine = Engine(lambda: build_models(settings, metrics, warm=True))
 
@@ -178,9 +178,10 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
-def decodes_on_gpu(device: torch.device) -> bool:
-    """Whether video is decoded on the GPU; software takes over, source by source, where that fails."""
-    return device.type == "cuda" and cuda_decoder() is not None
+def decoding_gpu(device: torch.device) -> int | None:
+    """Index of the GPU that decodes video, None for none; software takes over, source by source, where that fails."""
+    index = device.index or 0
+    return index if device.type == "cuda" and cuda_decoder(index) else None
 
 
 def pick_dtype(precision: str, device: torch.device) -> torch.dtype:

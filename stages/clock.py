@@ -63,11 +63,23 @@ class LiveClock:
         self._latest = max(self._latest, taken + self._wall_ahead)
         return self._latest
 
+    def late(self, pts: int | None, time_base: Fraction, monotonic: float) -> float:
+        """By how many seconds a packet that is read at ``monotonic`` is later than the least delayed one.
+
+        Below 0 it is the least delayed one itself; 0 where that cannot be told. It changes nothing.
+        """
+        if pts is None or self._last_pts is None or pts * time_base < self._last_pts:
+            return 0.0
+        return monotonic - float(pts * time_base) - self._kept(monotonic)
+
+    def _kept(self, arrival: float) -> float:
+        return self._offset + _DRIFT * (arrival - self._last_arrival)
+
     def _taken(self, pts: float, arrival: float) -> float:
         """On the monotonic clock; never after ``arrival``."""
         offset = arrival - pts
         if self._last_pts is not None and pts >= self._last_pts:
-            kept = self._offset + _DRIFT * (arrival - self._last_arrival)
+            kept = self._kept(arrival)
             if offset - kept < _LATE_SECONDS:
                 offset = min(offset, kept)
         self._offset, self._last_pts, self._last_arrival = offset, pts, arrival

@@ -1,5 +1,7 @@
 """Decoding on the GPU: NVIDIA's decoder by way of FFmpeg; pictures come back to the machine's memory as usual."""
 
+import contextlib
+import functools
 from typing import Any
 
 import av
@@ -8,16 +10,29 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 
 _PATIENCE = 60  # packets from the first key picture on without a picture, far more than any reordering needs
+_kept: list[HWAccel] = []  # primary contexts, so that torch does not make them anew
 
 
-def cuda_decoder() -> HWAccel | None:
-    """What makes ``av.open`` decode on the GPU; None where that cannot be."""
-    acceleration = HWAccel("cuda", allow_software_fallback=True)
-    try:
-        acceleration.create(av.Codec("h264", "r"))
-    except Exception:  # which one differs: no GPU, no driver, no memory, a build of FFmpeg without it
-        return None
-    return acceleration
+@functools.cache
+def cuda_decoder(index: int) -> HWAccel | None:
+    """What makes ``av.open`` decode on GPU ``index``; None where that cannot be. Found out once in a process.
+
+    Sources share the GPU's primary context, which is torch's too; FFmpeg cannot take it where torch has made it
+    first, with other flags: then each source has a context of its own, of some hundred MB.
+    """
+    for primary in (True, False):
+        acceleration = _on_gpu(index, primary)
+        with contextlib.suppress(Exception):  # which one differs: no GPU, no driver, no memory, no CUDA in FFmpeg
+            context = acceleration.create(av.Codec("h264", "r"))
+            if primary:
+                _kept.append(context)
+            return acceleration
+    return None
+
+
+def _on_gpu(index: int, primary: bool) -> HWAccel:
+    options: dict[str, object] = {"primary_ctx": "1"} if primary else {}
+    return HWAccel("cuda", device=str(index), allow_software_fallback=True, options=options)
 
 
 def decoder_of(stream: VideoStream) -> str:

@@ -15,36 +15,41 @@ from stages.clock import FileClock, LiveClock
 from stages.container import Address, best_video, length, nominal_rate
 from stages.errors import SourceError, SourceStalled
 from stages.hardware import Trial, cuda_decoder, decoder_of
+from stages.lateness import Lateness, Step
 from stages.picture import Converter
 from stages.types import Clock, Frame
 
 _READ_ATTEMPTS = 100  # failures in a row after which a damaged container counts as ended
+_BARREN_PACKETS = 50  # in a row without a picture, after which a live stream is no longer what it was
 
 
 class MediaSource:
     """One video stream of a file, URL or device. A Source (see stages.source).
 
     Files: ``captured_at`` is the presentation time since the first frame, clock ``file``. Live: Unix time by
-    ``LiveClock``, clock ``arrival``. Damaged packets and pictures are skipped and counted in ``decode_errors``; the
-    next frame carries them in ``dropped_before``. A picture may have another size than the one before.
+    ``LiveClock``, clock ``arrival``. Damaged packets and pictures are skipped and counted in ``decode_errors``; live
+    ones that are read too late are left out (see ``Lateness``). The next frame tells of both in ``dropped_before``,
+    and ``index`` counts them. A picture may have another size than the one before.
     """
 
-    def __init__(self, address: Address, live: bool | None, hardware: bool = False) -> None:
-        """Open ``address``. ``live`` None: live if its duration is unknown. ``hardware``: on the GPU if that works.
+    def __init__(self, address: Address, live: bool | None, hardware: int | None = None) -> None:
+        """Open ``address``. ``live`` None: live if its duration is unknown. ``hardware``: index of a GPU to decode on.
 
         Raises SourceError; SourceStalled when nothing came in time.
         """
         self._address = address
         self.decoder = "software"
-        self._open(cuda_decoder() if hardware else None)
+        self._open(None if hardware is None else cuda_decoder(hardware))
         self.live = not self._container.duration if live is None else live
-        self.lossless = not self.live
         self.rate = nominal_rate(self._stream)
         self.frames_expected = None if self.live else length(self._container, self._stream, self.rate)
         self.decode_errors = 0
         self._file_clock, self._live_clock = FileClock(self.rate), LiveClock()
-        self._delivered = 0
-        self._errors_seen = 0  # of decode_errors, those that a frame's dropped_before has told
+        self._lateness = Lateness()
+        self._next = 0  # index of the next frame if none is lost before it
+        self._lost = 0  # pictures since the last frame
+        self._delivered = False
+        self._barren = 0  # packets in a row that brought no picture
         self._converter = Converter()
         self._waiting_since = time.monotonic()  # for a picture
         self._closed = threading.Event()
@@ -106,8 +111,7 @@ class MediaSource:
             if packet is None:
                 return None
             arrived = time.monotonic(), time.time()
-            pictures = self._decode(packet) if packet.stream.index == self._stream.index else []
-            frames = [frame for picture in pictures if (frame := self._frame(picture, arrived))]
+            frames = self._frames_of(packet, arrived) if packet.stream.index == self._stream.index else []
             patience = self._address.patience.picture
             if self.live and not frames and arrived[0] - self._waiting_since > patience:
                 raise SourceStalled(
@@ -134,6 +138,26 @@ class MediaSource:
             self._demux()
         return None
 
+    def _frames_of(self, packet: "Packet[Any]", arrived: tuple[float, float]) -> list[Frame]:
+        step = Step.ALL
+        if self.live:
+            late = self._live_clock.late(packet.pts, packet.time_base or self._time_base, arrived[0])
+            step = self._lateness.step(late, packet.is_keyframe, arrived[0])
+        if step is not Step.ALL:
+            self._waiting_since = arrived[0]
+        if step is Step.NOTHING:
+            self._lost += 1
+            return []
+        pictures = self._decode(packet)
+        if step is Step.DECODE:
+            self._lost += len(pictures)
+            return []
+        return [frame for picture in pictures if (frame := self._frame(picture, arrived))]
+
+    @property
+    def _time_base(self) -> Fraction:
+        return self._stream.time_base or Fraction(1, av.time_base)
+
     def _decode(self, packet: "Packet[Any]") -> list[VideoFrame]:
         error = False
         try:
@@ -147,16 +171,21 @@ class MediaSource:
             self._open(None)
         elif error:
             self._count_error()
+        self._barren = 0 if pictures else self._barren + 1
+        if self.live and self._delivered and self._barren >= _BARREN_PACKETS:
+            # FFmpeg goes on with the decoder that it began with
+            raise SourceError(f"{self._address.name} broke off: its video became another one, perhaps in another codec")
         return pictures
 
     def _count_error(self) -> None:
         # until its first key picture a live stream that was joined in the middle cannot be decoded
         if self._delivered or not self.live:
             self.decode_errors += 1
+            self._lost += 1
 
     def _frame(self, picture: VideoFrame, arrived: tuple[float, float]) -> Frame | None:
         """The picture as a Frame, or None if it is damaged. ``arrived``: monotonic and wall seconds."""
-        time_base = picture.time_base or self._stream.time_base or Fraction(1, av.time_base)
+        time_base = picture.time_base or self._time_base
         image = self._converter.rgb(picture)
         if image is None:
             self._count_error()
@@ -165,14 +194,15 @@ class MediaSource:
             captured_at = self._live_clock.seconds(picture.pts, time_base, *arrived)
         else:
             captured_at = self._file_clock.seconds(picture.pts, time_base)
-        dropped, self._errors_seen = self.decode_errors - self._errors_seen, self.decode_errors
-        self._delivered += 1
+        lost, self._lost = self._lost, 0
+        index = self._next + lost
+        self._next, self._delivered = index + 1, True
         return Frame(
-            index=self._delivered - 1,
+            index=index,
             pts=picture.pts,
             time_base=time_base,
             captured_at=captured_at,
             clock=Clock.ARRIVAL if self.live else Clock.FILE,
             image=image,
-            dropped_before=dropped,
+            dropped_before=lost,
         )

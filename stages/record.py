@@ -5,6 +5,7 @@ run can go on with it.
 """
 
 import contextlib
+import errno
 from pathlib import Path
 
 from av.error import FFmpegError
@@ -15,6 +16,17 @@ from stages.errors import OutputError
 from stages.types import Frame, Image
 from stages.video import Video
 from stages.whole_file import WholeFile, write_whole
+
+OTHERWISE = "choose another folder"
+ROOM = f"free some space or {OTHERWISE}"
+ADVICE = {  # what to do, by the cause
+    errno.ENOSPC: ROOM,
+    errno.EDQUOT: ROOM,
+    errno.EFBIG: ROOM,
+    errno.EEXIST: f"move what is there or {OTHERWISE}",
+    errno.EACCES: "choose a folder that may be written",
+    errno.EROFS: "choose a folder that may be written",
+}
 
 
 class Recorder:
@@ -57,8 +69,8 @@ class Recorder:
     def write(self, header: wire.Header, picture: Image, jpeg: bytes | None = None) -> None:
         """Append one frame: its ``masks`` header, the annotated picture, uint8 (H, W, 3) RGB, and that as JPEG.
 
-        Frames keep the distances of their ``captured_at``. When their size changes the video goes on in
-        ``<stream>+from<frame>.mp4``. Raises OutputError, and again whenever called after a failure.
+        Frames keep the distances of their ``captured_at``. When their size changes, or after an hour without any, the
+        video goes on in ``<stream>+from<frame>.mp4``. Raises OutputError, and again whenever called after a failure.
         """
         if self._failure:
             raise self._failure
@@ -98,7 +110,7 @@ class Recorder:
 
     def _video_for(self, picture: Image, header: wire.Header) -> Video:
         height, width = picture.shape[:2]
-        if not self._video or self._video.size != (width, height):
+        if not self._video or not self._video.takes((width, height), header["captured_at"]):
             path = self._folder / f"{self._stream}.mp4"
             if self._video:
                 self._video.close()
@@ -113,4 +125,4 @@ class Recorder:
 
 def _cannot_record(folder: Path, error: OSError | FFmpegError) -> OutputError:
     reason = error.strerror or str(error)
-    return OutputError(f"cannot record into {folder}: {reason}; free some space or choose another folder")
+    return OutputError(f"cannot record into {folder}: {reason}; {ADVICE.get(error.errno or 0, OTHERWISE)}")

@@ -54,7 +54,6 @@ class ShapesSource:
             asked.seed, asked.width, asked.height, asked.objects, float(asked.fps), hard=asked.hard
         )
         self.live = self._asked.live
-        self.lossless = not self.live
         self.rate = float(self._asked.fps)
         self.frames_expected = self._asked.frames
         self._closed = threading.Event()

@@ -15,6 +15,8 @@ from stages.types import Frame
 
 _LIVE = ("rtsp", "rtsps", "rtmp", "rtmps", "srt", "udp", "rtp", "tcp")
 _HTTP = ("http", "https")
+_LOCAL = ("file", "v4l2", "testsrc")
+_PLACE = re.compile(r"([\w.-]*|\[[\da-f:.]+\])(:\d+)?", re.IGNORECASE)  # host and port
 _SCHEMES = ("file", *_LIVE, *_HTTP, "v4l2", "testsrc")
 
 
@@ -23,11 +25,7 @@ class Source(Protocol):
 
     @property
     def live(self) -> bool:
-        """True when frames come at their own pace and cannot wait."""
-
-    @property
-    def lossless(self) -> bool:
-        """True when the reader may hold the source back: the opposite of ``live``."""
+        """True when frames come at their own pace and cannot wait; else the reader may hold the source back."""
 
     @property
     def rate(self) -> float:
@@ -46,7 +44,9 @@ class Source(Protocol):
         """What decodes: "cuda" or "software"."""
 
     def frames(self) -> Iterator[Frame]:
-        """The frames in order, ``index`` from 0; ends with the source. Raises SourceError when reading fails.
+        """The frames in order; ends with the source. Raises SourceError when reading fails.
+
+        ``index`` counts from 0, lost frames too: it is the last frame's, plus 1, plus ``dropped_before``.
 
         A live source that falls silent raises SourceStalled. Its end, of whatever kind, is a disconnect: whoever
         wants more opens it again.
@@ -56,12 +56,12 @@ class Source(Protocol):
         """Release the source; ``frames`` ends. Safe to call twice."""
 
 
-def open_source(url: str, hardware: bool = False, patience: Patience | None = None) -> Source:
+def open_source(url: str, hardware: int | None = None, patience: Patience | None = None) -> Source:
     """Open a path or URL. Raises SourceError when it cannot be read, ConfigError when it makes no sense.
 
-    An ``http(s)://`` source is a file when its length is known and live when it is not. With ``hardware`` the GPU
-    decodes where it can; ``decoder`` says whether it does. ``patience`` bounds the waiting for networks and devices:
-    then SourceStalled.
+    An ``http(s)://`` source is a file when its length is known and live when it is not. With ``hardware``, a GPU's
+    index, that one decodes where it can; ``decoder`` says whether it does. ``patience`` bounds the waiting for networks
+    and devices: then SourceStalled.
     """
     if not url:
         raise ConfigError("the source is empty: give a file's path or a URL")
@@ -91,17 +91,32 @@ def is_live(url: str) -> bool:
 
 
 def redact(url: str) -> str:
-    """The URL without what may be secret: user, password and query. Paths stay as they are."""
+    """A network's URL without what may be secret, which leaves scheme, host and port; a path as it is.
+
+    What cannot be told apart is hidden: a password may itself hold any of "/?#@".
+    """
     scheme, separator, rest = url.partition("://")
-    if not separator or scheme == "testsrc":
+    if not separator:
+        return _redact_path(url)
+    if scheme.lower() in _LOCAL:
         return url
-    # a password may itself hold any of "/?#", so all up to the last "@" goes
-    _, at, place = rest.rpartition("@")
-    shown, query = re.match(r"([^?#]*)(.*)", place, re.DOTALL).groups()  # type: ignore[union-attr]
-    return f"{scheme}://{'***@' if at else ''}{shown}{'?***' if query else ''}"
+    place, hidden = re.match(r"([^/?#]*)(.*)", rest, re.DOTALL).groups()  # type: ignore[union-attr]
+    place = place.rpartition("@")[2]
+    if "@" in hidden or not _PLACE.fullmatch(place):
+        return f"{scheme}://***"
+    return f"{scheme}://{place}{'/***' if hidden else ''}"
 
 
-def _open_file(path: str, hardware: bool) -> MediaSource:
+def _redact_path(path: str) -> str:
+    """Also a URL may end up as a path, if one character in it is wrong."""
+    network = re.match(rf"({'|'.join((*_LIVE, *_HTTP))}):/", path, re.IGNORECASE)
+    if network:
+        return f"{network[0]}***"
+    before, at, after = path.rpartition("@")
+    return f"***@{after}" if at and re.search(r"[a-z][a-z0-9+.-]*:/", before, re.IGNORECASE) else path
+
+
+def _open_file(path: str, hardware: int | None) -> MediaSource:
     """Say what is wrong with a file before FFmpeg, to which most of it is just invalid data."""
     problem = ""
     try:
@@ -118,6 +133,6 @@ def _open_file(path: str, hardware: bool) -> MediaSource:
         reason = error.strerror if isinstance(error, OSError) else None
         problem = f"{(reason or 'not a path').lower()}; check the path and its permissions"
     if problem:
-        raise SourceError(f"cannot open {path}: {problem}")
+        raise SourceError(f"cannot open {redact(path)}: {problem}")
     # behind "file:" no part of a path is taken for a protocol
-    return MediaSource(Address(f"file:{path}", path, local=True), live=False, hardware=hardware)
+    return MediaSource(Address(f"file:{path}", redact(path), local=True), live=False, hardware=hardware)

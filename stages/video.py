@@ -13,8 +13,10 @@ from stages.whole_file import WholeFile
 
 # Exact for the usual frame rates, NTSC's too; MPEG-4 has no finer clock than 1/65535 s.
 TIME_BASE = Fraction(1, 60000)
-FRAGMENTED = {"movflags": "frag_keyframe+empty_moov+default_base_moof", "flush_packets": "1"}
+# Without the trailer, an index that players do not need, or the muxer would remember every fragment up to the end.
+FRAGMENTED = {"movflags": "frag_keyframe+empty_moov+default_base_moof+skip_trailer", "flush_packets": "1"}
 X264 = {"preset": "veryfast", "tune": "zerolatency", "crf": "20"}
+LONGEST_GAP = 3600.0  # seconds between two pictures; from 2**31 of its ticks on, 10 hours, an MP4 is ruined
 BT601 = 6  # the matrix that RGB is converted with, SMPTE 170M in FFmpeg's numbering
 
 
@@ -44,6 +46,11 @@ class Video:
             self._stream.options = X264
         else:
             self._stream.codec_context.bit_rate = 6 * size[0] * size[1]
+
+    def takes(self, size: tuple[int, int], captured_at: float) -> bool:
+        """Whether a picture of ``size`` (width, height) and ``captured_at`` can be next."""
+        gap = captured_at - self._start - float(self._last * TIME_BASE)
+        return size == self.size and gap < LONGEST_GAP
 
     def write(self, picture: Image, captured_at: float) -> None:
         """Append a picture, uint8 (H, W, 3) RGB; pictures keep the distances of their capture times, in seconds."""

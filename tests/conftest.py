@@ -1,5 +1,6 @@
 """What many tests need: the embedded SAM 2, loaded once, and frames of the test source."""
 
+import functools
 from fractions import Fraction
 from pathlib import Path
 
@@ -33,6 +34,19 @@ def shapes_frame():
         return Frame(t, t, Fraction(1, 30), t / 30, Clock.FILE, world.render(t)[0])
 
     return frame
+
+
+@pytest.fixture
+def graphs(monkeypatch: pytest.MonkeyPatch) -> list[torch.fx.GraphModule]:
+    """Grows with every graph that torch.compile makes; they run as they are."""
+    made: list[torch.fx.GraphModule] = []
+
+    def backend(graph: torch.fx.GraphModule, _: list[torch.Tensor]) -> torch.fx.GraphModule:
+        made.append(graph)
+        return graph
+
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=backend))
+    return made
 
 
 @pytest.fixture

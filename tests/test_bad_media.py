@@ -154,7 +154,7 @@ def test_an_empty_source_is_refused():
 
 def test_an_unknown_scheme_is_refused_with_the_known_ones_and_without_the_password():
     said = refusal("rstp://user:secret@cam.local/stream1", ConfigError)
-    assert "unknown scheme in rstp://***@cam.local/stream1" in said
+    assert "unknown scheme in rstp://cam.local/***" in said
     assert "rtsp://" in said
     assert "secret" not in said
 
@@ -265,21 +265,28 @@ def damaged(tmp_path, name, damage):
     return read(path)
 
 
+def assert_gaps_are_told(frames):
+    last = -1
+    for frame in frames:
+        assert frame.index == last + 1 + frame.dropped_before
+        last = frame.index
+
+
 @pytest.mark.parametrize("name", ["video.mp4", "video.mkv", "video.ts"])
 def test_a_zeroed_span_costs_only_the_pictures_under_it(tmp_path, name):
     _, frames = damaged(tmp_path, name, lambda data: zeroed(data, 0.5, 0.6))
     assert 35 <= len(frames) < 50
     assert set(numbers(frames)) >= {*range(20), *range(35, 50)}
     assert numbers(frames) == sorted(numbers(frames))
-    assert [frame.index for frame in frames] == list(range(len(frames)))
+    assert_gaps_are_told(frames)
 
 
 def test_every_lost_picture_of_an_mp4_is_counted_and_told_by_the_next_frame(tmp_path):
     source, frames = damaged(tmp_path, "video.mp4", lambda data: zeroed(data, 0.5, 0.6))
     assert source.decode_errors == 50 - len(frames) > 0
     assert sum(frame.dropped_before for frame in frames) == source.decode_errors
-    after = next(frame for frame in frames if frame.dropped_before)
-    assert numbers([after]) == [after.index + after.dropped_before]
+    assert [frame.index for frame in frames] == numbers(frames)
+    assert_gaps_are_told(frames)
     assert [frame.captured_at for frame in frames] == pytest.approx([number / 25 for number in numbers(frames)])
 
 

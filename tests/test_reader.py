@@ -37,7 +37,7 @@ class FakeSource:
     decoder = "software"
 
     def __init__(self, *items: Frame | Exception | Callable[[], None], live: bool = True) -> None:
-        self.live, self.lossless = live, not live
+        self.live = live
         self.frames_expected = None
         self.closed = threading.Event()
         self._items = items

@@ -129,10 +129,10 @@ def _segmenter(settings: Settings) -> str:
 
 def _source(settings: Settings, stream: StreamSettings) -> str:
     """Read one frame."""
-    from daemon.build import decodes_on_gpu, pick_device
+    from daemon.build import decoding_gpu, pick_device
     from stages.source import open_source
 
-    source = open_source(stream.source, decodes_on_gpu(pick_device(settings.models.device)))
+    source = open_source(stream.source, decoding_gpu(pick_device(settings.models.device)))
     try:
         frame = next(source.frames(), None)
     finally:

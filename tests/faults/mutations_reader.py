@@ -45,12 +45,13 @@ class Reading:
 
 def read(path: str) -> Reading:
     """Read the file through stages.source to its end, and judge what came."""
-    source, frames, told, said, wrong, latest = None, 0, 0, "", "", -math.inf
+    source, frames, told, said, wrong, latest, last = None, 0, 0, "", "", -math.inf, -1
     try:
         source = open_source(path)
         for frame in source.frames():
-            wrong = wrong or _wrong(frame, frames, latest)
-            frames, told, latest = frames + 1, told + frame.dropped_before, frame.captured_at
+            wrong = wrong or _wrong(frame, last + 1 + frame.dropped_before, latest)
+            frames, told = frames + 1, told + frame.dropped_before
+            latest, last = frame.captured_at, frame.index
     except SourceError as error:
         said = str(error)
         if "\n" in said or len(said) > 300 or path not in said:
