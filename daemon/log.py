@@ -1,6 +1,7 @@
 """Log lines: on stderr as the other messages, ``maskcast: warning: ...``; in a file with their time."""
 
 import logging
+import os
 import signal
 import sys
 import threading
@@ -28,6 +29,16 @@ def set_up(debug: bool, path: Path | None = None) -> "LogFile | None":
     usual = logging.INFO if file else logging.WARNING
     logging.getLogger("daemon").setLevel(logging.DEBUG if debug else usual)
     return file
+
+
+def tell(text: str, before: str = "maskcast: ") -> None:
+    """Print to stderr, looked up each time, so that a progress bar can put it above itself. It must stop nobody."""
+    try:
+        print(f"{before}{text}", file=sys.stderr, flush=True)
+    except BrokenPipeError:  # whoever read it is gone; what is still buffered has nowhere to go
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+    except OSError:
+        pass
 
 
 class LogFile(logging.FileHandler):
@@ -63,7 +74,7 @@ class LogFile(logging.FileHandler):
         """Called while the exception is handled, that of a full disk too."""
         self._failed = True
         if not self._told:
-            _print("warning", f"cannot write the log {self.baseFilename}: {sys.exception()}")
+            tell(f"warning: cannot write the log {self.baseFilename}: {sys.exception()}")
 
 
 class Rotation:
@@ -94,15 +105,9 @@ class Rotation:
 class _Lines(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if record.levelno < logging.CRITICAL:  # what ends the program is told when it ends
-            _print(record.levelname.lower(), self.format(record))
+            tell(f"{record.levelname.lower()}: {self.format(record)}")
 
 
 class _OneLine(logging.Formatter):
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the base class names it so
         return " ".join(super().formatMessage(record).split())
-
-
-def _print(level: str, text: str) -> None:
-    """Looks stderr up for each line, so that a progress bar can put it above itself."""
-    with suppress(OSError):  # whoever read it is gone
-        print(f"maskcast: {level}: {text}", file=sys.stderr, flush=True)

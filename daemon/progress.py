@@ -7,6 +7,7 @@ import time
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
+from daemon.log import tell
 from daemon.report import introduce, introduce_stream, report
 from daemon.service import Service
 from daemon.settings import Settings
@@ -51,7 +52,10 @@ class Announcer:
     def _say(self, text: str) -> None:
         for line in text.splitlines():
             log.info("%s", line)
-        print(text, file=sys.stderr if self._aside else sys.stdout, flush=True)
+        if self._aside:
+            tell(text, before="")
+        else:
+            print(text, flush=True)
 
 
 class Lines:
@@ -69,10 +73,10 @@ class Lines:
             return
         self._last = time.monotonic()
         if not service.engine.ready.is_set():
-            print("maskcast: loading the models", file=sys.stderr, flush=True)
+            tell("loading the models")
         for stream in service.streams.values():
             if not stream.ended:
-                print(f"maskcast: {report(stream)}", file=sys.stderr, flush=True)
+                tell(str(report(stream)))
 
     def close(self) -> None:
         """Nothing is left on the screen."""

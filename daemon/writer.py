@@ -92,20 +92,23 @@ class Writer:
     def write(self, outcome: Outcome) -> None:
         """Publish and record. What goes wrong is told; it costs one frame or, where it is the disk, the recording."""
         for notice in outcome.notices:
-            self.event(notice.event, notice.reason)
+            self._notice(notice.event, notice.reason)
         for event in outcome.lost_events:
             self._track_event(event)
         self._lost += outcome.lost_frames
         for result in outcome.results:
             try:
-                self._write(result)
+                sent = self._send_masks(result)
             except Exception as error:
                 # what happened is told all the same, and the next frame says that this one is missing
+                sent = None
                 self._lost += 1 + result.frame.dropped_before
                 self._metrics.drop("error", 1)
                 self.event(StreamEvent.ERROR, one_line(error))
-                for event in result.events:
-                    self._track_event(event)
+            for event in result.events:
+                self._track_event(event)
+            if sent is not None:
+                self._follow(sent)
 
     def event(self, event: TrackChange | StreamEvent, reason: str, **about: Any) -> None:
         """Tell what happened; ``about`` names the frame, track and prompt."""
@@ -127,10 +130,19 @@ class Writer:
         for gauge in self._metrics.tracks.values():
             gauge.set(0)
         self._tracks = 0
-        self.event(StreamEvent.SOURCE_DOWN, reason)
+        self._notice(StreamEvent.SOURCE_DOWN, reason)
         self._status(time.monotonic())
 
-    def _write(self, result: Result) -> None:
+    def _notice(self, event: StreamEvent, reason: str) -> None:
+        """Tell what happened to the stream itself; that a source is down only once."""
+        if event is StreamEvent.SOURCE_DOWN and self._down:
+            return
+        if event in (StreamEvent.SOURCE_UP, StreamEvent.SOURCE_DOWN):
+            self._down = event is StreamEvent.SOURCE_DOWN
+        self.event(event, reason)
+
+    def _send_masks(self, result: Result) -> _Sent:
+        """Whatever fails before the masks have left has cost the frame."""
         started = time.perf_counter()
         if self._lost:
             frame = replace(result.frame, dropped_before=result.frame.dropped_before + self._lost)
@@ -140,7 +152,7 @@ class Writer:
             height, width = result.frame.image.shape[:2]
             self.event(StreamEvent.EPOCH, f"the picture is now {width}x{height}", frame=result.frame.index)
         masks = full_masks(result)
-        picture, jpeg, drawing = self._draw(result, masks)
+        drawn = self._draw(result, masks)
         header = wire.masks_header(
             result,
             masks,
@@ -155,18 +167,26 @@ class Writer:
         self._seq[Kind.MASKS] += 1
         self._lost = 0
         self._metrics.published(self._latency(result.frame))
-        for event in result.events:
-            self._track_event(event)
-        if jpeg is not None and self._settings.publish.frames:
-            about = {key: header[key] for key in ("stream", "session", "seq")}
-            self._send(Kind.FRAME, wire.frame_header(result, published_at=time.time(), **about), jpeg)
-        with self._recording(result.frame.index) as recorder:
-            if recorder is not None and picture is not None:
-                recorder.write(header, picture, jpeg if self._settings.record.frames else None)
-        self._count(result)
-        if self._observe is not None:
-            self._observe(result, masks)
-        self._metrics.observe({"publish": time.perf_counter() - started - drawing, "annotate": drawing})
+        return _Sent(result, header, masks, drawn, time.perf_counter() - started)
+
+    def _follow(self, sent: _Sent) -> None:
+        """What comes after the masks; whatever fails here costs itself only."""
+        started, result = time.perf_counter(), sent.result
+        picture, jpeg, drawing = sent.drawn
+        try:
+            if jpeg is not None and self._settings.publish.frames:
+                about = {key: sent.header[key] for key in ("stream", "session", "seq")}
+                self._send(Kind.FRAME, wire.frame_header(result, published_at=time.time(), **about), jpeg)
+            with self._recording(result.frame.index) as recorder:
+                if recorder is not None and picture is not None:
+                    recorder.write(sent.header, picture, jpeg if self._settings.record.frames else None)
+            self._count(result)
+            if self._observe is not None:
+                self._observe(result, sent.masks)
+            spent = sent.seconds + time.perf_counter() - started
+            self._metrics.observe({"publish": spent - drawing, "annotate": drawing})
+        except Exception as error:
+            self.event(StreamEvent.ERROR, one_line(error), frame=result.frame.index)
 
     @contextmanager
     def _recording(self, frame: int | None = None) -> Iterator[Recorder | None]:

@@ -137,9 +137,9 @@ class Tracker:
         if last is not None:  # first what takes memory: where there is none, nothing has changed
             last = last[0], segmenter.encode([last[0].image])[0].alone()
         ratio = segmenter.image_size / self._segmenter.image_size
+        asked = {track: (points * ratio, labels) for track, (points, labels) in self._asked.items()}
         self._roster.rescale(segmenter)
-        self._segmenter, self._last = segmenter, last
-        self._asked = {track: (points * ratio, labels) for track, (points, labels) in self._asked.items()}
+        self._segmenter, self._last, self._asked = segmenter, last, asked
         if last is not None:
             self._roster.prompt_again(last[1])
 

@@ -55,6 +55,14 @@ def test_the_memory_benchmark_sees_upstream_grow_and_the_tracker_not(tmp_path):
     assert picture.stat().st_size > 0
 
 
+def test_the_batching_benchmark_compares_streams_apart_with_streams_together():
+    small = ["--streams", "2", "--window", "2", "--rounds", "1", "--device", "cpu"]
+    rows = run("batching", *small)["rows"]
+    assert [(row["step"], row["streams"], row["pictures"]) for row in rows] == [("detect", 2, 1), ("encode", 2, 2)]
+    for row in rows:
+        assert row["ratio"] == row["together"] / row["apart"] > 0
+
+
 @pytest.mark.parametrize(
     ("held_at_the_end", "growth", "bounded"), [(500, 0, True), (500, 1000, True), (501, 0, False), (500, 1100, False)]
 )

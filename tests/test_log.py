@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from daemon import log
+from daemon.progress import LINE_EVERY
 from stages.errors import ConfigError
-from tests.program import Program, wait_until
+from tests.program import PATIENCE, Program, get, wait_until
 
 LIVE = "testsrc://shapes?live=1&size=96x96"
 LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4} (DEBUG|INFO|WARNING|ERROR|CRITICAL) \S.*")
@@ -154,3 +155,21 @@ def test_without_a_log_only_warnings_and_errors_are_shown(daemon_log, capsys):
 def test_a_folder_is_no_log(tmp_path):
     with pytest.raises(ConfigError, match="Is a directory"):
         log.LogFile(tmp_path)
+
+
+def test_a_daemon_whose_stderr_nobody_reads_any_more_goes_on() -> None:
+    """Past the line every ten seconds; when it is stopped its exit code is that of a daemon that was well."""
+    program = Program(LIVE, "--prompt", "red circle")
+    try:
+        metrics = program.address("metrics")
+        assert program.process.stderr is not None
+        program.process.stderr.close()
+        started = time.monotonic()
+        while time.monotonic() - started < LINE_EVERY + 3:
+            assert program.process.poll() is None
+            time.sleep(0.5)
+        assert get(metrics)[0] == 200
+        program.process.send_signal(signal.SIGTERM)
+        assert program.process.wait(PATIENCE) == 0
+    finally:
+        program.process.kill()

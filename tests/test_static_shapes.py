@@ -1,7 +1,5 @@
 """What a GPU needs: few shapes, graphs that are used again, and no question to the device inside a window."""
 
-import functools
-
 import numpy as np
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -56,15 +54,8 @@ def test_the_key_mask_is_left_out_once_all_are_full(segmenter, world, shapes_fra
     assert all(mask is None for mask in masks[full:])
 
 
-def test_objects_that_come_and_go_compile_nothing_anew(world, shapes_frame, monkeypatch):
+def test_objects_that_come_and_go_compile_nothing_anew(world, shapes_frame, graphs):
     """Once one, two and four objects have run, with the memory filling and full, every later graph is there."""
-    graphs = []
-
-    def backend(graph, _inputs):
-        graphs.append(graph)
-        return graph
-
-    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=backend))
     segmenter = load_segmenter("embedded", CPU, torch.float32, compiled=True)
     for objects in (1, 2, 4):
         run(segmenter, world, shapes_frame, objects)

@@ -1,7 +1,5 @@
 """A daemon that says that it is ready has nothing left to compile."""
 
-import functools
-
 import torch
 
 from daemon.warm import warm_up
@@ -10,14 +8,7 @@ from stages.sam2_load import load_segmenter
 from tests.test_static_shapes import CPU, run
 
 
-def test_after_the_warm_up_nothing_is_left_to_compile_whatever_a_windows_length(world, shapes_frame, monkeypatch):
-    graphs = []
-
-    def backend(graph, _inputs):
-        graphs.append(graph)
-        return graph
-
-    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=backend))
+def test_after_the_warm_up_nothing_is_left_to_compile_whatever_a_windows_length(world, shapes_frame, graphs):
     segmenter = load_segmenter("embedded", CPU, torch.float32, compiled=True)
     warm_up(Detector(EMBEDDED, CPU, torch.float32), segmenter, max_objects=2, window=8)
     known = len(graphs)

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Iterator
+from contextlib import closing
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -178,22 +179,20 @@ def test_what_fails_after_the_masks_have_left_is_an_event_and_loses_no_frame(tmp
         if result.frame.index == 1:
             raise RuntimeError("stumbled")
 
-    station = Station(tmp_path, observe=stumble)
-    subscriber = station.subscribe("v1/gate")
-    station.write(0, 1, 2)
-    headers = received(subscriber)
-    masks = [header for header in headers if header["schema"].endswith("/masks")]
-    assert [(header["frame"], header["seq"], header["dropped_before"]) for header in masks] == [
-        (index, index, 0) for index in range(3)
-    ]
-    events = [(header["type"], header["frame"]) for header in headers if header["schema"].endswith("/event")]
-    started = "track_started"
-    assert events == [(started, 0), (started, 1), ("error", 1), (started, 2)]
-    assert station.count("frames_dropped_total", reason="error") == 0
-    assert station.count("tracks_started_total") == 3
-    station.writer.close("the source has ended")
-    assert len(lines_of(station.folder / "gate.masks.jsonl")) == 3
-    station.close()
+    with closing(Station(tmp_path, observe=stumble)) as station:
+        subscriber = station.subscribe("v1/gate")
+        station.write(0, 1, 2)
+        headers = received(subscriber)
+        masks = [header for header in headers if header["schema"].endswith("/masks")]
+        assert [(header["frame"], header["seq"], header["dropped_before"]) for header in masks] == [
+            (index, index, 0) for index in range(3)
+        ]
+        events = [(header["type"], header["frame"]) for header in headers if header["schema"].endswith("/event")]
+        started = "track_started"
+        assert events == [(started, 0), (started, 1), ("error", 1), (started, 2)]
+        assert station.count("frames_dropped_total", reason="error") == 0
+        station.writer.close("the source has ended")
+        assert len(lines_of(station.folder / "gate.masks.jsonl")) == 3
 
 
 def test_a_frame_whose_masks_cannot_be_made_is_counted_and_its_events_are_told_once(station: Station) -> None:

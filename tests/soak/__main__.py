@@ -1,12 +1,13 @@
 """The whole daemon over many frames: resident memory, open files, threads and track memory must not grow.
 
-python -m tests.soak [--frames N] [--samples N] [--plot FILE.png] [--out FILE.md]
+python -m tests.soak [--frames N] [--samples N] [--live [FPS]] [--record] [--plot FILE.png] [--out FILE.md]
 
 ``maskcast run`` in a process of its own, with the embedded models on a test source whose objects leave for longer than
 the tracker waits and come back, so that tracks start, end and return all the time; one subscriber that reads every
-message, and a scrape of the metrics with each sample. Rows are printed, and written to ``--out``, as they come. The
-exit code is 1 when something grew or a message was missing in a run of 20,000 frames or more; a shorter one is not
-judged.
+message, and a scrape of the metrics with each sample. With ``--live`` the source is a camera: what the daemon cannot
+keep up with is dropped, and counted. ``--record`` records too, into a folder that is removed in the end. Rows are
+printed, and written to ``--out``, as they come. The exit code is 1 when something grew or a message was missing in a
+run of 20,000 frames or more; a shorter one is not judged.
 """
 
 import argparse
@@ -18,6 +19,7 @@ from pathlib import Path
 from tests.soak.sampling import Sample, Soak
 from tests.soak.verdict import LEAST_FRAMES, conclude, plot
 
+LIVE_FPS = 15.0  # what two cores hold beside other work
 HEADS = ("frames", "FPS", "RSS MiB", "files", "threads", "track memory", "tracks started/ended/returned")
 
 
@@ -36,6 +38,8 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__.splitlines()[0])
     parser.add_argument("--frames", type=int, default=20_000)
     parser.add_argument("--samples", type=int, default=40)
+    parser.add_argument("--live", type=float, nargs="?", const=LIVE_FPS, metavar="FPS", help="a camera, not a file")
+    parser.add_argument("--record", action="store_true", help="record into a temporary folder")
     parser.add_argument("--plot", type=Path, metavar="FILE.png")
     parser.add_argument("--out", type=Path, metavar="FILE.md", help="write the table there too")
     arguments = parser.parse_args()
@@ -54,10 +58,11 @@ def main() -> None:
             out.write(f"{line}\n")
 
     say(f"# The whole daemon over {arguments.frames:,} frames\n")
-    say(f"    python -m tests.soak --frames {arguments.frames}\n")
+    more = (f" --live {arguments.live:g}" if arguments.live else "") + " --record" * arguments.record
+    say(f"    python -m tests.soak --frames {arguments.frames}{more}\n")
     say(f"{os.cpu_count()} cores ({platform.machine()}), the embedded models on the CPU.\n")
     say("| " + " | ".join(HEADS) + " |\n" + "|---" * len(HEADS) + "|")
-    soak, samples = Soak(arguments.frames), []
+    soak, samples = Soak(arguments.frames, arguments.live, arguments.record), []
     for sample in soak.samples(arguments.samples):
         say(row(sample, samples[-1] if samples else None))
         samples.append(sample)

@@ -5,6 +5,8 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -35,46 +37,78 @@ class Sample:
 
 
 class Soak:
-    """One run; ``samples`` are taken as it goes, the counts are complete when it has ended."""
+    """One run; ``samples`` are taken as it goes, the counts are complete when it has ended.
 
-    def __init__(self, frames: int) -> None:
+    ``live`` is the frame rate in Hz of a camera in place of a file; ``record`` records into a folder that is removed
+    in the end.
+    """
+
+    def __init__(self, frames: int, live: float | None = None, record: bool = False) -> None:
         self.messages: Counter[str] = Counter()  # by kind
         self.holes = 0  # masks that the subscriber did not get
+        self.published = 0  # masks, those from before the subscriber was there included
+        self.dropped = self.unexplained = 0  # frames that no masks came of: as the daemon told, and without a word
+        self.recorded: int | None = None  # lines of the recording
         self.exit_code: int | None = None
-        self._frames = frames
+        self.live = live
+        self._frames, self._record = frames, record
 
     def samples(self, count: int) -> Iterator[Sample]:
         """``count`` samples, in equal steps; none at the very end, when threads already leave."""
         names = ", ".join(dict.fromkeys(ShapesWorld(SEED).labels))
-        source = f"testsrc://shapes?seed={SEED}&frames={self._frames}"
+        source = f"testsrc://shapes?seed={SEED}&"
+        source += f"live=1&fps={self.live:g}" if self.live else f"frames={self._frames}"
+        asked = ("--prompt", names, *MODELS)
         settings = {**LOSSLESS, "MASKCAST_TRACKING__LOST_AFTER": str(LOST_AFTER), "OMP_NUM_THREADS": "1"}
         with (
-            closing(MeasuredProgram(source, "--prompt", names, *MODELS, **settings)) as program,
+            TemporaryDirectory(prefix="soak-") as folder,
+            closing(MeasuredProgram(source, *asked, *self._recording(folder), **settings)) as program,
             subscriber(program, "") as messages,
         ):
             step = self._frames / (count + 1)
             due, resident = step, []
-            for header in self._masks(messages):
-                done = header["frame"] + 1
-                if done % RSS_EVERY == 0:
+            for done, header in self._masks(program, messages):
+                if done % RSS_EVERY == 0 or not resident:
                     resident.append(program.process.memory_info().rss)
                 if done >= due and due < self._frames:
                     yield _sample(program, done, header["published_at"], int(np.median(resident)))
-                    due, resident = due + step, []
+                    due, resident = step * (done // step + 1), []
             self.exit_code = program.wait()
+            if self._record:
+                with Path(folder, "shapes.masks.jsonl").open("rb") as lines:
+                    self.recorded = sum(1 for _ in lines)
 
-    def _masks(self, messages: Iterator[list[bytes]]) -> Iterator[dict[str, Any]]:
-        """Every header of masks until the source has ended; messages of all kinds are counted."""
-        seq = 0
+    def _recording(self, folder: str) -> tuple[str, ...]:
+        return ("--record", folder) if self._record else ()
+
+    def _masks(self, program: MeasuredProgram, messages: Iterator[list[bytes]]) -> Iterator[tuple[int, dict[str, Any]]]:
+        """How many frames have gone by, and the header of the last one's masks, until the source has ended.
+
+        A camera is stopped after its frames; they count from the first one seen, since a camera waits for nobody.
+        Messages of all kinds are counted.
+        """
+        stopped = False
+        before, first = (None, None) if self.live else ({"seq": -1, "frame": -1}, 0)
         for topic, text, *_ in messages:
             kind, header = topic.decode().rpartition("/")[2], json.loads(text)
             self.messages[kind] += 1
             if kind == "masks":
-                self.holes += header["seq"] - seq
-                seq = header["seq"] + 1
-                yield header
+                if before is not None:
+                    self._compare(before, header)
+                before, self.published = header, header["seq"] + 1
+                first = header["frame"] if first is None else first
+                done = header["frame"] - first + 1
+                yield done, header
+                if self.live and done >= self._frames and not stopped:
+                    program.process.terminate()
+                    stopped = True
             elif header.get("type") == "source_down":
                 return
+
+    def _compare(self, before: dict[str, Any], header: dict[str, Any]) -> None:
+        self.holes += header["seq"] - before["seq"] - 1
+        self.dropped += header["dropped_before"]
+        self.unexplained += header["frame"] - before["frame"] - 1 - header["dropped_before"]
 
 
 def _sample(program: MeasuredProgram, frames: int, seconds: float, rss: int) -> Sample:

@@ -39,6 +39,19 @@ def test_a_short_soak_counts_every_message_and_fills_its_table_and_plot(tmp_path
     assert done.stdout.endswith("not judged below 20,000 frames\n")
 
 
+def test_a_short_soak_of_a_recorded_camera_explains_every_frame():
+    """What is dropped is told, and every frame that was published is in the recording; its folder is gone."""
+    soak = Soak(100, live=20.0, record=True)
+    assert list(soak.samples(3))
+    lines = dict(conclude(FLAT, soak, 100))
+    [told] = [line for line in lines if line.startswith("the subscriber got")]
+    [recorded] = [line for line in lines if line.startswith("recorded")]
+    assert lines[told], told
+    assert lines[recorded], recorded
+    assert soak.messages["masks"] > 0
+    assert soak.exit_code == 0
+
+
 FLAT = [Sample(1000 * k, float(k), 1 << 30, 20, 14, 5 << 20, 4, 3, 2) for k in range(1, 11)]
 
 
@@ -51,9 +64,13 @@ FLAT = [Sample(1000 * k, float(k), 1 << 30, 20, 14, 5 << 20, 4, 3, 2) for k in r
         (lambda samples, soak: grow(samples, files=1), "open files"),
         (lambda samples, soak: grow(samples, threads=1), "threads"),
         (lambda samples, soak: grow(samples, track_memory=8), "track memory"),
+        (lambda samples, soak: live(samples, soak, 0.5, 1), None),
+        (lambda samples, soak: live(samples, soak, 1, 1.5), "track memory"),
         (lambda samples, soak: grow(samples, ended=-1), "tracks"),
         (lambda samples, soak: soak.messages.update(masks=-1), "the subscriber got"),
         (lambda samples, soak: setattr(soak, "holes", 1), "the subscriber got"),
+        (lambda samples, soak: setattr(soak, "unexplained", 1), "the subscriber got"),
+        (lambda samples, soak: setattr(soak, "recorded", 9_999), "recorded"),
         (lambda samples, soak: setattr(soak, "exit_code", 1), "exit code"),
     ],
 )
@@ -61,6 +78,7 @@ def test_a_soak_is_flat_when_nothing_grew_after_warm_up_and_no_message_is_missin
     """Less than 1,024 bytes of resident memory a frame, the same files, threads and track memory at every sample."""
     samples, soak = list(FLAT), Soak(10_000)
     soak.messages.update(masks=10_000, frame=10_000, event=7)
+    soak.published = 10_000
     soak.exit_code = 0
     change(samples, soak)
     wrong = [line for line, good in conclude(samples, soak, 10_000) if not good]
@@ -74,6 +92,13 @@ def test_growth_before_warm_up_is_over_does_not_count():
     soak.messages.update(masks=10_000, frame=10_000)
     soak.exit_code = 0
     assert all(good for _, good in conclude(samples, soak, 10_000))
+
+
+def live(samples, soak, amid, at_the_end):
+    """A camera's, whose track memory is so many times as large on the sixth sample, and on the last."""
+    soak.live = 15.0
+    for place, times in ((5, amid), (-1, at_the_end)):
+        samples[place] = replace(samples[place], track_memory=int(times * samples[place].track_memory))
 
 
 def grow(samples, **by):
