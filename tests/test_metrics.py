@@ -36,6 +36,7 @@ SERIES: dict[str, list[dict[str, str]]] = {
     "detections_total": [{"stream": "gate", "prompt": "car"}],
     "publish_bytes_total": [{"stream": "gate", "kind": kind} for kind in ("masks", "frame", "event", "status")],
     "publish_dropped_total": [{"stream": "gate"}],
+    "record_errors_total": [{"stream": "gate"}],
     "subscribers": [{}],
     "gpu_memory_bytes": [{"kind": "allocated"}],
     "track_memory_bytes": [{"stream": "gate"}],
@@ -89,8 +90,8 @@ def test_there_is_no_series_beside_the_public_ones(site):
 
 
 def test_build_info_is_one_and_names_what_runs(site):
-    site.metrics.build.labels("1.0", "2.11", "cpu").set(1)
-    labels = {"version": "1.0", "torch": "2.11", "device": "cpu"}
+    site.metrics.build.labels("1.0", "2.11", "cpu", "software").set(1)
+    labels = {"version": "1.0", "torch": "2.11", "device": "cpu", "decoder": "software"}
     assert site.scrape()["maskcast_build_info", frozenset(labels.items())] == 1
 
 
