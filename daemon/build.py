@@ -15,6 +15,7 @@ import torch
 
 from daemon.admission import Admission, budget_bytes, bytes_in_use, stream_bytes
 from daemon.api import Api
+from daemon.classification import Turns
 from daemon.engine import Engine
 from daemon.governor import Governor
 from daemon.lane import Lane, Models
@@ -35,6 +36,7 @@ from stages.source import Source, is_live, open_source
 from stages.thresholds import AutoThresholds
 
 if TYPE_CHECKING:
+    from stages.classify import Classifier
     from stages.detect import Detector
     from stages.sam2_model import Segmenter
 
@@ -87,6 +89,7 @@ def _new_stream(
     auto = AutoThresholds(len(prompts), detection.least_score) if detection.auto_threshold else None
     governor = Governor(detection, tracking)
     lane = Lane(stream.name, prompts, detection, tracking, own, Mailbox(WINDOWS), Mailbox(OUTCOMES), governor, auto)
+    lane.turns = Turns(stream.classification)
     models = {role: getattr(settings.models, role) for role in ("detector", "segmenter", "classifier")}
     identity = Identity(stream.name, str(uuid.uuid4()), written, models)
 
@@ -123,6 +126,8 @@ def build_models(settings: Settings, metrics: Metrics | None = None, warm: bool 
         detector = build_detector(settings.models)
     with _timed(metrics, "segmenter"):
         segmenter = build_segmenter(settings.models)
+    with _timed(metrics, "classifier"):
+        classifier = build_classifier(settings.models)
 
     def options(tracking: Tracking) -> TrackerOptions:
         return TrackerOptions(tracking.max_objects, tracking.lost_after, tracking.reidentify)
@@ -143,7 +148,7 @@ def build_models(settings: Settings, metrics: Metrics | None = None, warm: bool 
     def new_tracker(tracking: Tracking, scale: float) -> Tracker:
         return Tracker(segmenter, options(tracking), scale)
 
-    return Models(detector, new_tracker, admit, admission.release)
+    return Models(detector, new_tracker, admit, admission.release, classifier)
 
 
 def build_detector(chosen: ModelSettings) -> "Detector":
@@ -163,6 +168,16 @@ def build_segmenter(chosen: ModelSettings) -> "Segmenter":
     device = pick_device(chosen.device)
     compiled = chosen.compile and device.type == "cuda"
     return load_segmenter(chosen.segmenter, device, pick_dtype(chosen.precision, device), compiled)
+
+
+def build_classifier(chosen: ModelSettings) -> "Classifier | None":
+    """Load ``models.classifier``; None where it is off. Raises ModelError, ConfigError."""
+    if not chosen.classifier:
+        return None
+    from stages.classify import Classifier
+
+    device = pick_device(chosen.device)
+    return Classifier(chosen.classifier, device, pick_dtype(chosen.precision, device))
 
 
 def pick_device(name: str) -> torch.device:

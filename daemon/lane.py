@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from daemon.classification import Classifier, Turns
 from daemon.governor import Governor
 from daemon.mailbox import Mailbox
 from daemon.metrics import StreamMetrics
@@ -52,6 +53,7 @@ class Models:
     new_tracker: Callable[[Tracking, float], Tracker]  # given the scale of its pictures
     admit: Callable[[str, Tracking, tuple[int, ...]], None] = lambda *_: None
     release: Callable[[str], None] = lambda _: None
+    classifier: Classifier | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -67,6 +69,7 @@ class Lane:
     outbox: Mailbox[Outcome]
     governor: Governor
     auto: AutoThresholds | None = None  # chooses box thresholds; None: the configured ones stay
+    turns: Turns | None = None  # the frames that are classified, where there is a classifier
     tracker: Tracker | None = None
     overloads: int = 0  # windows that were lost because the engine was busy
     overloads_seen: int = 0

@@ -29,7 +29,22 @@ def process(models: Models, lane: Lane, window: Window) -> Outcome:
     except Exception as error:
         return Outcome(notices=(*notices, *_fault(lane, window, error)))
     lane.metrics.frames["tracked"].inc(len(results))
-    return Outcome(results=tuple(results), notices=tuple(notices))
+    results, trouble = _classify(models, lane, results)
+    return Outcome(results=tuple(results), notices=(*notices, *trouble))
+
+
+def _classify(models: Models, lane: Lane, results: list[Result]) -> tuple[list[Result], list[Notice]]:
+    """The results with their classes; whatever goes wrong costs these alone."""
+    if models.classifier is None or lane.turns is None:
+        return results, []
+    try:
+        results, spent = lane.turns.classify(models.classifier, results)
+    except Exception as error:
+        log.debug("stream %s: the classifier failed", lane.name, exc_info=True)
+        lane.warn(f"{len(results)} frames have no classes: {one_line(error)}")
+        return results, _trouble(lane, error)
+    lane.metrics.observe(spent)
+    return results, []
 
 
 def _govern(lane: Lane) -> list[Notice]:
@@ -55,14 +70,20 @@ def _fault(lane: Lane, window: Window, error: Exception) -> list[Notice]:
     """Account for a window that failed."""
     log.debug("stream %s: a window failed", lane.name, exc_info=True)
     lane.warn(f"a window of {len(window.frames)} frames failed: {one_line(error)}")
-    notices = [Notice(StreamEvent.ERROR, one_line(error))]
     if isinstance(error, ConfigError):
         lane.inbox.close(discard=True)
-    elif is_out_of_memory(error):
-        notices += _told(lane, lane.governor.pressed("memory", time.monotonic()))
-    let_go(error)
+    notices = _trouble(lane, error)
     lane.failed, lane.error = window, error.with_traceback(None)
     lane.metrics.drop("error", len(window.frames))
+    return notices
+
+
+def _trouble(lane: Lane, error: Exception) -> list[Notice]:
+    """Tell what failed, let go of what it held, and step down where it was for want of memory."""
+    notices = [Notice(StreamEvent.ERROR, one_line(error))]
+    if is_out_of_memory(error) and not isinstance(error, ConfigError):
+        notices += _told(lane, lane.governor.pressed("memory", time.monotonic()))
+    let_go(error)
     return notices
 
 

@@ -231,16 +231,8 @@ def _override_streams(merged: dict[str, Any], layers: Sequence[Layer]) -> None:
 
 def refuse_unsupported(settings: Settings) -> None:
     """Settings of the public interface that nothing acts on yet. Raises ConfigError for one that is set."""
-    streams = [stream.resolved(settings) for stream in settings.streams]
-    classifications = [settings.classification, *(stream.classification for stream in streams)]
-    unsupported = {
-        "models.classifier": bool(settings.models.classifier),
-        "classification": any(table != Classification() for table in classifications),
-        "publish.curve_dir": bool(settings.publish.curve_dir),
-    }
-    for name, is_set in unsupported.items():
-        if is_set:
-            raise ConfigError(f"{name} is set, but this version does not support it; leave it at its default")
+    if settings.publish.curve_dir:
+        raise ConfigError("publish.curve_dir is set, but this version does not support it; leave it at its default")
 
 
 def _default_file() -> Path | None:

@@ -21,7 +21,7 @@ from stages.errors import OutputError, one_line
 from stages.publish import Publisher
 from stages.record import Recorder
 from stages.rle import full_masks
-from stages.types import Clock, Frame, Image, Result, TrackChange, TrackEvent
+from stages.types import Clock, Frame, Image, Label, Result, TrackChange, TrackEvent
 from stages.wire import Header, Kind, StreamEvent
 
 STATUS_EVERY = 5.0  # seconds
@@ -79,6 +79,7 @@ class Writer:
         self._seq: Counter[Kind] = Counter()
         self._epoch = 0
         self._tracks = 0
+        self._classes: Sequence[Label] = ()  # those last told: they stay on the picture until there are others
         self._lost = 0  # frames lost since the last result
         self._down = False  # the last that was told of the source is that it is down
         self._decoded_at: deque[tuple[int, float]] = deque()  # frame index, monotonic seconds
@@ -148,9 +149,11 @@ class Writer:
             frame = replace(result.frame, dropped_before=result.frame.dropped_before + self._lost)
             result = replace(result, frame=frame)
         if result.epoch != self._epoch:
-            self._epoch = result.epoch
+            self._epoch, self._classes = result.epoch, ()
             height, width = result.frame.image.shape[:2]
             self.event(StreamEvent.EPOCH, f"the picture is now {width}x{height}", frame=result.frame.index)
+        if result.classes is not None:
+            self._classes = result.classes
         masks = full_masks(result)
         drawn = self._draw(result, masks)
         header = wire.masks_header(
@@ -211,7 +214,7 @@ class Writer:
         if not published and self.recorder is None:
             return None, None, 0.0
         started = time.perf_counter()
-        picture = annotate(result.frame.image, masks, result.tracks, self._identity.prompts, result.classes)
+        picture = annotate(result.frame.image, masks, result.tracks, self._identity.prompts, self._classes)
         saved = self.recorder is not None and self._settings.record.frames
         jpeg = encode_jpeg(picture, self._settings.publish.jpeg_quality) if published or saved else None
         return picture, jpeg, time.perf_counter() - started

@@ -27,16 +27,16 @@ def annotate(
     """A copy of ``image``, uint8 (H, W, 3) RGB, with the mask, the outline and ``#id prompt score`` of each track.
 
     ``masks`` are bool (N, H, W), one for each of ``tracks``; ``labels`` are the texts of the prompts. Colours go by
-    the track's id. What is occluded or has no pixel is not drawn. ``classes`` stand in the lower left corner.
+    the track's id. What is occluded or has no pixel is not drawn. ``classes`` of the frame stand in the lower left
+    corner, those of a track behind its score.
     """
     scene = image.copy()
     visible = [track.state is not TrackState.OCCLUDED and mask.any() for track, mask in zip(tracks, masks, strict=True)]
     brushes = _brushes(*image.shape[:2])
     if any(visible):
         shown = [track for track, seen in zip(tracks, visible, strict=True) if seen]
-        _draw_objects(scene, masks[visible], shown, labels, brushes)
-    if classes:
-        _draw_classes(scene, classes, brushes)
+        _draw_objects(scene, masks[visible], shown, [_text(track, labels, classes or ()) for track in shown], brushes)
+    _draw_classes(scene, [label for label in classes or () if label.id is None], brushes)
     return scene
 
 
@@ -81,18 +81,19 @@ def _brushes(height: int, width: int) -> _Brushes:
 
 
 def _draw_objects(
-    scene: Image, masks: NDArray[np.bool_], tracks: Sequence[Track], labels: Sequence[str], brushes: _Brushes
+    scene: Image, masks: NDArray[np.bool_], tracks: Sequence[Track], texts: list[str], brushes: _Brushes
 ) -> None:
     ids = np.array([track.id for track in tracks])
     detections = sv.Detections(sv.mask_to_xyxy(masks), masks, tracker_id=ids)
     brushes.mask.annotate(scene, detections)
     brushes.outline.annotate(scene, detections)
-    brushes.label.annotate(scene, detections, [_text(track, labels) for track in tracks])
+    brushes.label.annotate(scene, detections, texts)
 
 
-def _text(track: Track, labels: Sequence[str]) -> str:
+def _text(track: Track, labels: Sequence[str], classes: Sequence[Label]) -> str:
     prompt = "" if track.prompt is None else f"{labels[track.prompt]} "
-    return f"#{track.id} {prompt}{track.score:.2f}"
+    named = [label.label for label in classes if label.id == track.id]
+    return " ".join([f"#{track.id} {prompt}{track.score:.2f}", *named])
 
 
 def _draw_classes(scene: Image, classes: Sequence[Label], brushes: _Brushes) -> None:

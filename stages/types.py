@@ -110,10 +110,11 @@ class TrackEvent:
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """A class that the frame classifier named."""
+    """A class that the classifier named."""
 
     label: str
     score: float  # in [0, 1]
+    id: int | None = None  # the track that it is of; None: the whole frame
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -131,5 +132,5 @@ class Result:
     masks: torch.Tensor
     events: tuple[TrackEvent, ...] = ()
     detections: Detections | None = None  # on keyframes, what the detector found
-    classes: tuple[Label, ...] | None = None
+    classes: tuple[Label, ...] | None = None  # None: the classifier did not run on this frame
     seconds: dict[str, float] = field(default_factory=dict)  # by stage; a window's first result has the whole window's

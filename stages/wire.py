@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from stages import rle
 from stages.errors import WireError
-from stages.types import Result, Track, TrackChange, TrackState
+from stages.types import Label, Result, Track, TrackChange, TrackState
 
 VERSION = "v1"
 
@@ -69,12 +69,11 @@ def masks_header(
     encoding: Literal["rle", "counts"] = "rle",
 ) -> Header:
     """All that is known of one frame; ``masks`` are ``rle.full_masks(result)``, ``prompts`` the texts as written."""
-    classes = [{"label": label.label, "score": _score(label.score)} for label in result.classes or ()]
     return {
         **_envelope(Kind.MASKS, stream, session, result.epoch, seq, published_at),
         **_picture(result),
         "objects": _objects(result.tracks, masks, prompts, encoding),
-        "classes": classes,
+        "classes": [_class(label) for label in result.classes or ()],
     }
 
 
@@ -239,6 +238,11 @@ def _objects(
         }
         for track, code, area, box in zip(tracks, codes, areas, boxes, strict=True)
     ]
+
+
+def _class(label: Label) -> Header:
+    about = {"label": label.label, "score": _score(label.score)}
+    return about if label.id is None else {**about, "id": label.id}
 
 
 def _score(value: float) -> float:

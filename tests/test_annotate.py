@@ -119,6 +119,18 @@ def test_classes_stand_in_the_lower_left_corner_a_line_each() -> None:
     assert np.flatnonzero(two.any(1)).min() < np.flatnonzero(one.any(1)).min()
 
 
+def test_the_class_of_a_track_stands_in_its_label_and_no_other() -> None:
+    def widths(*classes: Label) -> list[int]:
+        masks = np.stack([disc(60, 90), disc(60, 200)])
+        picture = drawn(annotate(grey(), masks, [track(1), track(2)], ["car"], classes))
+        return [int(np.flatnonzero(picture[rows].any(0)).max()) for rows in (slice(40, 58), slice(150, 168))]
+
+    plain = widths()
+    named = widths(Label("rather large", 0.9, id=2), Label("gone", 0.9, id=3))
+    assert named[0] == plain[0]
+    assert named[1] > plain[1]
+
+
 def test_text_and_lines_grow_with_the_picture() -> None:
     def label_height(height: int, width: int) -> float:
         mask = np.zeros((1, height, width), bool)

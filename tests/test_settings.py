@@ -89,6 +89,15 @@ def test_stream_may_choose_its_thresholds_by_itself(file: Path) -> None:
     refuse_unsupported(settings)
 
 
+def test_stream_may_be_classified_in_its_own_way(file: Path) -> None:
+    own = "classification.target = 'objects'\nclassification.every = 5\n"
+    file.write_text(f"[models]\nclassifier = 'best.pt'\n[classification]\nevery = 7\n{GATE}{own}")
+    settings = load(file)
+    stream = settings.streams[0].resolved(settings).classification
+    assert (stream.target, stream.every, settings.classification.every) == ("objects", 5, 7)
+    refuse_unsupported(settings)
+
+
 def test_a_detection_reaches_both_thresholds(file: Path) -> None:
     file.write_text("[detection]\nbox_threshold = 0.4\n")
     assert load(file).detection.least_score == 0.4

@@ -175,18 +175,9 @@ def test_no_error_shows_a_secret(file: Path, text: str) -> None:
     assert "hunter2" not in error_of(file, text)
 
 
-@pytest.mark.parametrize(
-    ("text", "name"),
-    [
-        ("[models]\nclassifier = 'best.pt'", "models.classifier"),
-        ("[publish]\ncurve_dir = '/etc/keys'", "publish.curve_dir"),
-        ("[classification]\nevery = 5", "classification"),
-        (f"{GATE}classification.target = 'objects'", "classification"),
-    ],
-)
-def test_a_setting_that_nothing_acts_on_is_refused_not_ignored(file: Path, text: str, name: str) -> None:
-    file.write_text(text)
-    with pytest.raises(ConfigError, match=name):
+def test_a_setting_that_nothing_acts_on_is_refused_not_ignored(file: Path) -> None:
+    file.write_text("[publish]\ncurve_dir = '/etc/keys'")
+    with pytest.raises(ConfigError, match=r"publish\.curve_dir"):
         refuse_unsupported(load(file))
 
 

@@ -1,6 +1,7 @@
 """The mask stream's messages are the contract of tests/golden."""
 
 import json
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -137,6 +138,13 @@ def test_an_empty_frame_without_classifier_has_empty_lists() -> None:
     empty = result()
     header = masks_header(Result(empty.frame, 2, True, (), empty.masks))
     assert (header["objects"], header["classes"], header["epoch"], header["keyframe"]) == ([], [], 2, True)
+    validate(header)
+
+
+def test_a_class_of_an_object_carries_its_id_and_one_of_the_frame_does_not() -> None:
+    named = replace(result(track(7)), classes=(Label("open", 0.81234567, id=7), Label("daylight", 0.5)))
+    header = masks_header(named)
+    assert header["classes"] == [{"label": "open", "score": 0.8123, "id": 7}, {"label": "daylight", "score": 0.5}]
     validate(header)
 
 

@@ -71,6 +71,8 @@ def _findings(settings: Settings) -> Iterator[Finding]:
     yield _look("device", partial(_device, settings))
     yield _look("detector", partial(_detector, settings))
     yield _look("segmenter", partial(_segmenter, settings))
+    if settings.models.classifier:
+        yield _look("classifier", partial(_classifier, settings))
     for stream in settings.streams:
         yield _look(stream.name, partial(_source, settings, stream))
     yield _look("publish", partial(_endpoint, settings.publish.endpoint))
@@ -125,6 +127,16 @@ def _segmenter(settings: Settings) -> str:
     started = time.perf_counter()
     build_segmenter(settings.models)
     return f"{settings.models.segmenter} loaded in {time.perf_counter() - started:.1f} s"
+
+
+def _classifier(settings: Settings) -> str:
+    from daemon.build import build_classifier
+
+    started = time.perf_counter()
+    classifier = build_classifier(settings.models)
+    assert classifier is not None
+    labels = f"{len(classifier.labels)} classes, such as {', '.join(classifier.labels[:3])}"
+    return f"{settings.models.classifier} loaded in {time.perf_counter() - started:.1f} s, {labels}"
 
 
 def _source(settings: Settings, stream: StreamSettings) -> str:

@@ -37,7 +37,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--frames", dest="length", type=int, default=150, metavar="N", help="how many (150)")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
     add_settings_flags(parser)
-    parser.set_defaults(**{"models.detector": "embedded", "models.segmenter": "embedded", "publish.wait_for": 0})
+    embedded = dict.fromkeys(("models.detector", "models.segmenter", "models.classifier"), "embedded")
+    parser.set_defaults(**embedded, **{"publish.wait_for": 0})
 
 
 def run(arguments: Namespace) -> int:

@@ -82,7 +82,8 @@ def read_picture(path: Path) -> "Image":
 
 
 def segment(models: "Models", settings: "Settings", prompts: Sequence[Prompt], picture: "Image") -> "Result":
-    """Detect ``prompts`` on one picture and find the mask of each detection."""
+    """Detect ``prompts`` on one picture, find the mask of each detection, and classify where it is asked for."""
+    from daemon.classification import classify
     from stages.types import Clock, Frame, Window
 
     frame = Frame(0, 0, Fraction(1), 0.0, Clock.FILE, picture)
@@ -90,6 +91,8 @@ def segment(models: "Models", settings: "Settings", prompts: Sequence[Prompt], p
     [detections] = models.detector.detect([picture], prompts, *thresholds)
     places = settings.tracking.model_copy(update={"max_objects": max(1, len(detections))})
     [result] = models.new_tracker(places, 1.0).step(Window(0, (frame,), keyframe=True), detections)
+    if models.classifier is not None:
+        [result] = classify(models.classifier, settings.classification.target, [result])
     return result
 
 
@@ -119,12 +122,13 @@ def _write(
     except OSError as error:
         raise OutputError(f"cannot write to {folder}: {error.strerror}; choose another folder with --out") from None
     objects = [{key: item[key] for key in ("id", "prompt", "score", "box", "area")} for item in header["objects"]]
-    return {"objects": objects, "annotated": str(annotated), "masks": str(description)}
+    return {"objects": objects, "classes": header["classes"], "annotated": str(annotated), "masks": str(description)}
 
 
 def _line(entry: dict[str, Any]) -> str:
     objects = ", ".join(f"{item['prompt']} {item['score']:.2f}" for item in entry["objects"]) or "nothing found"
-    return f"{entry['picture']}: {objects} -> {entry['annotated']}"
+    classes = ", ".join(f"{item['label']} {item['score']:.2f}" for item in entry["classes"])
+    return f"{entry['picture']}: {objects}{f' | {classes}' if classes else ''} -> {entry['annotated']}"
 
 
 def _make(folder: Path) -> None:

@@ -1,0 +1,296 @@
+"""The classifier: one preprocessing for training and serving, checkpoints that load whole or not at all."""
+
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torchvision.models import ViT_B_16_Weights
+
+from stages.classify import EMBEDDED, Classifier, build_model, checkpoint, load_card, load_model
+from stages.errors import ModelError, WindowError
+from stages.model_card import Card, Preprocessing
+from stages.testsrc import ShapesWorld
+from stages.types import Image
+from trainer.embedded.classifier import score
+from trainer.pictures import Collate, Pictures, Prepare
+
+CPU = torch.device("cpu")
+RECIPE = Preprocessing(size=224, resize=256)
+OPTIONS = {"image_size": 16, "stem": [8, 8], "hidden_dim": 16, "num_layers": 1, "num_heads": 2, "mlp_dim": 16}
+CARD = Card("compact_vit", ("closed", "open"), Preprocessing(16), {"accuracy": 0.5}, OPTIONS)
+
+
+def picture(height: int, width: int, seed: int = 0) -> Image:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def stacked(*pictures: Image) -> torch.Tensor:
+    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)
+
+
+def saved(folder: Path, **changes: Any) -> Path:
+    """A checkpoint of a tiny network, with other values under some of its keys."""
+    path = folder / "best.pt"
+    torch.save({**checkpoint(CARD, build_model("compact_vit", 2, options=OPTIONS)), **changes}, path)
+    return path
+
+
+def served(path: Path) -> Classifier:
+    return Classifier(path, CPU, torch.float32)
+
+
+class Sees(nn.Module):
+    """Stands for a network and keeps what it is given."""
+
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        self.seen = pictures
+        return torch.zeros(len(pictures), 2)
+
+
+@pytest.mark.parametrize("look", [RECIPE, Preprocessing(64), Preprocessing(64, 64, interpolation="bicubic")])
+def test_a_picture_becomes_the_same_bits_alone_in_a_batch_in_a_list_and_as_a_view(look: Preprocessing) -> None:
+    pictures = [picture(90, 160, seed) for seed in range(3)]
+    batch = look(stacked(*pictures))
+    assert (batch.shape, batch.dtype) == ((3, 3, look.size, look.size), torch.float32)
+    assert torch.equal(look(pictures), batch)
+    assert torch.equal(look([pictures[2], picture(33, 47)])[0], batch[2])
+    frame = picture(200, 300)
+    frame[50:140, 100:260] = pictures[0]
+    assert torch.equal(look([frame[50:140, 100:260]])[0], batch[0])
+    assert torch.equal(look(stacked(*pictures).contiguous(memory_format=torch.channels_last)), batch)
+
+
+def test_it_is_what_torchvision_does_for_its_own_weights_to_the_last_level() -> None:
+    """Theirs resizes floats and rounds once, which may be another of the 255 levels, even of noise."""
+    pictures = stacked(picture(300, 400))
+    level = torch.tensor(RECIPE.std).mul(255).reciprocal()[:, None, None]
+    apart = (RECIPE(pictures) - ViT_B_16_Weights.IMAGENET1K_V1.transforms()(pictures)).abs()
+    assert (apart <= 1.001 * level).all()
+    assert (apart < 0.5 * level).float().mean() > 0.5
+
+
+@pytest.mark.parametrize("look", [RECIPE, Preprocessing(64)])
+@pytest.mark.parametrize("size", [(32, 32), (224, 224), (480, 640)])
+def test_the_stage_sees_the_bits_that_the_trainer_saw_of_the_same_file(
+    tmp_path: Path, look: Preprocessing, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image, network = picture(*size), Sees()
+    file = tmp_path / "picture.png"
+    cv2.imwrite(str(file), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    items = [Pictures([file], np.zeros(1, np.int64))[0]]
+    trained, _ = Collate(look)(items)
+    monkeypatch.setattr("stages.classify.load_model", lambda _: (Card("any", ("a", "b"), look), network))
+    Classifier("any.pt", CPU, torch.float32).classify([image])
+    assert torch.equal(Prepare(look)(trained), network.seen)
+
+
+def test_a_picture_that_is_a_hair_s_breadth_wide_does_not_eat_the_memory() -> None:
+    assert RECIPE([picture(1, 100_000)]).shape == (1, 3, 224, 224)
+
+
+def test_no_pictures_make_an_empty_batch() -> None:
+    assert RECIPE([]).shape == (0, 3, 224, 224)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"size": 0}, {"size": 64, "resize": 32}, {"size": 9999}, {"size": 8, "std": (0,) * 3}]
+)
+def test_a_preprocessing_that_makes_no_sense_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"picture|deviation"):
+        Preprocessing(**wrong)
+
+
+def test_a_card_survives_json_and_a_checkpoint_that_holds_plain_types_only(tmp_path: Path) -> None:
+    assert Card.from_dict(json.loads(json.dumps(CARD.to_dict()))) == CARD
+    card, weights = load_card(saved(tmp_path))
+    assert card == CARD
+    assert weights["heads.head.weight"].shape == (2, 16)
+
+
+@pytest.mark.parametrize(("name", "parameters"), [("vit_b_16", 85_806_346), ("swin_v2_t", 27_590_260)])
+def test_a_head_of_dropout_and_a_linear_layer_replaces_torchvision_s(name: str, parameters: int) -> None:
+    with torch.device("meta"):
+        model = build_model(name, 10)
+    assert sum(weights.numel() for weights in model.parameters()) == parameters
+    dropout, linear = list(model.modules())[-2:]
+    assert isinstance(dropout, nn.Dropout)
+    assert dropout.p == 0.1
+    assert isinstance(linear, nn.Linear)
+    assert linear.out_features == 10
+
+
+def test_scores_are_a_softmax_best_first_for_pictures_of_any_sizes(tmp_path: Path) -> None:
+    classifier = served(saved(tmp_path))
+    pictures = [picture(20, 30, seed) for seed in range(40)] + [picture(64, 48)]
+    named = classifier.classify(pictures)
+    assert len(named) == 41
+    for classes in named:
+        assert {label.label for label in classes} == {"closed", "open"}
+        assert classes[0].score >= classes[1].score
+        assert sum(label.score for label in classes) == pytest.approx(1)
+    assert classifier.classify(pictures[-1:], top=1) == [named[-1][:1]]
+    assert classifier.classify([]) == []
+
+
+def test_scores_that_are_not_numbers_are_an_error_of_the_window(tmp_path: Path) -> None:
+    classifier = served(saved(tmp_path))
+    classifier._network = lambda pictures: torch.full((len(pictures), 2), torch.nan)
+    with pytest.raises(WindowError, match="not numbers"):
+        classifier.classify([picture(20, 20)])
+
+
+class Trap:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.mkdir, (self.folder,)
+
+
+def test_a_file_that_would_run_something_is_refused_and_does_not(tmp_path: Path) -> None:
+    (tmp_path / "trap.pt").write_bytes(pickle.dumps(Trap(tmp_path / "sprung")))
+    torch.save({"maskcast": 1, "card": Trap(tmp_path / "sprung")}, tmp_path / "trap2.pt")
+    for name in ("trap.pt", "trap2.pt"):
+        with pytest.raises(ModelError, match="not a checkpoint"):
+            served(tmp_path / name)
+    assert not (tmp_path / "sprung").exists()
+
+
+def _card(**changes: Any) -> dict[str, Any]:
+    return {"card": {**CARD.to_dict(), **changes}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"maskcast": 2}, "format 2, this version reads 1"),
+        (_card(labels=["open"]), "labels"),
+        (_card(labels=["open", "open"]), "labels"),
+        (_card(labels=["shut", "ajar", "open"]), "do not fit their card"),
+        (_card(model="resnet50"), "no model is named resnet50"),
+        (_card(model="vit_b_32", options={}), "do not fit their card"),
+        (_card(options={"depth": 3}), "depth"),
+        (_card(preprocessing={"size": 32}), "the card in .* is broken"),
+        (_card(preprocessing={**CARD.to_dict()["preprocessing"], "size": 0}), "the card in .* is broken"),
+        ({"card": None}, "the card in .* is broken"),
+        ({"model": {"a": torch.zeros(1)}}, "do not fit their card"),
+        ({"model": {}}, "do not fit their card"),
+    ],
+)
+def test_a_checkpoint_that_does_not_fit_together_is_refused_in_one_line(
+    tmp_path: Path, changes: dict[str, Any], says: str
+) -> None:
+    path = saved(tmp_path, **changes)
+    with pytest.raises(ModelError, match=says) as caught:
+        load_model(path)
+    assert "\n" not in str(caught.value)
+    assert str(path) in str(caught.value) or "resnet50" in says
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    model = build_model("compact_vit", 2, options=OPTIONS)
+    with torch.no_grad():
+        model.class_token[:] = torch.inf
+    with pytest.raises(ModelError, match="class_token has values that are not finite"):
+        served(saved(tmp_path, model=model.state_dict()))
+
+
+def test_a_network_that_cannot_read_what_the_card_promises_is_refused_at_once(tmp_path: Path) -> None:
+    path = saved(tmp_path, **_card(preprocessing={**CARD.to_dict()["preprocessing"], "size": 32}))
+    with pytest.raises(ModelError, match="cannot read pictures of 32 x 32"):
+        served(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (None, "does not exist"),
+        (b"", "not a checkpoint"),
+        (b"no checkpoint", "not a checkpoint"),
+        ({"model": {}}, "another kind of checkpoint"),
+        ([1, 2], "another kind of checkpoint"),
+    ],
+)
+def test_a_file_of_another_kind_is_refused_with_what_to_do(tmp_path: Path, content: Any, says: str) -> None:
+    path = tmp_path / "other.pt"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content is not None:
+        torch.save(content, path)
+    with pytest.raises(ModelError, match=says):
+        served(path)
+
+
+def test_a_checkpoint_that_was_cut_short_is_refused(tmp_path: Path) -> None:
+    path = saved(tmp_path)
+    path.write_bytes(path.read_bytes()[:-1000])
+    with pytest.raises(ModelError, match="damaged"):
+        served(path)
+
+
+@pytest.fixture(scope="module")
+def frames() -> list[Image]:
+    return [ShapesWorld(seed).render(0)[0] for seed in range(6)]
+
+
+@pytest.fixture(scope="module")
+def embedded() -> Classifier:
+    return Classifier("embedded", CPU, torch.float32)
+
+
+def test_the_embedded_classifier_knows_held_out_frames_and_crops() -> None:
+    accuracy = score(load_model(EMBEDDED)[1], worlds=8, every=50)
+    assert accuracy["clear_frames"] > 0.8
+    assert accuracy["clear_crops"] > 0.8
+
+
+def test_bfloat16_names_the_same(embedded: Classifier, frames: list[Image]) -> None:
+    coarse = Classifier("embedded", CPU, torch.bfloat16).classify(frames)
+    for exact, rounded in zip(embedded.classify(frames), coarse, strict=True):
+        assert rounded[0].label == exact[0].label
+        assert rounded[0].score == pytest.approx(exact[0].score, abs=0.05)
+
+
+def test_an_exported_classifier_names_the_same_with_the_same_scores(
+    tmp_path: Path, embedded: Classifier, frames: list[Image]
+) -> None:
+    pytest.importorskip("onnxruntime")
+    from trainer.export import export
+
+    export("embedded", tmp_path / "shapes.onnx")
+    exported = served(tmp_path / "shapes.onnx")
+    assert exported.labels == embedded.labels
+    for theirs, ours in zip(exported.classify(frames), embedded.classify(frames), strict=True):
+        assert [label.label for label in theirs] == [label.label for label in ours]
+        assert [label.score for label in theirs] == pytest.approx([label.score for label in ours], abs=1e-4)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no network"])
+def test_what_is_no_onnx_file_is_refused(tmp_path: Path, content: bytes | None) -> None:
+    pytest.importorskip("onnxruntime")
+    path = tmp_path / "x.onnx"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ModelError, match="does not exist" if content is None else "is no ONNX model"):
+        served(path)
+
+
+def test_an_onnx_file_of_somebody_else_has_no_labels_and_is_refused(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    helper = pytest.importorskip("onnx").helper
+    kind = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        [helper.make_node("Identity", ["x"], ["y"])], "g", [kind("x", 1, [1])], [kind("y", 1, [1])]
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    (tmp_path / "x.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(ModelError, match="no labels in its metadata"):
+        served(tmp_path / "x.onnx")
