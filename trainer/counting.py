@@ -1,0 +1,27 @@
+"""Shows how work over batches comes along, on stderr: a bar on a terminal, a line every ten seconds elsewhere."""
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import track
+
+from trainer.progress import LINE_EVERY
+
+Item = TypeVar("Item")
+
+
+def counted(items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
+    """The same items."""
+    console = Console(stderr=True)
+    if console.is_terminal:
+        yield from track(items, what, total, console=console, transient=True)
+        return
+    last = time.monotonic()
+    for done, item in enumerate(items, start=1):
+        yield item
+        if time.monotonic() - last >= LINE_EVERY:
+            last = time.monotonic()
+            print(f"maskcast: {what}: {done} of {total}", file=sys.stderr, flush=True)

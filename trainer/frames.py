@@ -1,0 +1,45 @@
+"""Frames of a recording as pictures, to be sorted into folders and trained on."""
+
+import re
+from pathlib import Path
+
+from stages.annotate import encode_jpeg
+from stages.errors import ConfigError
+from stages.source import open_source
+from trainer.checkpoint import make_room, write_whole
+
+QUALITY = 95  # of the JPEG files
+_UNITS = {"ms": 0.001, "s": 1.0, "min": 60.0}
+
+
+def parse_interval(text: str) -> float:
+    """Seconds, of "1s", "0.5s", "200ms", "2min". Raises ConfigError."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?) ?(ms|s|min)", text.strip())
+    seconds = float(match[1]) * _UNITS[match[2]] if match else 0.0
+    if not seconds:
+        raise ConfigError(f'--every {text}: give a time above zero, as in "1s", "500ms" or "2min"')
+    return seconds
+
+
+def cut_frames(recording: str, every: float, out: Path) -> int:
+    """Write a frame of ``recording`` for each ``every`` seconds into ``out``; how many.
+
+    The names tell the time: <stem>-<milliseconds>.jpg. Raises SourceError, OutputError.
+    """
+    source = open_source(recording)
+    if source.live:
+        source.close()
+        raise ConfigError(f"--frames-from {recording}: it never ends; give a recording")
+    make_room(out, 0)
+    written, due = 0, 0.0
+    try:
+        for frame in source.frames():
+            if frame.captured_at + 1e-6 < due:  # times are sums of fractions
+                continue
+            name = f"{Path(recording).stem}-{round(frame.captured_at * 1000):09d}.jpg"
+            write_whole(out / name, encode_jpeg(frame.image, QUALITY))
+            written += 1
+            due = (frame.captured_at + 1e-6) // every * every + every
+    finally:
+        source.close()
+    return written

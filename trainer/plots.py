@@ -1,0 +1,105 @@
+"""The trainer's pictures: how a training went, and which classes a model takes for which."""
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import PowerNorm
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+from numpy.typing import NDArray
+from sklearn.metrics import ConfusionMatrixDisplay
+
+DPI = 300
+_LEGIBLE = 30  # classes; with more, the cells of a confusion matrix are too small for figures
+_LONGEST = 24  # letters of a label
+
+
+def draw_curves(history: Sequence[Mapping[str, Any]]) -> bytes:
+    """Loss, accuracy and learning rate over the epochs, the lines of ``metrics.jsonl``, as a PNG.
+
+    Each has epoch, train_loss, train_accuracy, val_loss, val_accuracy, lr. The best epoch is marked.
+    """
+    figure = Figure((10, 3.4), layout="constrained")
+    loss, accuracy, rate = figure.subplots(1, 3)
+    epochs = [line["epoch"] for line in history]
+    best = max(history, key=lambda line: float(line["val_accuracy"]))
+    for axes, name in ((loss, "loss"), (accuracy, "accuracy")):
+        axes.plot(epochs, [line[f"train_{name}"] for line in history], "o-", ms=3, color="tab:blue", label="training")
+        axes.plot(epochs, [line[f"val_{name}"] for line in history], "o-", ms=3, color="tab:orange", label="validation")
+        axes.axvline(best["epoch"], color="0.6", lw=1, ls="--", zorder=0, label=f"best: epoch {best['epoch']}")
+    loss.set(title="Loss")
+    loss.legend()
+    accuracy.set(title=f"Accuracy (best {best['val_accuracy']:.2%})")
+    accuracy.yaxis.set_major_formatter(PercentFormatter(1))
+    rate.plot(epochs, [line["lr"] for line in history], "o-", ms=3, color="tab:green")
+    rate.set(title="Learning rate after the epoch")
+    rate.ticklabel_format(axis="y", style="sci", scilimits=(-2, 2))
+    for axes in (loss, rate):
+        axes.set_ylim(0, 1.05 * max(axes.dataLim.ymax, 1e-12))
+    for axes in (loss, accuracy, rate):
+        axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        axes.grid(alpha=0.3)
+    return _png(figure)
+
+
+def draw_confusion(labels: Sequence[str], counts: NDArray[np.int64]) -> bytes:
+    """``counts[true, predicted]`` as a PNG: one row for each true class, coloured and written as shares of the row."""
+    images = counts.sum(1)
+    shares = counts / np.maximum(images, 1)[:, None]
+    names, legible = [_short(name) for name in labels], len(labels) <= _LEGIBLE
+    side = max(2.2, 0.62 * len(labels)) if legible else 0.62 * _LEGIBLE
+    figure = Figure((side + 3.2, side + 1.9), layout="constrained")
+    axes = figure.subplots()
+    shown = ConfusionMatrixDisplay(shares, display_labels=names)
+    # where no figures can stand, colours must tell a few percent from nothing
+    scale = {"norm": PowerNorm(1 if legible else 0.5, 0, 1)}
+    shown.plot(ax=axes, cmap="Blues", include_values=legible, colorbar=False, im_kw=scale)
+    if legible:
+        for (row, column), text in np.ndenumerate(shown.text_):
+            colour = "white" if shares[row, column] > 0.5 else "black"
+            text.set(text=_share(int(counts[row, column]), int(images[row])), fontsize=8, color=colour)
+    letters = 9 if legible else max(1.0, 60 * side / len(labels))
+    axes.set_xticks(range(len(labels)), names, fontsize=letters, rotation=45 if legible else 90)
+    for text in axes.get_xticklabels():  # each name ends below its column
+        text.set(ha="right", va="top" if legible else "center", rotation_mode="anchor")
+    rows = [f"{name} ({number:,})" for name, number in zip(names, images, strict=True)]
+    axes.set_yticks(range(len(labels)), rows, fontsize=letters)
+    axes.set(xlabel="predicted class", ylabel="true class (pictures)", title=_title(counts))
+    _colours(figure, axes, shown.im_)
+    return _png(figure)
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=DPI, format="png")
+    return buffer.getvalue()
+
+
+def _short(name: str) -> str:
+    """Names that start alike often end differently."""
+    return name if len(name) <= _LONGEST else f"{name[: _LONGEST // 2]}…{name[-_LONGEST // 2 + 1 :]}"
+
+
+def _title(counts: NDArray[np.int64]) -> str:
+    right, all_ = int(np.trace(counts)), int(counts.sum())
+    return f"{right / max(all_, 1):.2%} right: {right:,} of {all_:,}"
+
+
+def _share(count: int, of: int) -> str:
+    """What a cell says: nothing for 0, and never 0 % or 100 % for what is not."""
+    if count == 0:
+        return ""
+    share = 100 * count / of
+    if count < of and (share < 0.1 or share > 99.9):
+        return "<0.1" if share < 1 else ">99.9"
+    return "100" if count == of else f"{share:.1f}"
+
+
+def _colours(figure: Figure, axes: Axes, image: Any) -> None:
+    bar = figure.colorbar(image, ax=axes, shrink=0.8, aspect=30)
+    bar.set_label("share of the true class, %")
+    bar.ax.yaxis.set_major_formatter(PercentFormatter(1, symbol=""))
