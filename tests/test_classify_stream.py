@@ -13,8 +13,8 @@ import torch
 from daemon.__main__ import main
 from daemon.classification import Turns
 from daemon.engine import Engine
-from daemon.lane import Lane, Models
 from daemon.governor import Governor
+from daemon.lane import Lane, Models
 from daemon.mailbox import Mailbox
 from daemon.metrics import Metrics
 from daemon.outcome import Outcome

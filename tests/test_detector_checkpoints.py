@@ -26,7 +26,7 @@ from transformers import (
 from transformers.utils import logging
 
 from stages.detect import EMBEDDED, Detector
-from stages.errors import ModelError
+from stages.errors import ModelError, WindowError
 from stages.prompts import parse_prompts
 from stages.testsrc import ShapesWorld
 from tests.checkpoints import write_grounding_dino
@@ -201,10 +201,10 @@ def test_a_vocabulary_larger_than_the_model_is_refused(copy: Path) -> None:
 
 
 def test_scores_that_are_not_numbers_are_an_error(copy: Path) -> None:
-    """A checkpoint with NaN weights loads, and its first picture says that it is broken."""
+    """A checkpoint with NaN weights loads, and each window that it is to look at fails."""
     _edit_weights(copy, lambda weights: weights["model.decoder.layer_norm.weight"].fill_(np.nan))
     detector = _load(copy)
-    with pytest.raises(ModelError, match=r"^detector .* scores are not numbers; the checkpoint is broken$"):
+    with pytest.raises(WindowError, match=r"^detector .*: scores are not numbers; try precision float32$"):
         detector.detect([ShapesWorld(0).render(0)[0]], PROMPTS, 0.3, 0.3)
 
 

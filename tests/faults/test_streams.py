@@ -59,7 +59,10 @@ def test_a_stream_damaged_in_the_middle_ends_with_what_it_has_and_the_others_los
     assert (code, wrong) == (0, [])
     assert [line["frame"] for line in lines_of(tmp_path / "out" / "good.masks.jsonl")] == list(range(FRAMES))
     rest = lines_of(tmp_path / "out" / "damaged.masks.jsonl")
-    assert [line["frame"] for line in rest] == list(range(len(rest)))
+    expected = 0
+    for line in rest:
+        assert line["frame"] == expected + line["dropped_before"]
+        expected = line["frame"] + 1
     assert 0 < len(rest) < FRAMES
     assert sum(line["dropped_before"] for line in rest) > 0
 
