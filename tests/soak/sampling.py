@@ -66,11 +66,12 @@ class Soak:
             subscriber(program, "") as messages,
         ):
             step = self._frames / (count + 1)
-            due, resident = step, []
+            due, resident, taken = step, [], 0
             for done, header in self._masks(program, messages):
                 if done % RSS_EVERY == 0 or not resident:
                     resident.append(program.process.memory_info().rss)
-                if done >= due and due < self._frames:
+                if done >= due and taken < count:
+                    taken += 1
                     yield _sample(program, done, header["published_at"], int(np.median(resident)))
                     due, resident = step * (done // step + 1), []
             self.exit_code = program.wait()

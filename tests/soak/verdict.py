@@ -64,6 +64,7 @@ def plot(samples: Sequence[Sample], path: Path) -> None:
     counts.set(title="files and threads")
     for axes in (memory, counts):
         axes.set(xlabel="frames", ylim=(0, None))
+        axes.locator_params(axis="x", nbins=4)
         axes.grid(alpha=0.3)
         axes.legend()
     figure.savefig(path, dpi=120)
