@@ -73,6 +73,8 @@ class Lane:
     tracker: Tracker | None = None
     overloads: int = 0  # windows that were lost because the engine was busy
     overloads_seen: int = 0
+    losing_since: float = 0.0  # monotonic seconds of the first and the last loss of a series of them
+    lost_at: float = float("-inf")
     failed: Window | None = None  # the last window, when it could not be processed
     error: Exception | None = None  # why the last window that failed did so
     quiet_until: float = 0.0  # monotonic seconds

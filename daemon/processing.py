@@ -12,6 +12,9 @@ from stages.thresholds import FLOOR
 from stages.types import Detections, Image, Result, Window
 from stages.wire import StreamEvent
 
+BURST = 2.0  # seconds for which windows may be lost before it is an overload: a camera that connects sends at once
+SERIES = 10.0  # seconds without a loss after which the next one is a new matter
+
 log = logging.getLogger(__name__)
 
 
@@ -48,12 +51,16 @@ def _classify(models: Models, lane: Lane, results: list[Result]) -> tuple[list[R
 
 
 def _govern(lane: Lane) -> list[Notice]:
-    """Step down when windows were lost since the last look, and up again when it has been quiet for long."""
-    overloads = lane.overloads
-    overloaded, lane.overloads_seen = overloads > lane.overloads_seen, overloads
+    """Step down when windows are lost again and again, and up when it has been quiet for long."""
+    overloads, now = lane.overloads, time.monotonic()
+    losing, lane.overloads_seen = overloads > lane.overloads_seen, overloads
     if lane.tracker is None:  # what was lost while the models were loaded says nothing of how fast they are
         return []
-    now = time.monotonic()
+    if losing:
+        if now - lane.lost_at > SERIES:
+            lane.losing_since = now
+        lane.lost_at = now
+    overloaded = losing and now - lane.losing_since >= BURST
     return _told(lane, lane.governor.pressed("overload", now) if overloaded else lane.governor.rested(now))
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from daemon import processing
 from daemon.lane import Lane, Models
 from daemon.outcome import Notice
 from stages.errors import ConfigError
@@ -27,7 +28,15 @@ def out_of_memory_at(*moments: int) -> Callable[[Window], None]:
     return fail
 
 
-def test_windows_lost_to_a_busy_engine_bring_keyframes_half_as_often_and_an_event(new_bench):  # noqa: F811
+@pytest.mark.parametrize(("burst", "steps"), [(0.0, 1), (60.0, 0)])
+def test_windows_lost_one_after_the_other_bring_keyframes_half_as_often_but_a_burst_does_not(
+    new_bench,  # noqa: F811
+    monkeypatch,
+    burst,
+    steps,
+):
+    """A camera that has just connected sends a second's frames at once."""
+    monkeypatch.setattr(processing, "BURST", burst)
     lanes: list[Lane] = []
 
     def lose(window: Window) -> None:
@@ -38,6 +47,10 @@ def test_windows_lost_to_a_busy_engine_bring_keyframes_half_as_often_and_an_even
     bench.go()
     found = outcomes(lanes[0])
     assert indices(found) == [0, 1, 2, 3]
+    if not steps:
+        assert told(found, StreamEvent.GOVERNOR) == []
+        assert lanes[0].governor.every == 30
+        return
     [step] = told(found, StreamEvent.GOVERNOR)
     assert step == "overloaded: keyframes every 60 frames instead of 30 (step 1 of 5)"
     assert found[2].notices == (Notice(StreamEvent.GOVERNOR, step),)
