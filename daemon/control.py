@@ -1,0 +1,109 @@
+"""What can be asked of the running daemon and told to it, as plain values; HTTP is one way to do so.
+
+Every method of `Control` may be called from any thread. They raise UnknownNameError for a stream or a track that is not
+there, ConfigError for what makes no sense, and BusyError when the engine does not come round to it in time.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from daemon.preview import Preview
+from daemon.settings import StreamSettings
+from stages.errors import ConfigError, MaskcastError
+
+
+class UnknownNameError(ConfigError):
+    """No stream or track is called so."""
+
+
+class BusyError(MaskcastError):
+    """Nothing was done: the engine is loading models or has more to do than it can."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrackView:
+    """A track as it stood on the last published frame."""
+
+    id: int
+    prompt: str | None  # as written; None: added by hand
+    score: float
+    presence: float
+    state: str  # new, tracked, occluded
+    age: float  # seconds since it began, by the frames' own times
+    box: tuple[float, float, float, float]  # xyxy pixels, half-open
+    area: int  # pixels
+
+
+@dataclass(frozen=True, slots=True)
+class StreamView:
+    """A stream as it stands now."""
+
+    name: str
+    source: str  # without user, password, path or query
+    state: str  # loading, connecting, up, retrying, ended, failed
+    reason: str  # why it is not up; "" while it is
+    live: bool
+    prompts: tuple[str, ...]  # those looked for, as written
+    thresholds: dict[str, float]  # least score of a detection, by prompt
+    epoch: int
+    frame: int | None  # index of the last published frame; None before the first
+    width: int
+    height: int
+    fps: float  # published, last 10 s
+    latency: tuple[float, float] | None  # seconds, median and 95th percentile of the last frames
+    drops: int  # frames lost since the start
+    governor_step: int
+    tracks: tuple[TrackView, ...]
+
+
+class Control(Protocol):
+    """The service, as whoever steers it sees it."""
+
+    def not_ready(self) -> str | None:
+        """Why the daemon cannot do its work now; None when it can."""
+        ...
+
+    def views(self) -> list[StreamView]: ...
+
+    def view(self, stream: str) -> StreamView: ...
+
+    def preview(self, stream: str) -> Preview: ...
+
+    def add(self, settings: StreamSettings) -> object:
+        """Start one more stream."""
+        ...
+
+    def remove(self, name: str) -> None:
+        """End a stream and forget it; what was read leaves first. Takes seconds."""
+        ...
+
+    def set_prompts(self, stream: str, prompts: Sequence[str]) -> None:
+        """Look for ``prompts`` from the next keyframe on; tracks of prompts that stay are not touched."""
+        ...
+
+    def add_object(
+        self,
+        stream: str,
+        prompt: str | None,
+        *,
+        box: NDArray[np.float32] | None = None,
+        points: tuple[NDArray[np.float32], NDArray[np.int64]] | None = None,
+        mask: NDArray[np.bool_] | None = None,
+    ) -> int:
+        """Start a track on the frame tracked last, as stages.tracker.Tracker.add does; returns its id.
+
+        ``prompt``: one of the stream's, or None.
+        """
+        ...
+
+    def refine_object(self, stream: str, track: int, points: NDArray[np.float32], labels: NDArray[np.int64]) -> None:
+        """Correct a track's mask, as stages.tracker.Tracker.refine does."""
+        ...
+
+    def remove_object(self, stream: str, track: int) -> None:
+        """End a track."""
+        ...
