@@ -11,6 +11,7 @@ from daemon.lane import Lane, Models
 from daemon.outcome import Outcome
 from daemon.processing import process
 from daemon.requests import Requests
+from stages.errors import ModelError
 
 IDLE = 1.0  # seconds between two signs of life of an engine that has nothing to do
 SICK = 20  # windows in a row that fail before an idle engine no longer counts as sound
@@ -83,6 +84,8 @@ class Engine:
         except Exception as error:
             log.debug("the engine stopped", exc_info=True)
             self.error = error
+        except BaseException as error:  # as a debugger ends a thread; a daemon without an engine must not go on
+            self.error = ModelError(f"the engine's thread was ended from outside: {type(error).__name__}")
         finally:
             self._closing.set()
             self._abandon()
