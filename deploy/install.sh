@@ -105,7 +105,9 @@ install_program() {
     else
         "$venv/bin/pip" install --quiet --upgrade "$checkout"
     fi
-    [ -z "$root" ] || sed -i "1s|^#!$venv/|#!$home/|" "$(printf '%s' "$venv/bin/maskcast")"
+    if [ -n "$root" ]; then # scripts name their Python by its whole path
+        grep -lI "$venv" "$venv"/bin/* "$venv/pyvenv.cfg" | xargs -r sed -i "s|$venv|$home|g"
+    fi
     mkdir -p "$root/usr/local/bin"
     ln -sf "$home/bin/maskcast" "$root/usr/local/bin/maskcast"
 }

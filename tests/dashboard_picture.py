@@ -95,6 +95,8 @@ def _curves(place: Axes, panel: Panel, lines: list[Series]) -> None:
         for legend, at, values_of_one in lines:
             place.plot(at, values_of_one, label=legend, drawstyle=step)
     place.set_ylabel(_unit(panel))
+    if custom.get("axisSoftMin") == 0:
+        place.set_ylim(bottom=min(0.0, place.get_ylim()[0]), top=max(place.get_ylim()[1], 0.1))
     place.grid(alpha=0.3)
     if lines:
         place.legend(fontsize=6, loc="upper left", ncols=2)
