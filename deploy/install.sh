@@ -99,11 +99,11 @@ install_program() {
     "$python" -m venv "$venv"
     export SAM2_BUILD_CUDA=0 PIP_DISABLE_PIP_VERSION_CHECK=1
     if [ -n "$wheels" ]; then
-        "$venv/bin/pip" install --quiet --no-index --find-links "$wheels" maskcast
+        "$venv/bin/python" -m pip install --quiet --no-index --find-links "$wheels" maskcast
         # the same version may have been built again
-        "$venv/bin/pip" install --quiet --no-index --find-links "$wheels" --no-deps --force-reinstall maskcast
+        "$venv/bin/python" -m pip install --quiet --no-index --find-links "$wheels" --no-deps --force-reinstall maskcast
     else
-        "$venv/bin/pip" install --quiet --upgrade "$checkout"
+        "$venv/bin/python" -m pip install --quiet --upgrade "$checkout"
     fi
     if [ -n "$root" ]; then # scripts name their Python by its whole path
         grep -lI "$venv" "$venv"/bin/* "$venv/pyvenv.cfg" | xargs -r sed -i "s|$venv|$home|g"
