@@ -8,9 +8,10 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from select import select
 from typing import NoReturn
 
 import pytest
@@ -30,9 +31,10 @@ BUILD = {
 }
 
 
-def build(language: str, folder: Path) -> Path:
-    """A copy of the reader in ``folder``, ready to be run there by its command of RUN."""
+def build(language: str, folder: Path, change: Callable[[Path], None] = lambda place: None) -> Path:
+    """A copy of the reader in ``folder``, ready to be run there by its command of RUN; ``change`` edits it before."""
     place = shutil.copytree(CLIENTS / language, folder / language, ignore=shutil.ignore_patterns("node_modules"))
+    change(place)
     command = BUILD.get(language)
     if command is None:
         return place
@@ -63,6 +65,11 @@ class Reader:
     def lines(self, count: int) -> list[str]:
         """The next ``count`` lines."""
         return [self._line() for _ in range(count)]
+
+    def silent(self) -> bool:
+        """Whether it runs and has nothing to say."""
+        assert self._process.stdout is not None
+        return self._process.poll() is None and not select([self._process.stdout], [], [], 0)[0]
 
     def _line(self) -> str:
         assert self._process.stdout is not None

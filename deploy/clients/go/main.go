@@ -4,7 +4,8 @@ import "fmt"
 import "os"
 
 func main() {
-	socket := subscribe(os.Args[1], "v1/"+os.Args[2]+"/masks")
+	socket := subscribe("v1/" + os.Args[2] + "/masks")
+	socket.connect(os.Args[1])
 	for {
 		frame := parse(socket.receive()[1])
 		for _, object := range frame.Objects {

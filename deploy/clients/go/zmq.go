@@ -14,24 +14,33 @@ import (
 // github.com/pebbe/zmq4, this file is not needed.
 type Socket struct{ socket unsafe.Pointer }
 
-// subscribe connects to endpoint for the messages whose topic begins with topic.
-func subscribe(endpoint, topic string) Socket {
+// subscribe makes a socket for the messages whose topic begins with topic.
+func subscribe(topic string) Socket {
 	socket := Socket{C.zmq_socket(C.zmq_ctx_new(), C.ZMQ_SUB)}
 	socket.set(C.ZMQ_SUBSCRIBE, topic)
-	address := C.CString(endpoint)
-	defer C.free(unsafe.Pointer(address))
-	if C.zmq_connect(socket.socket, address) != 0 {
-		log.Fatalf("cannot subscribe to %s: %s", endpoint, failure())
-	}
 	return socket
 }
 
-// set gives the socket an option that is text, such as a key; all but ZMQ_SUBSCRIBE must come before it connects.
+// curve gives the socket its keys, 40 characters each; call it before connect.
+func (socket Socket) curve(server, public, secret string) {
+	socket.set(C.ZMQ_CURVE_SERVERKEY, server)
+	socket.set(C.ZMQ_CURVE_PUBLICKEY, public)
+	socket.set(C.ZMQ_CURVE_SECRETKEY, secret)
+}
+
+func (socket Socket) connect(endpoint string) {
+	address := C.CString(endpoint)
+	defer C.free(unsafe.Pointer(address))
+	if C.zmq_connect(socket.socket, address) != 0 {
+		log.Fatalf("cannot connect to %s: %s", endpoint, failure())
+	}
+}
+
 func (socket Socket) set(option C.int, value string) {
 	text := C.CString(value)
 	defer C.free(unsafe.Pointer(text))
 	if C.zmq_setsockopt(socket.socket, option, unsafe.Pointer(text), C.size_t(len(value))) != 0 {
-		log.Fatalf("option %d refused: %s", option, failure())
+		log.Fatalf("a socket's option is refused: %s", failure())
 	}
 }
 
