@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from torchvision.models import ViT_B_16_Weights
 
 from stages.detect import EMBEDDED
 from tests.checkpoints import write_sam2
@@ -15,6 +16,7 @@ from tests.hub import serving
 from tests.program import lines_of
 from tests.test_cli import EMBEDDED as EMBEDDED_FLAGS
 from tests.test_cli import FREE, SHAPES, error_of, maskcast
+from tests.training import two_colours
 
 DETECTOR, SEGMENTER = "IDEA-Research/grounding-dino-tiny", "facebook/sam2.1-hiera-tiny"
 NO_NETWORK = ("unshare", "-rn")  # not even a name server
@@ -148,3 +150,22 @@ def test_a_segmenter_that_was_not_copied_whole_is_one_line(tmp_path: Path) -> No
     file.write_bytes((EMBEDDED.parent / "segmenter.pt").read_bytes()[:100_000])
     problem = "is not a whole SAM 2 checkpoint (no readable 'model' in it); copy or fetch it again"
     assert error_of(*RUN, "--segmenter", str(file), code=1) == f"segmenter: {file} {problem}"
+
+
+@needs_namespaces
+def test_the_trainers_weights_too_are_one_line_that_says_what_to_put_where(tmp_path: Path) -> None:
+    """Missing ones, and a file that was not copied whole."""
+    train = ("train", "--data", str(two_colours(tmp_path / "pictures", 4)), "--out", str(tmp_path / "out"))
+    home = {"TORCH_HOME": str(tmp_path / "torch")}
+    url = ViT_B_16_Weights.IMAGENET1K_V1.url
+    place = tmp_path / "torch" / "hub" / "checkpoints" / Path(url).name
+    for problem in ("no pretrained weights for vit_b_16 (URLError)", f"{place} does not load (UnpicklingError)"):
+        done = maskcast(*train, "--device", "cpu", before=NO_NETWORK, **home)
+        *_, error = done.stderr.splitlines()
+        assert done.returncode == 1
+        assert error == (
+            f"maskcast: error: classifier: {problem}: where there is a network, get "
+            f"{url} and put it at {place}; or train with --from-scratch"
+        )
+        assert not (tmp_path / "out").exists()
+        place.write_bytes(b"half a file")
