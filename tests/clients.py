@@ -31,7 +31,7 @@ BUILD = {
 }
 
 
-def build(language: str, folder: Path, change: Callable[[Path], None] = lambda place: None) -> Path:
+def build(language: str, folder: Path, change: Callable[[Path], object] = lambda place: None) -> Path:
     """A copy of the reader in ``folder``, ready to be run there by its command of RUN; ``change`` edits it before."""
     place = shutil.copytree(CLIENTS / language, folder / language, ignore=shutil.ignore_patterns("node_modules"))
     change(place)
