@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.utils.data import DataLoader
 from torchvision.datasets import CIFAR10
 
 from stages.errors import ConfigError, SourceError
 from stages.model_card import Preprocessing
 from tests.training import two_colours, write_picture
 from trainer.data import load_data
-from trainer.pictures import Augment, Collate, Pictures, Prepare, read_picture
+from trainer.pictures import Augment, Collate, Pictures, Prepare, as_read, read_picture
 
 
 def shares(pictures: Pictures) -> dict[int, int]:
@@ -69,6 +70,15 @@ def test_broken_pictures_are_named_and_skipped(tmp_path: Path) -> None:
     named = ("blue/notes.txt", "red/cut.jpg", "red/empty.png")
     assert [line.partition(": ")[0] for line in data.skipped] == [f"cannot read {tmp_path / name}" for name in named]
     assert len(data.train) + len(data.val) == 8
+
+
+def test_a_picture_that_has_gone_since_is_one_line_also_from_a_loader_s_process(tmp_path: Path) -> None:
+    gone = Pictures([tmp_path / "gone.jpg"], np.zeros(1, np.int64))
+    for workers in (0, 1):
+        loader = DataLoader(gone, 1, collate_fn=Collate(Preprocessing(32)), num_workers=workers)
+        with pytest.raises(SourceError) as error:
+            list(as_read(loader))
+        assert str(error.value) == f"cannot read {tmp_path / 'gone.jpg'}: No such file or directory"
 
 
 def ask(folder: Path) -> str:

@@ -163,7 +163,8 @@ def test_out_of_memory_names_the_batch_size_that_fits(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_training_that_diverges_says_so(pictures: Path, tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match=r"the loss is not a number .* lower --lr"):
-        train_here(pictures, tmp_path, small_recipe(lr=1e30, epochs=1))
+@pytest.mark.parametrize("batch", [12, 36], ids=["while it learns", "in the only step, so that validation shows it"])
+def test_a_training_that_diverges_says_so(pictures: Path, tmp_path: Path, batch: int) -> None:
+    with pytest.raises(TrainingError, match=r"the loss is not a number in epoch 1; .* lower --lr"):
+        train_here(pictures, tmp_path, small_recipe(lr=1e30, epochs=1, batch_size=batch))
     assert not (tmp_path / BEST).exists()

@@ -20,7 +20,7 @@ from stages.model_card import Card
 from trainer.counting import counted
 from trainer.data import Data
 from trainer.machine import leave_signals_to_parent
-from trainer.pictures import Collate, Pictures, Prepare
+from trainer.pictures import Collate, Pictures, Prepare, as_read
 from trainer.report import Predictions
 
 BATCH = 128  # pictures, where they fit
@@ -142,7 +142,7 @@ def predict(
             pin_memory=device.type == "cuda",
             worker_init_fn=leave_signals_to_parent,
         )
-        return torch.cat([scores(batch) for batch, _ in counted(loader, len(loader), network.path)])
+        return torch.cat([scores(batch) for batch, _ in counted(as_read(loader), len(loader), network.path)])
 
     try:
         found: torch.Tensor = find_executable_batch_size(attempt, BATCH)()

@@ -75,7 +75,7 @@ def describe(training: Training, rate: float) -> str:
     )
     if not rate:
         return line
-    return f"{line}, {rate * training.recipe.batch_size:.0f} images/s, {timedelta(seconds=round(left / rate))} left"
+    return f"{line}, {rate * training.batch:.0f} images/s, {timedelta(seconds=round(left / rate))} left"
 
 
 def _bar(console: Console) -> Progress:

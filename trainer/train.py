@@ -134,7 +134,7 @@ def _epoch(run: Run, held_out: Any, kept: list[torch.Tensor], interrupt: Interru
         train_accuracy=learned.accuracy,
         val_loss=held.loss,
         val_accuracy=held.accuracy,
-        images_per_second=round((training.steps - first) * training.recipe.batch_size / seconds, 1),
+        images_per_second=round((training.steps - first) * training.batch / seconds, 1),
         seconds=round(time.monotonic() - began, 3),
     )
     better = held.accuracy > run.best
@@ -155,6 +155,7 @@ def _epoch(run: Run, held_out: Any, kept: list[torch.Tensor], interrupt: Interru
 def _finish(run: Run, model: nn.Module) -> dict[str, Any]:
     """Measure the best model on the test pictures, else on those of validation, and write what there is to know."""
     path, training = run.out / BEST, run.training
+    training.wait()  # one writes it, all read it
     if not path.exists():
         raise OutputError(f"{path} has gone since it was written; train again, into another folder")
     contents = checkpoint.read(path)
@@ -185,6 +186,8 @@ def _finish(run: Run, model: nn.Module) -> dict[str, Any]:
 
 def _too_large(training: Training, failed: str) -> str:
     size = training.recipe.batch_size
+    if not training.alone:  # a step needs all processes, and they are no longer at the same one
+        return f"out of memory with --batch-size {size}: give a smaller one ({failed})"
     fits = largest_batch(training.probe, size)
     advice = f"--batch-size {fits} fits" if fits else "not even one picture fits; choose a smaller --model"
     return f"out of memory with --batch-size {size}: {advice} ({failed})"
