@@ -7,9 +7,9 @@ from datetime import timedelta
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
+from trainer.counting import LINE_EVERY
 from trainer.training import Training
 
-LINE_EVERY = 10.0  # seconds
 LOOK_EVERY = 0.25  # seconds; each look waits for the GPU
 
 
