@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torchvision.models import ViT_B_16_Weights
 
-from stages.classify import EMBEDDED, Classifier, build_model, checkpoint, load_card, load_model
+from stages.classify import EMBEDDED, Classifier, build_model, checkpoint, load_checkpoint, load_model
 from stages.errors import ModelError, WindowError
 from stages.model_card import Card, Preprocessing
 from stages.testsrc import ShapesWorld
@@ -23,7 +23,7 @@ from trainer.pictures import Collate, Pictures, Prepare
 CPU = torch.device("cpu")
 RECIPE = Preprocessing(size=224, resize=256)
 OPTIONS = {"image_size": 16, "stem": [8, 8], "hidden_dim": 16, "num_layers": 1, "num_heads": 2, "mlp_dim": 16}
-CARD = Card("compact_vit", ("closed", "open"), Preprocessing(16), {"accuracy": 0.5}, OPTIONS)
+CARD = Card("compact_vit", ("closed", "open"), Preprocessing(16), {"accuracy": 0.5}, OPTIONS, seed=7)
 
 
 def picture(height: int, width: int, seed: int = 0) -> Image:
@@ -108,9 +108,9 @@ def test_a_preprocessing_that_makes_no_sense_is_refused(wrong: dict[str, Any]) -
 
 def test_a_card_survives_json_and_a_checkpoint_that_holds_plain_types_only(tmp_path: Path) -> None:
     assert Card.from_dict(json.loads(json.dumps(CARD.to_dict()))) == CARD
-    card, weights = load_card(saved(tmp_path))
+    card, contents = load_checkpoint(saved(tmp_path))
     assert card == CARD
-    assert weights["heads.head.weight"].shape == (2, 16)
+    assert contents["model"]["heads.head.weight"].shape == (2, 16)
 
 
 @pytest.mark.parametrize(("name", "parameters"), [("vit_b_16", 85_806_346), ("swin_v2_t", 27_590_260)])
@@ -228,6 +228,11 @@ def test_a_file_of_another_kind_is_refused_with_what_to_do(tmp_path: Path, conte
         torch.save(content, path)
     with pytest.raises(ModelError, match=says):
         served(path)
+
+
+def test_the_folder_of_a_training_is_no_checkpoint_but_has_one(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=f"is a folder; give the file in it, such as {tmp_path}/best.pt"):
+        served(tmp_path)
 
 
 def test_a_checkpoint_that_was_cut_short_is_refused(tmp_path: Path) -> None:

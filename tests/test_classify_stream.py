@@ -20,7 +20,7 @@ from daemon.metrics import Metrics
 from daemon.outcome import Outcome
 from daemon.settings import Classification, Detection, Publish, Record, Settings, StreamSettings, Tracking
 from daemon.writer import Identity, Writer
-from stages.classify import EMBEDDED, load_card
+from stages.classify import EMBEDDED, load_checkpoint
 from stages.errors import WindowError
 from stages.prompts import parse_prompts
 from stages.publish import Publisher
@@ -234,7 +234,7 @@ def test_check_loads_the_classifier_and_names_its_classes(capsys: pytest.Capture
     assert main(["check", *models, "--publish", "tcp://127.0.0.1:0", "--http", "127.0.0.1:0", "--json"]) == 0
     [found] = [f for f in json.loads(capsys.readouterr().out)["findings"] if f["subject"] == "classifier"]
     assert found["ok"]
-    assert f"{len(load_card(EMBEDDED)[0].labels)} classes, such as nothing, mostly red" in found["detail"]
+    assert f"{len(load_checkpoint(EMBEDDED)[0].labels)} classes, such as nothing, mostly red" in found["detail"]
 
 
 def test_a_classifier_that_cannot_be_loaded_ends_the_program_with_its_reason(tmp_path: Path) -> None:

@@ -116,6 +116,8 @@ def test_what_is_there_is_not_overwritten_and_what_is_not_there_is_not_resumed(
         (["--data", "x", "--model", "resnet50"], "--model resnet50: torchvision has no such ViT or Swin"),
         (["--data", "x", "--epochs", "0"], "--epochs 0: give a number above 0"),
         (["--data", "x", "--every", "1s"], "--every goes with --frames-from"),
+        (["--data", "x", "--frames-from", "a.mp4"], "--frames-from only cuts frames"),
+        (["--data", "x", "--seed", "-1"], "--seed -1: give a number from 0 to 4294967295"),
         (["--frames-from", "a.mp4", "--every", "often"], "--every often: give a time above zero"),
     ],
 )

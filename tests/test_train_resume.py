@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -118,6 +119,15 @@ def test_other_labels_are_refused(whole: Path, tmp_path: Path) -> None:
         train_here(other, whole, small_recipe())
 
 
+def test_pictures_that_were_added_or_taken_away_since_are_refused(pictures: Path, whole: Path, tmp_path: Path) -> None:
+    """Another tenth would be held out, of which most have been learned."""
+    copy = tmp_path / "pictures"
+    shutil.copytree(pictures, copy)
+    (copy / "red" / "000.jpg").unlink()
+    with pytest.raises(ConfigError, match=r"had 36 \+ 4 pictures, the data has 35 \+ 4; .* without --resume"):
+        train_here(copy, whole, small_recipe())
+
+
 def test_a_checkpoint_without_a_training_is_refused(whole: Path, tmp_path: Path) -> None:
     contents = torch.load(whole / LAST, weights_only=True)
     torch.save({key: contents[key] for key in ("maskcast", "card", "model")}, tmp_path / LAST)
@@ -130,6 +140,19 @@ def test_a_checkpoint_of_another_kind_is_refused(tmp_path: Path, contents: objec
     torch.save(contents, tmp_path / LAST)
     with pytest.raises(ModelError, match=str(tmp_path / LAST)):
         checkpoint.read(tmp_path / LAST)
+
+
+def test_an_interrupt_while_a_file_is_written_leaves_the_old_one_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(_: int) -> None:
+        raise KeyboardInterrupt
+
+    (tmp_path / "last.pt").write_text("old")
+    monkeypatch.setattr(os, "fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoint.write_whole(tmp_path / "last.pt", b"new")
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("last.pt", "old")]
 
 
 def test_a_full_disk_leaves_the_checkpoint_before_as_it_was(pictures: Path, tmp_path: Path) -> None:

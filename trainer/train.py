@@ -1,6 +1,7 @@
 """The verb: train a model, keep its best, and go on after an interruption as if there had been none."""
 
 import json
+import shlex
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +47,7 @@ class Run:
 
     def contents(self) -> dict[str, Any]:
         """A checkpoint to go on from. With several processes, all of them have to ask."""
-        options = {"recipe": self.training.recipe.to_dict(), "data": self.source}
+        options = {"recipe": self.training.recipe.to_dict(), "data": self.source, "pictures": _sizes(self.data)}
         return self.training.state() | {"best": self.best, "waited": self.waited, "options": options}
 
     def save(self, name: str, contents: dict[str, Any]) -> None:
@@ -76,7 +77,8 @@ def train(
     began = time.monotonic()
     card = new_card(recipe, data.labels)
     if resume is not None:
-        card = _same_labels(Card.from_dict(resume["card"]), data)
+        card = Card.from_dict(resume["card"])
+        _check_same(card.labels, resume["options"]["pictures"], data)
     torch.manual_seed(recipe.seed)
     pretrained = not recipe.from_scratch and resume is None
     with accelerator.main_process_first():  # it downloads for all
@@ -122,7 +124,7 @@ def _epoch(run: Run, held_out: Any, kept: list[torch.Tensor], interrupt: Interru
         run.save(LAST, run.contents())
         raise InterruptedTraining(
             f"stopped in epoch {training.epoch + 1} of {training.recipe.epochs} and saved; go on with: "
-            f"maskcast train --resume --out {run.out}"
+            f"maskcast train --resume --out {shlex.quote(str(run.out))}"
         )
     seconds = time.monotonic() - began
     learned = training.measured(everywhere=True)
@@ -193,13 +195,20 @@ def _too_large(training: Training, failed: str) -> str:
     return f"out of memory with --batch-size {size}: {advice} ({failed})"
 
 
-def _same_labels(card: Card, data: Data) -> Card:
-    if card.labels != data.labels:
+def _sizes(data: Data) -> list[int]:
+    return [len(data.train), len(data.val)]
+
+
+def _check_same(labels: tuple[str, ...], pictures: list[int], data: Data) -> None:
+    """Raises ConfigError for other data: what was held out would be learned, and what was learned be held out."""
+    advice = "give the data it was trained on, or start anew, without --resume, into another --out"
+    if labels != data.labels:
         raise ConfigError(
-            f"--resume: the checkpoint's classes are {', '.join(card.labels)}, the data's {', '.join(data.labels)}; "
-            f"give the data it was trained on, or start without --resume"
+            f"--resume: the checkpoint's classes are {', '.join(labels)}, the data's {', '.join(data.labels)}; {advice}"
         )
-    return card
+    if pictures != _sizes(data):
+        was, now = ("{:,} + {:,}".format(*sizes) for sizes in (pictures, _sizes(data)))
+        raise ConfigError(f"--resume: training and validation had {was} pictures, the data has {now}; {advice}")
 
 
 def _write_metrics(path: Path, history: list[dict[str, Any]]) -> None:

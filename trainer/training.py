@@ -11,6 +11,7 @@ to be kept.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -196,8 +197,7 @@ class Training:
         """All that ``restore`` needs, in plain types and tensors."""
         scaler = self._accelerator.scaler
         metrics = self.history[-1] if self.history else {}
-        card = Card(self.card.model, self.card.labels, self.card.preprocessing, metrics, self.card.options)
-        return checkpoint(card, self.model) | {
+        return checkpoint(replace(self.card, metrics=metrics), self.model) | {
             "optimizer": self._optimizer.state_dict(),
             "schedule": self._schedule.state_dict(),
             "scaler": scaler.state_dict() if scaler is not None else {},

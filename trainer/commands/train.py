@@ -14,6 +14,7 @@ examples:
 """
 
 import json
+import shlex
 from argparse import ArgumentParser, Namespace
 from contextlib import nullcontext
 from dataclasses import replace
@@ -58,6 +59,8 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(arguments: Namespace) -> int:
     """Train, or cut frames. Raises ConfigError, SourceError, ModelError, OutputError, TrainingError."""
     if arguments.frames_from:
+        if arguments.data or arguments.resume:
+            raise ConfigError("--frames-from only cuts frames; sort them, then train with --data alone")
         return _cut(arguments)
     if arguments.every:
         raise ConfigError("--every goes with --frames-from")
@@ -128,7 +131,8 @@ def _cut(arguments: Namespace) -> int:
     if arguments.json:
         print(json.dumps({"frames": count, "folder": str(out)}))
     else:
-        print(f"{count} frames in {out}: sort them into {out}/<class>/, then maskcast train --data {out}")
+        folder = shlex.quote(str(out))
+        print(f"{count} frames in {out}: sort them into {out}/<class>/, then maskcast train --data {folder}")
     return 0
 
 
@@ -138,5 +142,5 @@ def _told(summary: dict[str, Any], out: Path) -> str:
         f"validation accuracy {summary['val_accuracy']:.2%} in epoch {summary['best_epoch']}"
         + (f", test accuracy {tested:.2%}" if tested is not None else "")
         + f"\nmodel: {summary['checkpoint']}; report: {out / 'report.md'}"
-        f"\nuse it: maskcast run SOURCE --classifier {summary['checkpoint']}"
+        f"\nuse it: maskcast run SOURCE --classifier {shlex.quote(summary['checkpoint'])}"
     )
