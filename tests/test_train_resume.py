@@ -112,6 +112,16 @@ def test_a_training_ends_when_it_gets_no_better(pictures: Path, tmp_path: Path) 
     assert torch.load(tmp_path / BEST, weights_only=True)["epoch"] == summary["best_epoch"]
 
 
+@pytest.mark.parametrize(("batch", "told"), [(36, True), (12, False)])
+def test_few_steps_in_large_batches_are_told_before_they_are_taken(
+    pictures: Path, tmp_path: Path, batch: int, told: bool
+) -> None:
+    watcher = Watcher()
+    train_here(pictures, tmp_path, small_recipe(batch_size=batch, epochs=1), watcher)
+    advice = "steps in all: 1; with so few pictures a smaller --batch-size, such as 16, learns more"
+    assert (advice in watcher.said) == told
+
+
 def test_other_labels_are_refused(whole: Path, tmp_path: Path) -> None:
     other = two_colours(tmp_path, 6)
     (other / "red").rename(other / "green")

@@ -26,6 +26,9 @@ from trainer.recipe import Recipe, new_card
 from trainer.report import Predictions, write_report
 from trainer.training import Training
 
+FEW = 50  # steps; the recipe takes 2,457
+SMALL = 16  # pictures
+
 
 @dataclass(slots=True)
 class Run:
@@ -86,6 +89,11 @@ def train(
     training = Training(accelerator, recipe, card, model, data, workers)
     everything, trained = count_parameters(model)
     shown.say(f"{card.model}: {everything:,} parameters, {trained:,} trainable ({trained / everything:.2%})")
+    if recipe.epochs * training.steps < FEW and recipe.batch_size > SMALL:
+        shown.say(
+            f"steps in all: {recipe.epochs * training.steps}; with so few pictures a smaller --batch-size, such as "
+            f"{SMALL}, learns more"
+        )
     there = sum(path.stat().st_size for name in (BEST, LAST) if (path := out / name).exists())
     checkpoint.make_room(out, 3 * (4 * everything + 8 * trained) - there)  # two files, and one being written
     run = Run(training, data, out, shown, accelerator.is_main_process, source)
