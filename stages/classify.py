@@ -74,7 +74,7 @@ def _from_zoo(name: str, weights: bool, options: dict[str, Any]) -> Any:
         place = Path(torch.hub.get_dir()) / "checkpoints" / Path(chosen.url).name
         raise ModelError(
             f"classifier: no pretrained weights for {name} ({type(error).__name__}): where there is a network, get "
-            f"{chosen.url} and put it at {place}; or train from scratch"
+            f"{chosen.url} and put it at {place}; or train with --from-scratch"
         ) from error
 
 
