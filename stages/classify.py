@@ -19,7 +19,7 @@ from stages.errors import ModelError, WindowError
 from stages.model_card import Card, Preprocessing
 from stages.types import Image, Label
 
-__all__ = ["EMBEDDED", "Card", "Classifier", "Preprocessing", "build_model", "load_card", "load_model"]
+__all__ = ["EMBEDDED", "Card", "Classifier", "Preprocessing", "build_model", "load_checkpoint", "load_model"]
 
 EMBEDDED = Path(__file__).parent / "embedded" / "classifier.pt"
 COMPACT = "compact_vit"
@@ -32,6 +32,12 @@ BATCH = 32  # pictures in one forward pass
 def model_names() -> list[str]:
     """What ``build_model`` builds."""
     return [COMPACT, *zoo.list_models(include=FAMILIES)]
+
+
+def published_weights(name: str) -> Any:
+    """torchvision's ImageNet weights of a model of its own: where they are, and how they want their pictures."""
+    known = zoo.get_model_weights(name).__members__
+    return known.get("IMAGENET1K_V1") or known["DEFAULT"]
 
 
 def build_model(name: str, classes: int, weights: bool = False, options: Mapping[str, Any] | None = None) -> nn.Module:
@@ -61,8 +67,7 @@ def build_model(name: str, classes: int, weights: bool = False, options: Mapping
 def _from_zoo(name: str, weights: bool, options: dict[str, Any]) -> Any:
     if not weights:
         return zoo.get_model(name, weights=None, **options)
-    known = zoo.get_model_weights(name).__members__
-    chosen = known.get("IMAGENET1K_V1") or known["DEFAULT"]
+    chosen = published_weights(name)
     try:
         return zoo.get_model(name, weights=chosen, **options)
     except Exception as error:  # the network's and the file system's errors, and those of a broken file
@@ -105,17 +110,21 @@ def checkpoint(card: Card, model: nn.Module) -> dict[str, Any]:
     return {"maskcast": VERSION, "card": card.to_dict(), "model": model.state_dict()}
 
 
-def load_card(path: str | Path) -> tuple[Card, dict[str, torch.Tensor]]:
-    """A checkpoint's card and weights, on the CPU. Raises ModelError for whatever is no checkpoint of `maskcast train`.
+def load_checkpoint(path: str | Path) -> tuple[Card, dict[str, Any]]:
+    """A checkpoint's card and all else in it, on the CPU. Raises ModelError for what `maskcast train` did not write.
 
     The file is read with ``weights_only=True``: it cannot run anything.
     """
+    if Path(path).is_dir():
+        raise ModelError(f"classifier: {path} is a folder; give the file in it, such as {Path(path) / 'best.pt'}")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of what it cannot read it warns before it says so
             loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise ModelError(f"classifier: {path} does not exist") from error
+    except PermissionError as error:
+        raise ModelError(f"classifier: {path} cannot be read: {error.strerror}") from error
     except Exception as error:  # torch.load raises whatever the unpickler meets
         raise ModelError(f"classifier: {path} is not a checkpoint of `maskcast train`, or it is damaged") from error
     if not isinstance(loaded, dict) or "maskcast" not in loaded:
@@ -123,14 +132,16 @@ def load_card(path: str | Path) -> tuple[Card, dict[str, torch.Tensor]]:
     if loaded["maskcast"] != VERSION:
         raise ModelError(f"classifier: {path} has format {loaded['maskcast']}, this version reads {VERSION}; update")
     try:
-        return Card.from_dict(loaded["card"]), dict(loaded["model"])
+        loaded["model"] = dict(loaded["model"])
+        return Card.from_dict(loaded["card"]), loaded
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(f"classifier: the card in {path} is broken: {error}") from error
 
 
 def load_model(path: str | Path) -> tuple[Card, nn.Module]:
     """A checkpoint's card and its network, complete, in float32 on the CPU, ready to serve. Raises ModelError."""
-    card, state = load_card(path)
+    card, contents = load_checkpoint(path)
+    state = contents["model"]
     try:
         model = build_model(card.model, len(card.labels), options=card.options)
         model.load_state_dict(state, strict=True)

@@ -32,7 +32,7 @@ def load_onnx(path: str, device: torch.device) -> tuple[Card, Callable[[torch.Te
     try:
         session = onnxruntime.InferenceSession(path, options, providers=providers)
     except Exception as error:  # onnxruntime's errors have no common class
-        first = str(error).splitlines()[0]
+        first = str(error).partition("\n")[0]
         raise ModelError(f"classifier: {path} is no ONNX model, or a part is missing: {first}") from error
     card = _card(path, session.get_modelmeta().custom_metadata_map)
     name = session.get_inputs()[0].name

@@ -76,6 +76,7 @@ class Card:
     preprocessing: Preprocessing
     metrics: Mapping[str, Any] = field(default_factory=dict)  # how good it was when it was written
     options: Mapping[str, Any] = field(default_factory=dict)  # of the model, where they differ from its defaults
+    seed: int | None = None  # of its training: it decides which pictures of a folder without val were held out
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -88,4 +89,5 @@ class Card:
         labels = tuple(card["labels"])
         if len(labels) < 2 or len(set(labels)) < len(labels) or not all(isinstance(name, str) for name in labels):
             raise ValueError("its labels are not two or more different names")
-        return cls(str(card["model"]), labels, preprocessing, dict(card["metrics"]), dict(card["options"]))
+        seed = card.get("seed")  # which the embedded one does not have
+        return cls(str(card["model"]), labels, preprocessing, dict(card["metrics"]), dict(card["options"]), seed)

@@ -1,37 +1,29 @@
-"""The classifier: one preprocessing for training and serving, checkpoints that load whole or not at all."""
+"""The classifier: scores, and checkpoints that load whole or not at all."""
 
 import json
 import pickle
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 import torch
 from torch import nn
-from torchvision.models import ViT_B_16_Weights
 
-from stages.classify import EMBEDDED, Classifier, build_model, checkpoint, load_card, load_model
+from stages.classify import EMBEDDED, Classifier, build_model, checkpoint, load_checkpoint, load_model
 from stages.errors import ModelError, WindowError
 from stages.model_card import Card, Preprocessing
 from stages.testsrc import ShapesWorld
 from stages.types import Image
 from trainer.embedded.classifier import score
-from trainer.pictures import Collate, Pictures, Prepare
 
 CPU = torch.device("cpu")
-RECIPE = Preprocessing(size=224, resize=256)
 OPTIONS = {"image_size": 16, "stem": [8, 8], "hidden_dim": 16, "num_layers": 1, "num_heads": 2, "mlp_dim": 16}
-CARD = Card("compact_vit", ("closed", "open"), Preprocessing(16), {"accuracy": 0.5}, OPTIONS)
+CARD = Card("compact_vit", ("closed", "open"), Preprocessing(16), {"accuracy": 0.5}, OPTIONS, seed=7)
 
 
 def picture(height: int, width: int, seed: int = 0) -> Image:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
-
-
-def stacked(*pictures: Image) -> torch.Tensor:
-    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)
 
 
 def saved(folder: Path, **changes: Any) -> Path:
@@ -45,72 +37,11 @@ def served(path: Path) -> Classifier:
     return Classifier(path, CPU, torch.float32)
 
 
-class Sees(nn.Module):
-    """Stands for a network and keeps what it is given."""
-
-    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
-        self.seen = pictures
-        return torch.zeros(len(pictures), 2)
-
-
-@pytest.mark.parametrize("look", [RECIPE, Preprocessing(64), Preprocessing(64, 64, interpolation="bicubic")])
-def test_a_picture_becomes_the_same_bits_alone_in_a_batch_in_a_list_and_as_a_view(look: Preprocessing) -> None:
-    pictures = [picture(90, 160, seed) for seed in range(3)]
-    batch = look(stacked(*pictures))
-    assert (batch.shape, batch.dtype) == ((3, 3, look.size, look.size), torch.float32)
-    assert torch.equal(look(pictures), batch)
-    assert torch.equal(look([pictures[2], picture(33, 47)])[0], batch[2])
-    frame = picture(200, 300)
-    frame[50:140, 100:260] = pictures[0]
-    assert torch.equal(look([frame[50:140, 100:260]])[0], batch[0])
-    assert torch.equal(look(stacked(*pictures).contiguous(memory_format=torch.channels_last)), batch)
-
-
-def test_it_is_what_torchvision_does_for_its_own_weights_to_the_last_level() -> None:
-    """Theirs resizes floats and rounds once, which may be another of the 255 levels, even of noise."""
-    pictures = stacked(picture(300, 400))
-    level = torch.tensor(RECIPE.std).mul(255).reciprocal()[:, None, None]
-    apart = (RECIPE(pictures) - ViT_B_16_Weights.IMAGENET1K_V1.transforms()(pictures)).abs()
-    assert (apart <= 1.001 * level).all()
-    assert (apart < 0.5 * level).float().mean() > 0.5
-
-
-@pytest.mark.parametrize("look", [RECIPE, Preprocessing(64)])
-@pytest.mark.parametrize("size", [(32, 32), (224, 224), (480, 640)])
-def test_the_stage_sees_the_bits_that_the_trainer_saw_of_the_same_file(
-    tmp_path: Path, look: Preprocessing, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    image, network = picture(*size), Sees()
-    file = tmp_path / "picture.png"
-    cv2.imwrite(str(file), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
-    items = [Pictures([file], np.zeros(1, np.int64))[0]]
-    trained, _ = Collate(look)(items)
-    monkeypatch.setattr("stages.classify.load_model", lambda _: (Card("any", ("a", "b"), look), network))
-    Classifier("any.pt", CPU, torch.float32).classify([image])
-    assert torch.equal(Prepare(look)(trained), network.seen)
-
-
-def test_a_picture_that_is_a_hair_s_breadth_wide_does_not_eat_the_memory() -> None:
-    assert RECIPE([picture(1, 100_000)]).shape == (1, 3, 224, 224)
-
-
-def test_no_pictures_make_an_empty_batch() -> None:
-    assert RECIPE([]).shape == (0, 3, 224, 224)
-
-
-@pytest.mark.parametrize(
-    "wrong", [{"size": 0}, {"size": 64, "resize": 32}, {"size": 9999}, {"size": 8, "std": (0,) * 3}]
-)
-def test_a_preprocessing_that_makes_no_sense_is_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"picture|deviation"):
-        Preprocessing(**wrong)
-
-
 def test_a_card_survives_json_and_a_checkpoint_that_holds_plain_types_only(tmp_path: Path) -> None:
     assert Card.from_dict(json.loads(json.dumps(CARD.to_dict()))) == CARD
-    card, weights = load_card(saved(tmp_path))
+    card, contents = load_checkpoint(saved(tmp_path))
     assert card == CARD
-    assert weights["heads.head.weight"].shape == (2, 16)
+    assert contents["model"]["heads.head.weight"].shape == (2, 16)
 
 
 @pytest.mark.parametrize(("name", "parameters"), [("vit_b_16", 85_806_346), ("swin_v2_t", 27_590_260)])
@@ -228,6 +159,11 @@ def test_a_file_of_another_kind_is_refused_with_what_to_do(tmp_path: Path, conte
         torch.save(content, path)
     with pytest.raises(ModelError, match=says):
         served(path)
+
+
+def test_the_folder_of_a_training_is_no_checkpoint_but_has_one(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=f"is a folder; give the file in it, such as {tmp_path}/best.pt"):
+        served(tmp_path)
 
 
 def test_a_checkpoint_that_was_cut_short_is_refused(tmp_path: Path) -> None:

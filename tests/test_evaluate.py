@@ -14,6 +14,7 @@ from tests.test_cli import error_of, maskcast
 from tests.training import small_recipe, train_here, two_colours
 from trainer.data import load_data
 from trainer.evaluate import open_network, pick, predict, views
+from trainer.export import export
 from trainer.machine import new_accelerator
 from trainer.pictures import Pictures
 
@@ -55,6 +56,15 @@ def test_by_default_it_measures_on_the_pictures_that_the_training_held_out(colou
     summary, then = json.loads(done.stdout), Classifier(trained, DEVICE, torch.float32).card.metrics
     assert (summary["split"], summary["pictures"]) == ("val", 4)
     assert summary["accuracy"] == pytest.approx(then["val_accuracy"])
+    assert summary["log_loss"] == pytest.approx(then["val_loss"], rel=1e-4)
+
+
+def test_an_onnx_file_too_tells_which_pictures_were_held_out(colours: Path, trained: Path, tmp_path: Path) -> None:
+    export(str(trained), tmp_path / "gate.onnx")
+    done = maskcast("evaluate", str(tmp_path / "gate.onnx"), "--data", str(colours), "--json", *CPU)
+    assert done.returncode == 0, done.stderr
+    summary, then = json.loads(done.stdout), Classifier(trained, DEVICE, torch.float32).card.metrics
+    assert (summary["split"], summary["pictures"]) == ("val", 4)
     assert summary["log_loss"] == pytest.approx(then["val_loss"], rel=1e-4)
 
 
@@ -127,6 +137,7 @@ def test_a_folder_may_lack_classes_that_the_checkpoint_knows(colours: Path, tmp_
         (("red", "blue"), (), r"other classes than .*a\.pt \(their order\)"),
         (None, ("--split", "test"), "no folder named test"),
         (None, ("--device", "cuda"), "--device cuda"),
+        (None, ("--workers", "-1"), "--workers: -1: give a number"),
     ],
 )
 def test_what_cannot_be_measured_is_one_line(
@@ -149,7 +160,7 @@ def test_a_class_that_the_checkpoint_does_not_know_is_one_line(colours: Path, tm
 def test_pictures_that_another_member_has_learned_are_refused(colours: Path, trained: Path, tmp_path: Path) -> None:
     """Two seeds held out different pictures of one folder."""
     contents = torch.load(trained, weights_only=True)
-    contents["options"]["recipe"]["seed"] = 6
+    contents["card"]["seed"] = 6
     torch.save(contents, tmp_path / "other.pt")
     both = (str(trained), str(tmp_path / "other.pt"))
     assert "seeds 5, 6" in error_of("evaluate", *both, "--data", str(colours), *CPU, code=2)

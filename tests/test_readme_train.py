@@ -16,10 +16,7 @@ ROOT = Path(__file__).parent.parent
 SMALL = {  # what each needs to run without a download, a GPU or an evening
     "train": ("--from-scratch", "--epochs", "1", "--batch-size", "4", "--workers", "0", "--device", "cpu"),
     "evaluate": ("--workers", "0", "--device", "cpu"),
-    "run": (
-        *("--detector", "embedded", "--segmenter", "embedded", "--device", "cpu", "--http", "127.0.0.1:0"),
-        *("--publish", "tcp://127.0.0.1:0"),
-    ),
+    "run": ("--device", "cpu", "--http", "127.0.0.1:0", "--publish", "tcp://127.0.0.1:0"),
 }
 
 

@@ -14,6 +14,7 @@ from PIL import Image
 
 from daemon.__main__ import main
 from stages.classify import Classifier
+from stages.source import open_source
 from tests.small_disk import on_small_disk
 from tests.test_cli import maskcast
 from tests.training import cifar, two_colours, write_picture
@@ -116,6 +117,8 @@ def test_what_is_there_is_not_overwritten_and_what_is_not_there_is_not_resumed(
         (["--data", "x", "--model", "resnet50"], "--model resnet50: torchvision has no such ViT or Swin"),
         (["--data", "x", "--epochs", "0"], "--epochs 0: give a number above 0"),
         (["--data", "x", "--every", "1s"], "--every goes with --frames-from"),
+        (["--data", "x", "--frames-from", "a.mp4"], "--frames-from only cuts frames"),
+        (["--data", "x", "--seed", "-1"], "--seed -1: give a number from 0 to 4294967295"),
         (["--frames-from", "a.mp4", "--every", "often"], "--every often: give a time above zero"),
     ],
 )
@@ -164,6 +167,21 @@ def test_frames_of_a_recording_become_pictures_to_sort(tmp_path: Path, capsys: p
     pictures = sorted(out.iterdir())
     assert [path.name for path in pictures] == [f"gate-{ms:09d}.jpg" for ms in (0, 250, 500, 750, 1000)]
     assert [round(float(read(path).mean()), -1) for path in pictures] == [0, 50, 100, 150, 200]
+
+
+def test_a_camera_is_no_recording_and_its_password_stays_secret(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A live test source stands in for the camera once it is open."""
+    monkeypatch.setattr("trainer.frames.open_source", lambda _: open_source("testsrc://shapes?live=1"))
+    line = error_here(capsys, "--frames-from", "rtsp://me:hush@camera/x", "--out", str(tmp_path / "out"), code=2)
+    assert "rtsp://camera/***: it never ends" in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_frames_of_a_url_have_names_that_every_file_system_takes(tmp_path: Path) -> None:
+    assert main(["train", "--frames-from", "testsrc://shapes?seed=5&frames=2", "--out", str(tmp_path)]) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["shapes-seed-5-frames-2-000000000.jpg"]
 
 
 def test_a_recording_that_cannot_be_read_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

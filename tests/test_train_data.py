@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.utils.data import DataLoader
 from torchvision.datasets import CIFAR10
 
 from stages.errors import ConfigError, SourceError
 from stages.model_card import Preprocessing
 from tests.training import two_colours, write_picture
 from trainer.data import load_data
-from trainer.pictures import Augment, Collate, Pictures, Prepare, read_picture
+from trainer.pictures import Augment, Collate, Pictures, Prepare, as_read, read_picture
 
 
 def shares(pictures: Pictures) -> dict[int, int]:
@@ -65,10 +66,21 @@ def test_broken_pictures_are_named_and_skipped(tmp_path: Path) -> None:
     (tmp_path / "red" / "empty.png").touch()
     (tmp_path / "blue" / "notes.txt").write_text("sorted on Monday")
     (tmp_path / "blue" / ".DS_Store").write_text("hidden files are nobody's pictures")
+    (tmp_path / "blue" / ".thumbnails").mkdir()
+    (tmp_path / "blue" / ".thumbnails" / "000.jpg").write_bytes(whole)
     data = load_data(str(tmp_path), seed=0)
     named = ("blue/notes.txt", "red/cut.jpg", "red/empty.png")
     assert [line.partition(": ")[0] for line in data.skipped] == [f"cannot read {tmp_path / name}" for name in named]
     assert len(data.train) + len(data.val) == 8
+
+
+def test_a_picture_that_has_gone_since_is_one_line_also_from_a_loader_s_process(tmp_path: Path) -> None:
+    gone = Pictures([tmp_path / "gone.jpg"], np.zeros(1, np.int64))
+    for workers in (0, 1):
+        loader = DataLoader(gone, 1, collate_fn=Collate(Preprocessing(32)), num_workers=workers)
+        with pytest.raises(SourceError) as error:
+            list(as_read(loader))
+        assert str(error.value) == f"cannot read {tmp_path / 'gone.jpg'}: No such file or directory"
 
 
 def ask(folder: Path) -> str:
@@ -111,6 +123,26 @@ def test_a_class_that_was_never_trained_on_is_an_error(tmp_path: Path, split: st
     two_colours(tmp_path / split, 1)
     write_picture(tmp_path / split / "green" / "0.jpg")
     assert f"{split} has the class green, which the training pictures do not" in ask(tmp_path)
+
+
+def test_a_class_may_be_named_train(tmp_path: Path) -> None:
+    """It is a split only where there are classes in it."""
+    for name in ("train", "tram"):
+        for index in range(3):
+            write_picture(tmp_path / name / f"{index}.jpg", index)
+    assert load_data(str(tmp_path), seed=0).labels == ("train", "tram")
+
+
+@pytest.mark.parametrize(
+    ("splits", "expected"),
+    [(("train", "valid"), "a folder valid beside train"), (("test", "val"), "has test and val but no folder train")],
+)
+def test_folders_of_which_nobody_can_tell_what_they_are_are_an_error(
+    tmp_path: Path, splits: tuple[str, ...], expected: str
+) -> None:
+    for split in splits:
+        two_colours(tmp_path / split, 3)
+    assert expected in ask(tmp_path)
 
 
 def test_an_empty_split_is_an_error(tmp_path: Path) -> None:

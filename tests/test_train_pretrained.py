@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torchvision.models as zoo
@@ -12,6 +13,7 @@ from stages.model_card import Card
 from tests.training import two_colours
 from trainer.data import load_data
 from trainer.machine import new_accelerator
+from trainer.pictures import Pictures
 from trainer.recipe import Recipe, new_card
 from trainer.training import Training
 
@@ -62,6 +64,26 @@ def test_what_the_frozen_half_makes_of_the_validation_pictures_is_kept_and_chang
     assert torch.equal(training.predict(batches, kept)[0], first[0])
     kept[0] += 1
     assert not torch.equal(training.predict(batches, kept)[0], first[0])  # so they are what is used
+
+
+def test_a_small_last_batch_is_not_kept_in_the_place_of_one_that_did_not_fit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of batches of 4, 4 and 1 the second is too much: the first alone is kept, and the logits stay what they were."""
+    recipe = Recipe("swin_t", from_scratch=True, unfreeze=1, batch_size=4)
+    data = load_data(str(two_colours(tmp_path, 5)), seed=0)
+    card = new_card(recipe, data.labels)
+    accelerator = new_accelerator("cpu", "float32", 0, 4)
+    training = Training(accelerator, recipe, card, build_model("swin_t", 2), data, workers=0)
+    nine = Pictures([*data.train.pictures, *data.val.pictures][:9], np.arange(9) % 2)
+    kept: list[torch.Tensor] = []
+    expected, _ = training.predict(training.loader(nine), kept)
+    assert [len(features) for features in kept] == [4, 4, 1]
+    monkeypatch.setattr("trainer.training.KEPT", 5 * kept[2].nbytes)
+    kept.clear()
+    for _ in range(2):
+        assert torch.equal(training.predict(training.loader(nine), kept)[0], expected)
+        assert [len(features) for features in kept] == [4]
 
 
 def test_without_weights_and_network_the_error_says_where_to_put_them(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -111,11 +112,30 @@ def test_a_training_ends_when_it_gets_no_better(pictures: Path, tmp_path: Path) 
     assert torch.load(tmp_path / BEST, weights_only=True)["epoch"] == summary["best_epoch"]
 
 
+@pytest.mark.parametrize(("batch", "told"), [(36, True), (12, False)])
+def test_few_steps_in_large_batches_are_told_before_they_are_taken(
+    pictures: Path, tmp_path: Path, batch: int, told: bool
+) -> None:
+    watcher = Watcher()
+    train_here(pictures, tmp_path, small_recipe(batch_size=batch, epochs=1), watcher)
+    advice = "steps in all: 1; with so few pictures a smaller --batch-size, such as 16, learns more"
+    assert (advice in watcher.said) == told
+
+
 def test_other_labels_are_refused(whole: Path, tmp_path: Path) -> None:
     other = two_colours(tmp_path, 6)
     (other / "red").rename(other / "green")
     with pytest.raises(ConfigError, match="the checkpoint's classes are blue, red, the data's blue, green"):
         train_here(other, whole, small_recipe())
+
+
+def test_pictures_that_were_added_or_taken_away_since_are_refused(pictures: Path, whole: Path, tmp_path: Path) -> None:
+    """Another tenth would be held out, of which most have been learned."""
+    copy = tmp_path / "pictures"
+    shutil.copytree(pictures, copy)
+    (copy / "red" / "000.jpg").unlink()
+    with pytest.raises(ConfigError, match=r"had 36 \+ 4 pictures, the data has 35 \+ 4; .* without --resume"):
+        train_here(copy, whole, small_recipe())
 
 
 def test_a_checkpoint_without_a_training_is_refused(whole: Path, tmp_path: Path) -> None:
@@ -130,6 +150,19 @@ def test_a_checkpoint_of_another_kind_is_refused(tmp_path: Path, contents: objec
     torch.save(contents, tmp_path / LAST)
     with pytest.raises(ModelError, match=str(tmp_path / LAST)):
         checkpoint.read(tmp_path / LAST)
+
+
+def test_an_interrupt_while_a_file_is_written_leaves_the_old_one_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(_: int) -> None:
+        raise KeyboardInterrupt
+
+    (tmp_path / "last.pt").write_text("old")
+    monkeypatch.setattr(os, "fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoint.write_whole(tmp_path / "last.pt", b"new")
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("last.pt", "old")]
 
 
 def test_a_full_disk_leaves_the_checkpoint_before_as_it_was(pictures: Path, tmp_path: Path) -> None:
@@ -163,7 +196,8 @@ def test_out_of_memory_names_the_batch_size_that_fits(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_training_that_diverges_says_so(pictures: Path, tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match=r"the loss is not a number .* lower --lr"):
-        train_here(pictures, tmp_path, small_recipe(lr=1e30, epochs=1))
+@pytest.mark.parametrize("batch", [12, 36], ids=["while it learns", "in the only step, so that validation shows it"])
+def test_a_training_that_diverges_says_so(pictures: Path, tmp_path: Path, batch: int) -> None:
+    with pytest.raises(TrainingError, match=r"the loss is not a number in epoch 1; .* lower --lr"):
+        train_here(pictures, tmp_path, small_recipe(lr=1e30, epochs=1, batch_size=batch))
     assert not (tmp_path / BEST).exists()

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from stages.classify import load_card
+from stages.classify import load_checkpoint
 from stages.errors import ConfigError, OutputError
 
 _TRAINING = ("optimizer", "schedule", "epoch", "step", "sums", "history", "best", "waited", "options")
@@ -27,11 +27,12 @@ def write_whole(path: Path, content: bytes | memoryview) -> None:
             os.fsync(file.fileno())
         beside.replace(path)
     except OSError as error:
-        beside.unlink(missing_ok=True)
         raise OutputError(
             f"cannot write {path} ({len(content) / 1e6:.0f} MB): {error.strerror}; make room there, or give another "
             f"folder with --out"
         ) from error
+    finally:
+        beside.unlink(missing_ok=True)  # what an error or Ctrl-C has left of it
 
 
 def save(path: Path, contents: dict[str, Any]) -> None:
@@ -57,8 +58,7 @@ def make_room(folder: Path, size: int) -> None:
 
 def read(path: Path) -> dict[str, Any]:
     """The checkpoint of a training that is to go on. Raises ModelError or ConfigError."""
-    load_card(path)
-    contents: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    _, contents = load_checkpoint(path)
     if any(key not in contents for key in _TRAINING):
         raise ConfigError(f"--resume: {path} holds a model but no training to go on with; start one without --resume")
     return contents

@@ -6,22 +6,23 @@ from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import track
 
-from trainer.progress import LINE_EVERY
-
+LINE_EVERY = 10.0  # seconds
 Item = TypeVar("Item")
 
 
-def counted(items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
+def counted(items: Iterable[Item], total: int | None, what: str) -> Iterator[Item]:
     """The same items."""
     console = Console(stderr=True)
     if console.is_terminal:
-        yield from track(items, what, total, console=console, transient=True)
+        yield from track(items, escape(what), total, console=console, transient=True)
         return
     last = time.monotonic()
     for done, item in enumerate(items, start=1):
         yield item
         if time.monotonic() - last >= LINE_EVERY:
             last = time.monotonic()
-            print(f"maskcast: {what}: {done} of {total}", file=sys.stderr, flush=True)
+            of = "" if total is None else f" of {total}"
+            print(f"maskcast: {what}: {done}{of}", file=sys.stderr, flush=True)

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +19,7 @@ from stages.model_card import Card
 from trainer.counting import counted
 from trainer.data import Data
 from trainer.machine import leave_signals_to_parent
-from trainer.pictures import Collate, Pictures, Prepare
+from trainer.pictures import Collate, Pictures, Prepare, as_read
 from trainer.report import Predictions
 
 BATCH = 128  # pictures, where they fit
@@ -33,7 +32,6 @@ class Network:
     path: str
     card: Card
     forward: Callable[[torch.Tensor], torch.Tensor]  # (B, 3, S, S) float32 -> logits (B, classes)
-    seed: int | None  # of its training, where the file tells
 
 
 def open_network(path: str, accelerator: Accelerator) -> Network:
@@ -42,9 +40,8 @@ def open_network(path: str, accelerator: Accelerator) -> Network:
         from stages.classify_onnx import load_onnx
 
         card, forward = load_onnx(path, accelerator.device)
-        return Network(path, card, forward, None)
-    file = EMBEDDED if path == "embedded" else Path(path)
-    card, model = load_model(file)
+        return Network(path, card, forward)
+    card, model = load_model(EMBEDDED if path == "embedded" else path)
     model.to(accelerator.device)
 
     def autocast(pictures: torch.Tensor) -> torch.Tensor:
@@ -52,8 +49,7 @@ def open_network(path: str, accelerator: Accelerator) -> Network:
             logits: torch.Tensor = model(pictures)
         return logits
 
-    contents: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
-    return Network(path, card, autocast, contents.get("options", {}).get("recipe", {}).get("seed"))
+    return Network(path, card, autocast)
 
 
 def check_alike(networks: Sequence[Network]) -> tuple[str, ...]:
@@ -70,12 +66,12 @@ def check_alike(networks: Sequence[Network]) -> tuple[str, ...]:
 
 def seed_of(networks: Sequence[Network]) -> int:
     """Of the first whose file tells: it decides which pictures were held out, where there is no folder val."""
-    return next((network.seed for network in networks if network.seed is not None), 0)
+    return next((network.card.seed for network in networks if network.card.seed is not None), 0)
 
 
 def check_held_out(networks: Sequence[Network], data: str, split: str) -> None:
     """Raises ConfigError where pictures held out of one training are those that another has learned."""
-    seeds = sorted({network.seed for network in networks if network.seed is not None})
+    seeds = sorted({network.card.seed for network in networks if network.card.seed is not None})
     own = Path(data, "train").is_dir() and Path(data, "val").is_dir()
     if split in ("val", "train") and len(seeds) > 1 and not own:
         raise ConfigError(
@@ -142,7 +138,7 @@ def predict(
             pin_memory=device.type == "cuda",
             worker_init_fn=leave_signals_to_parent,
         )
-        return torch.cat([scores(batch) for batch, _ in counted(loader, len(loader), network.path)])
+        return torch.cat([scores(batch) for batch, _ in counted(as_read(loader), len(loader), network.path)])
 
     try:
         found: torch.Tensor = find_executable_batch_size(attempt, BATCH)()

@@ -5,8 +5,9 @@ from pathlib import Path
 
 from stages.annotate import encode_jpeg
 from stages.errors import ConfigError
-from stages.source import open_source
+from stages.source import open_source, redact
 from trainer.checkpoint import make_room, write_whole
+from trainer.counting import counted
 
 QUALITY = 95  # of the JPEG files
 _UNITS = {"ms": 0.001, "s": 1.0, "min": 60.0}
@@ -29,14 +30,15 @@ def cut_frames(recording: str, every: float, out: Path) -> int:
     source = open_source(recording)
     if source.live:
         source.close()
-        raise ConfigError(f"--frames-from {recording}: it never ends; give a recording")
+        raise ConfigError(f"--frames-from {redact(recording)}: it never ends; give a recording")
     make_room(out, 0)
+    stem = re.sub(r"[^\w.-]+", "-", Path(recording).stem)  # of a URL, too
     written, due = 0, 0.0
     try:
-        for frame in source.frames():
+        for frame in counted(source.frames(), source.frames_expected, "frames read"):
             if frame.captured_at + 1e-6 < due:  # times are sums of fractions
                 continue
-            name = f"{Path(recording).stem}-{round(frame.captured_at * 1000):09d}.jpg"
+            name = f"{stem}-{round(frame.captured_at * 1000):09d}.jpg"
             write_whole(out / name, encode_jpeg(frame.image, QUALITY))
             written += 1
             due = (frame.captured_at + 1e-6) // every * every + every

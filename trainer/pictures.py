@@ -1,7 +1,8 @@
 """Pictures on their way from files to batches on the device."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import PIL.Image
@@ -14,6 +15,8 @@ from torchvision.transforms import v2
 from stages.errors import SourceError
 from stages.model_card import Preprocessing
 
+Batch = TypeVar("Batch")
+
 DRAW = 8  # pictures that share one draw of the augmentation: few enough to vary, enough to keep a GPU busy
 
 
@@ -23,8 +26,18 @@ def read_picture(path: Path) -> torch.Tensor:
         with PIL.Image.open(path) as file:
             pixels = np.array(ImageOps.exif_transpose(file).convert("RGB"))
     except Exception as error:  # each format's reader raises its own
-        raise SourceError(f"cannot read {path}: not a picture that Pillow knows, or a damaged one") from error
+        system = error.strerror if isinstance(error, OSError) else None
+        raise SourceError(f"cannot read {path}: {system or 'not a picture that Pillow knows, or damaged'}") from error
     return torch.from_numpy(pixels).permute(2, 0, 1)
+
+
+def as_read(batches: Iterable[Batch]) -> Iterator[Batch]:
+    """The same batches. What a loader's process could not read is one line again: torch sends it as a traceback."""
+    try:
+        yield from batches
+    except SourceError as error:
+        *others, line = str(error).splitlines()
+        raise SourceError(line.partition(": ")[2] if others else line) from None
 
 
 class Pictures(Dataset[tuple[torch.Tensor, int]]):

@@ -22,7 +22,7 @@ def draw_curves(history: Sequence[Mapping[str, Any]]) -> bytes:
 
     Each has epoch, train_loss, train_accuracy, val_loss, val_accuracy, lr. The best epoch is marked.
     """
-    figure = Figure((10, 3.4), layout="constrained")
+    figure = Figure((10, 3.7), layout="constrained")
     loss, accuracy, rate = figure.subplots(1, 3)
     epochs = [line["epoch"] for line in history]
     best = max(history, key=lambda line: float(line["val_accuracy"]))
@@ -31,7 +31,6 @@ def draw_curves(history: Sequence[Mapping[str, Any]]) -> bytes:
         axes.plot(epochs, [line[f"val_{name}"] for line in history], "o-", ms=3, color="tab:orange", label="validation")
         axes.axvline(best["epoch"], color="0.6", lw=1, ls="--", zorder=0, label=f"best: epoch {best['epoch']}")
     loss.set(title="Loss")
-    loss.legend()
     accuracy.set(title=f"Accuracy (best {best['val_accuracy']:.2%})")
     accuracy.yaxis.set_major_formatter(PercentFormatter(1))
     rate.plot(epochs, [line["lr"] for line in history], "o-", ms=3, color="tab:green")
@@ -43,6 +42,7 @@ def draw_curves(history: Sequence[Mapping[str, Any]]) -> bytes:
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.grid(alpha=0.3)
+    figure.legend(*loss.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
     return _png(figure)
 
 

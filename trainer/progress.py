@@ -7,9 +7,9 @@ from datetime import timedelta
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
+from trainer.counting import LINE_EVERY
 from trainer.training import Training
 
-LINE_EVERY = 10.0  # seconds
 LOOK_EVERY = 0.25  # seconds; each look waits for the GPU
 
 
@@ -75,7 +75,7 @@ def describe(training: Training, rate: float) -> str:
     )
     if not rate:
         return line
-    return f"{line}, {rate * training.recipe.batch_size:.0f} images/s, {timedelta(seconds=round(left / rate))} left"
+    return f"{line}, {rate * training.batch:.0f} images/s, {timedelta(seconds=round(left / rate))} left"
 
 
 def _bar(console: Console) -> Progress:

@@ -34,6 +34,8 @@ class Recipe:
         for name in ("epochs", "batch_size", "lr"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise ConfigError(f"--{name.replace('_', '-')} {getattr(self, name)}: give a number above 0")
+        if not 0 <= self.seed < 2**32:
+            raise ConfigError(f"--seed {self.seed}: give a number from 0 to {2**32 - 1}")
         if self.unfreeze is not None and self.unfreeze < 0:
             raise ConfigError(f"--unfreeze {self.unfreeze}: give 0 (the head alone) or more")
         if self.model == COMPACT and not self.from_scratch:
@@ -64,22 +66,19 @@ def new_card(recipe: Recipe, labels: tuple[str, ...]) -> "Card":
 
     A picture is squeezed whole to the network's size: what matters in a camera's view may well stand at its edge.
     """
-    import torchvision.models as zoo
-
-    from stages.classify import model_names
+    from stages.classify import model_names, published_weights
     from stages.model_card import Card, Preprocessing
 
     if recipe.model == COMPACT:
-        return Card(COMPACT, labels, Preprocessing(size=32))
+        return Card(COMPACT, labels, Preprocessing(size=32), seed=recipe.seed)
     if recipe.model not in model_names():
         raise ConfigError(
             f"--model {recipe.model}: torchvision has no such ViT or Swin; there are {', '.join(model_names())}"
         )
-    weights = zoo.get_model_weights(recipe.model).__members__
-    look = (weights.get("IMAGENET1K_V1") or weights["DEFAULT"]).transforms()
+    look = published_weights(recipe.model).transforms()
     [size] = look.crop_size
     options = {"image_size": size} if recipe.model.startswith("vit_") and size != 224 else {}
     preprocessing = Preprocessing(
         size, mean=tuple(look.mean), std=tuple(look.std), interpolation=look.interpolation.value
     )
-    return Card(recipe.model, labels, preprocessing, options=options)
+    return Card(recipe.model, labels, preprocessing, options=options, seed=recipe.seed)

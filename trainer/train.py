@@ -1,6 +1,7 @@
 """The verb: train a model, keep its best, and go on after an interruption as if there had been none."""
 
 import json
+import shlex
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,9 @@ from trainer.recipe import Recipe, new_card
 from trainer.report import Predictions, write_report
 from trainer.training import Training
 
+FEW = 50  # steps; the recipe takes 2,457
+SMALL = 16  # pictures
+
 
 @dataclass(slots=True)
 class Run:
@@ -46,7 +50,7 @@ class Run:
 
     def contents(self) -> dict[str, Any]:
         """A checkpoint to go on from. With several processes, all of them have to ask."""
-        options = {"recipe": self.training.recipe.to_dict(), "data": self.source}
+        options = {"recipe": self.training.recipe.to_dict(), "data": self.source, "pictures": _sizes(self.data)}
         return self.training.state() | {"best": self.best, "waited": self.waited, "options": options}
 
     def save(self, name: str, contents: dict[str, Any]) -> None:
@@ -76,7 +80,8 @@ def train(
     began = time.monotonic()
     card = new_card(recipe, data.labels)
     if resume is not None:
-        card = _same_labels(Card.from_dict(resume["card"]), data)
+        card = Card.from_dict(resume["card"])
+        _check_same(card.labels, resume["options"]["pictures"], data)
     torch.manual_seed(recipe.seed)
     pretrained = not recipe.from_scratch and resume is None
     with accelerator.main_process_first():  # it downloads for all
@@ -84,6 +89,11 @@ def train(
     training = Training(accelerator, recipe, card, model, data, workers)
     everything, trained = count_parameters(model)
     shown.say(f"{card.model}: {everything:,} parameters, {trained:,} trainable ({trained / everything:.2%})")
+    if recipe.epochs * training.steps < FEW and recipe.batch_size > SMALL:
+        shown.say(
+            f"steps in all: {recipe.epochs * training.steps}; with so few pictures a smaller --batch-size, such as "
+            f"{SMALL}, learns more"
+        )
     there = sum(path.stat().st_size for name in (BEST, LAST) if (path := out / name).exists())
     checkpoint.make_room(out, 3 * (4 * everything + 8 * trained) - there)  # two files, and one being written
     run = Run(training, data, out, shown, accelerator.is_main_process, source)
@@ -122,7 +132,7 @@ def _epoch(run: Run, held_out: Any, kept: list[torch.Tensor], interrupt: Interru
         run.save(LAST, run.contents())
         raise InterruptedTraining(
             f"stopped in epoch {training.epoch + 1} of {training.recipe.epochs} and saved; go on with: "
-            f"maskcast train --resume --out {run.out}"
+            f"maskcast train --resume --out {shlex.quote(str(run.out))}"
         )
     seconds = time.monotonic() - began
     learned = training.measured(everywhere=True)
@@ -134,7 +144,7 @@ def _epoch(run: Run, held_out: Any, kept: list[torch.Tensor], interrupt: Interru
         train_accuracy=learned.accuracy,
         val_loss=held.loss,
         val_accuracy=held.accuracy,
-        images_per_second=round((training.steps - first) * training.recipe.batch_size / seconds, 1),
+        images_per_second=round((training.steps - first) * training.batch / seconds, 1),
         seconds=round(time.monotonic() - began, 3),
     )
     better = held.accuracy > run.best
@@ -155,6 +165,7 @@ def _epoch(run: Run, held_out: Any, kept: list[torch.Tensor], interrupt: Interru
 def _finish(run: Run, model: nn.Module) -> dict[str, Any]:
     """Measure the best model on the test pictures, else on those of validation, and write what there is to know."""
     path, training = run.out / BEST, run.training
+    training.wait()  # one writes it, all read it
     if not path.exists():
         raise OutputError(f"{path} has gone since it was written; train again, into another folder")
     contents = checkpoint.read(path)
@@ -185,18 +196,27 @@ def _finish(run: Run, model: nn.Module) -> dict[str, Any]:
 
 def _too_large(training: Training, failed: str) -> str:
     size = training.recipe.batch_size
+    if not training.alone:  # a step needs all processes, and they are no longer at the same one
+        return f"out of memory with --batch-size {size}: give a smaller one ({failed})"
     fits = largest_batch(training.probe, size)
     advice = f"--batch-size {fits} fits" if fits else "not even one picture fits; choose a smaller --model"
     return f"out of memory with --batch-size {size}: {advice} ({failed})"
 
 
-def _same_labels(card: Card, data: Data) -> Card:
-    if card.labels != data.labels:
+def _sizes(data: Data) -> list[int]:
+    return [len(data.train), len(data.val)]
+
+
+def _check_same(labels: tuple[str, ...], pictures: list[int], data: Data) -> None:
+    """Raises ConfigError for other data: what was held out would be learned, and what was learned be held out."""
+    advice = "give the data it was trained on, or start anew, without --resume, into another --out"
+    if labels != data.labels:
         raise ConfigError(
-            f"--resume: the checkpoint's classes are {', '.join(card.labels)}, the data's {', '.join(data.labels)}; "
-            f"give the data it was trained on, or start without --resume"
+            f"--resume: the checkpoint's classes are {', '.join(labels)}, the data's {', '.join(data.labels)}; {advice}"
         )
-    return card
+    if pictures != _sizes(data):
+        was, now = ("{:,} + {:,}".format(*sizes) for sizes in (pictures, _sizes(data)))
+        raise ConfigError(f"--resume: training and validation had {was} pictures, the data has {now}; {advice}")
 
 
 def _write_metrics(path: Path, history: list[dict[str, Any]]) -> None:

@@ -11,6 +11,7 @@ to be kept.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,7 +28,7 @@ from trainer.data import Data
 from trainer.errors import TrainingError
 from trainer.freezing import freeze
 from trainer.machine import leave_signals_to_parent
-from trainer.pictures import Augment, Collate, Pictures, Prepare
+from trainer.pictures import Augment, Collate, Pictures, Prepare, as_read
 from trainer.recipe import Recipe
 
 KEPT = 4 * 2**30  # bytes; outputs of the frozen half that are kept for the validation pictures
@@ -71,6 +72,7 @@ class Training:
         self._workers = workers
         self._batches = self.loader(data.train, shuffle=True)
         self.steps = len(self._batches)  # in an epoch
+        self.batch = min(recipe.batch_size, len(data.train))  # pictures in a step
         self._schedule = new_schedule(optimizer, recipe, self.steps)  # before accelerate wraps the optimizer's step
         self._network, self._optimizer = accelerator.prepare(self._trained, optimizer)
         weights = class_weights(data.train.targets, len(card.labels)) if recipe.class_weights else None
@@ -84,6 +86,15 @@ class Training:
         """Of the next step."""
         rate: float = self._schedule.get_last_lr()[0]
         return rate
+
+    @property
+    def alone(self) -> bool:
+        """Whether no other process trains the same model."""
+        return bool(self._accelerator.num_processes == 1)
+
+    def wait(self) -> None:
+        """Until all processes have come here."""
+        self._accelerator.wait_for_everyone()
 
     def loader(self, pictures: Pictures, shuffle: bool = False) -> Any:
         """Batches on the device, each process its part."""
@@ -106,7 +117,7 @@ class Training:
         self._trained.train()
         self._batches.set_epoch(self.epoch)
         batches = skip_first_batches(self._batches, self.step) if self.step else self._batches
-        for pictures, targets in batches:
+        for pictures, targets in as_read(batches):
             self._seed()
             self.learn(pictures, targets)
             self.step += 1
@@ -133,9 +144,7 @@ class Training:
     def measured(self, everywhere: bool = False) -> Measured:
         """Of the epoch so far, as this process saw it, or all of them. Raises TrainingError when it diverged."""
         loss, correct, count = self._total() if everywhere else self._sums.tolist()
-        if not np.isfinite(loss):
-            raise TrainingError(f"the loss is not a number after epoch {self.epoch}; try again with a lower --lr")
-        return Measured(loss / max(count, 1), correct / max(count, 1))
+        return self._checked(Measured(loss / max(count, 1), correct / max(count, 1)))
 
     def end_epoch(self, **row: Any) -> None:
         """Write ``row`` into the history, and go to the next epoch."""
@@ -144,9 +153,15 @@ class Training:
         self.history.append({"epoch": self.epoch, **row})
 
     def evaluate(self, batches: Any, kept: list[torch.Tensor] | None = None) -> Measured:
-        """Of pictures that nobody learns from."""
+        """Of pictures that nobody learns from. Raises TrainingError when it diverged."""
         logits, targets = self.predict(batches, kept)
-        return Measured(F.cross_entropy(logits, targets).item(), (logits.argmax(1) == targets).float().mean().item())
+        loss, accuracy = F.cross_entropy(logits, targets), (logits.argmax(1) == targets).float().mean()
+        return self._checked(Measured(loss.item(), accuracy.item()))
+
+    def _checked(self, measured: Measured) -> Measured:
+        if not np.isfinite(measured.loss):
+            raise TrainingError(f"the loss is not a number in epoch {self.epoch + 1}; try again with a lower --lr")
+        return measured
 
     @torch.no_grad()
     def predict(self, batches: Any, kept: list[torch.Tensor] | None = None) -> tuple[torch.Tensor, torch.Tensor]:
@@ -157,12 +172,14 @@ class Training:
         """
         self._trained.eval()
         found: list[tuple[torch.Tensor, torch.Tensor]] = []
-        for index, (pictures, targets) in enumerate(batches):
+        for index, (pictures, targets) in enumerate(as_read(batches)):
             if kept is not None and index < len(kept):
                 features = kept[index].to(pictures.device, non_blocking=True)
             else:
                 features = self._freeze(self._prepare(pictures))
-                if kept is not None and len(self._frozen) and (index + 1) * features.nbytes < KEPT:
+                fits = (index + 1) * features.nbytes < KEPT
+                # in order: a smaller last batch may fit where one before it did not
+                if kept is not None and len(self._frozen) and fits and len(kept) == index:
                     kept.append(features.cpu())
             logits, truth = self._accelerator.gather_for_metrics((self._network(features).float(), targets))
             found.append((logits.cpu(), truth.cpu()))
@@ -180,8 +197,7 @@ class Training:
         """All that ``restore`` needs, in plain types and tensors."""
         scaler = self._accelerator.scaler
         metrics = self.history[-1] if self.history else {}
-        card = Card(self.card.model, self.card.labels, self.card.preprocessing, metrics, self.card.options)
-        return checkpoint(card, self.model) | {
+        return checkpoint(replace(self.card, metrics=metrics), self.model) | {
             "optimizer": self._optimizer.state_dict(),
             "schedule": self._schedule.state_dict(),
             "scaler": scaler.state_dict() if scaler is not None else {},
@@ -223,7 +239,7 @@ class Training:
 
     def _anyone(self, asked: bool) -> bool:
         """Whether any process was asked; all of them have to stop after the same step."""
-        if self._accelerator.num_processes == 1:
+        if self.alone:
             return asked
         if asked:
             self._accelerator.set_trigger()

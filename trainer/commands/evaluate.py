@@ -10,12 +10,12 @@ examples:
 """
 
 import json
-import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainer.commands.machine_flags import add_machine_flags
+from trainer.commands.pictures import read_pictures
 
 if TYPE_CHECKING:
     from trainer.report import Predictions
@@ -63,16 +63,13 @@ def run(arguments: Namespace) -> int:
 def _measure(arguments: Namespace) -> "tuple[list[Predictions], Predictions, str, list[str]]":
     """What each said and what all say, of which split, and the names of the models."""
     from trainer import evaluate
-    from trainer.data import load_data
     from trainer.machine import default_workers, new_accelerator
     from trainer.report import Predictions
 
     accelerator = new_accelerator(arguments.device, arguments.precision, seed=0, batch_size=evaluate.BATCH)
     networks = [evaluate.open_network(path, accelerator) for path in arguments.checkpoints]
     labels = evaluate.check_alike(networks)
-    data = load_data(arguments.data, evaluate.seed_of(networks))
-    for line in data.skipped:
-        print(f"maskcast: skipped: {line}", file=sys.stderr)
+    data = read_pictures(arguments.data, evaluate.seed_of(networks))
     split, pictures = evaluate.pick(data, arguments.split)
     evaluate.check_held_out(networks, arguments.data, split)
     truth = evaluate.targets_for(labels, data, pictures)

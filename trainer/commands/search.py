@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from stages.errors import ConfigError
 from trainer.commands.machine_flags import add_machine_flags
+from trainer.commands.pictures import read_pictures
 
 if TYPE_CHECKING:
     from trainer.data import Data
@@ -47,15 +48,12 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(arguments: Namespace) -> int:
     """Train at each point; 1 when every training failed. Raises ConfigError, SourceError, ModelError, OutputError."""
     from trainer.commands.train import new_recipe
-    from trainer.data import load_data
     from trainer.search import TABLE, points, search
 
     given = {name: getattr(arguments, name) for name in SHARED if getattr(arguments, name) is not None}
     recipe = new_recipe(given)
     grid = _grid(arguments, recipe)
-    data = load_data(arguments.data, recipe.seed)
-    for line in data.skipped:
-        print(f"maskcast: skipped: {line}", file=sys.stderr)
+    data = read_pictures(arguments.data, recipe.seed)
     shared = {name: getattr(recipe, name) for name in SHARED} | {"data": arguments.data}
     print(f"maskcast: {points(grid)} trainings in {arguments.out}", file=sys.stderr)
     rows = search(grid, shared, arguments.out, lambda values, out: _train(arguments, recipe, data, values, out))

@@ -14,22 +14,20 @@ examples:
 """
 
 import json
-import sys
+import shlex
 from argparse import ArgumentParser, Namespace
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from stages.errors import ConfigError
 from trainer.commands.machine_flags import add_machine_flags
+from trainer.commands.pictures import read_pictures
 from trainer.files import LAST
 from trainer.recipe import FINE_TUNING, FROM_SCRATCH, Recipe
 
-if TYPE_CHECKING:
-    from trainer.data import Data
-
 RECIPE = ("model", "unfreeze", "epochs", "batch_size", "lr", "seed", "class_weights", "from_scratch")
-NAMED = 20  # broken pictures that are named one by one
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -61,6 +59,8 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(arguments: Namespace) -> int:
     """Train, or cut frames. Raises ConfigError, SourceError, ModelError, OutputError, TrainingError."""
     if arguments.frames_from:
+        if arguments.data or arguments.resume:
+            raise ConfigError("--frames-from only cuts frames; sort them, then train with --data alone")
         return _cut(arguments)
     if arguments.every:
         raise ConfigError("--every goes with --frames-from")
@@ -88,6 +88,7 @@ def new_recipe(given: dict[str, Any]) -> Recipe:
 
 
 def _train(arguments: Namespace, recipe: Recipe, source: str, out: Path, contents: dict[str, Any] | None) -> int:
+    from trainer.data import CIFAR_10
     from trainer.machine import default_workers, new_accelerator
     from trainer.progress import Shown, Steps
     from trainer.recipe import new_card
@@ -96,7 +97,8 @@ def _train(arguments: Namespace, recipe: Recipe, source: str, out: Path, content
     new_card(recipe, ())  # a wrong name shows before the pictures are read
     source = arguments.data or source
     accelerator = new_accelerator(arguments.device, arguments.precision, recipe.seed, recipe.batch_size)
-    data = _load(source, recipe.seed, accelerator.is_main_process)
+    with accelerator.main_process_first() if source == CIFAR_10 else nullcontext():  # it downloads for all
+        data = read_pictures(source, recipe.seed, quiet=not accelerator.is_main_process)
     workers = default_workers() if arguments.workers is None else arguments.workers
     shown = Steps() if accelerator.is_main_process else Shown()
     try:
@@ -106,18 +108,6 @@ def _train(arguments: Namespace, recipe: Recipe, source: str, out: Path, content
     if accelerator.is_main_process:
         print(json.dumps(summary, ensure_ascii=False) if arguments.json else _told(summary, out))
     return 0
-
-
-def _load(source: str, seed: int, main: bool) -> "Data":
-    from trainer.data import load_data
-
-    data = load_data(source, seed)
-    if main:
-        for line in data.skipped[:NAMED]:
-            print(f"maskcast: skipped: {line}", file=sys.stderr)
-        if len(data.skipped) > NAMED:
-            print(f"maskcast: skipped: {len(data.skipped) - NAMED} more", file=sys.stderr)
-    return data
 
 
 def _same_recipe(contents: dict[str, Any], given: dict[str, Any]) -> Recipe:
@@ -141,7 +131,8 @@ def _cut(arguments: Namespace) -> int:
     if arguments.json:
         print(json.dumps({"frames": count, "folder": str(out)}))
     else:
-        print(f"{count} frames in {out}: sort them into {out}/<class>/, then maskcast train --data {out}")
+        folder = shlex.quote(str(out))
+        print(f"{count} frames in {out}: sort them into {out}/<class>/, then maskcast train --data {folder}")
     return 0
 
 
@@ -151,5 +142,5 @@ def _told(summary: dict[str, Any], out: Path) -> str:
         f"validation accuracy {summary['val_accuracy']:.2%} in epoch {summary['best_epoch']}"
         + (f", test accuracy {tested:.2%}" if tested is not None else "")
         + f"\nmodel: {summary['checkpoint']}; report: {out / 'report.md'}"
-        f"\nuse it: maskcast run SOURCE --classifier {summary['checkpoint']}"
+        f"\nuse it: maskcast run SOURCE --classifier {shlex.quote(summary['checkpoint'])}"
     )
