@@ -6,13 +6,15 @@ Label values are bounded: names of streams and prompts come from the configurati
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
 
 import torch
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client.core import CounterMetricFamily
 from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client.registry import Collector
 
 from stages.types import TrackChange, TrackEvent
 
@@ -60,6 +62,8 @@ class Metrics:
         self.publish_bytes = self._counter("publish_bytes", "Bytes handed to ZeroMQ.", "stream", "kind")
         self.publish_dropped = self._counter("publish_dropped", "Messages some subscriber lost.", *by)
         self.subscribers = self._gauge("subscribers", "Subscribers connected.")
+        self.subscribers_refused = _Total("subscribers_refused", "Handshakes that failed: no key, or a wrong one.")
+        self.registry.register(self.subscribers_refused)
         self.track_memory = self._gauge("track_memory_bytes", "Size of a stream's memory of its objects.", *by)
         self.governor_step = self._gauge("governor_step", "How far the governor has stepped down.", *by)
         self.model_load = self._gauge("model_load_seconds", "Time it took to load a model.", "model")
@@ -82,6 +86,18 @@ class Metrics:
     def stream(self, name: str, prompts: Sequence[str]) -> "StreamMetrics":
         """Register a stream: all its series exist from now on."""
         return StreamMetrics(self, name, prompts)
+
+
+class _Total(Collector):
+    """A counter without labels that is read from where it is counted."""
+
+    def __init__(self, name: str, help_text: str) -> None:
+        self.read: Callable[[], int] = lambda: 0
+        self._name, self._help = f"maskcast_{name}", help_text
+
+    def collect(self) -> Iterable[CounterMetricFamily]:
+        """What prometheus_client asks for at a scrape."""
+        yield CounterMetricFamily(self._name, self._help, value=self.read())
 
 
 class StreamMetrics:

@@ -8,7 +8,9 @@ from zmq.utils.monitor import recv_monitor_message
 MAX_TOPICS = 1000  # kept of one subscriber; who has more is taken for one that wants all
 AT_ONCE = 1000  # subscriptions taken in between two messages, so that a flood of them holds up nobody
 _MONITOR = "inproc://monitor"
-_FAILED = zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+HANDSHAKE_FAILED = (
+    zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+)
 
 
 class Audience:
@@ -27,7 +29,7 @@ class Audience:
         self._xpub = xpub
         self._monitor = xpub.context.socket(zmq.PAIR)
         self._monitor.set(zmq.RCVHWM, 0)  # libzmq's thread would stand still once the queue is full
-        xpub.monitor(_MONITOR, zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED | _FAILED)
+        xpub.monitor(_MONITOR, zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED | HANDSHAKE_FAILED)
         self._monitor.connect(_MONITOR)
 
     def update(self) -> None:
@@ -81,7 +83,7 @@ class Audience:
     def _connections(self) -> None:
         while self._monitor.poll(0):
             event = recv_monitor_message(self._monitor)
-            if event["event"] & _FAILED:
+            if event["event"] & HANDSHAKE_FAILED:
                 self.refused += 1
                 continue
             descriptor = int(event["value"])

@@ -38,6 +38,7 @@ SERIES: dict[str, list[dict[str, str]]] = {
     "publish_dropped_total": [{"stream": "gate"}],
     "record_errors_total": [{"stream": "gate"}],
     "subscribers": [{}],
+    "subscribers_refused_total": [{}],
     "gpu_memory_bytes": [{"kind": "allocated"}],
     "track_memory_bytes": [{"stream": "gate"}],
     "governor_step": [{"stream": "gate"}],
