@@ -1,12 +1,19 @@
 """Who listens to the publishing socket, to what, and who was refused."""
 
+import os
+import socket
+import stat
+import time
+from collections import Counter
 from collections.abc import Iterable
+from contextlib import suppress
 
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 MAX_TOPICS = 1000  # kept of one subscriber; who has more is taken for one that wants all
-AT_ONCE = 1000  # subscriptions taken in between two messages, so that a flood of them holds up nobody
+AT_ONCE = 500  # messages of subscribers taken in between two of ours, so that a flood of them holds up nobody
+FLOOD, FLOOD_S = 10_000, 10.0  # messages of one subscriber, and seconds within which so many cost its connection
 _MONITOR = "inproc://monitor"
 HANDSHAKE_FAILED = (
     zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
@@ -25,6 +32,8 @@ class Audience:
         self.topics: dict[int, set[bytes]] = {}  # only connections with a subscription
         self.refused = 0  # handshakes
         self._connected: set[int] = set()
+        self._said: Counter[int] = Counter()  # messages by descriptor, since the moment below
+        self._since = time.monotonic()
         self._wanted: dict[bytes, bool] = {}  # by topic, until somebody comes, goes or changes a subscription
         self._xpub = xpub
         self._monitor = xpub.context.socket(zmq.PAIR)
@@ -34,6 +43,7 @@ class Audience:
 
     def update(self) -> None:
         """Take in what has happened; also lets libzmq see how much room each subscriber has by now."""
+        self._stop_floods()
         # In this order: a subscription's own connection is then known, and an older one of the same number forgotten.
         subscriptions = list(self._subscriptions())
         self._connections()
@@ -68,17 +78,43 @@ class Audience:
         self._monitor.close(0)
 
     def _subscriptions(self) -> Iterable[tuple[int, bool, bytes]]:
+        if not int(self._xpub.get(zmq.EVENTS)) & zmq.POLLIN:
+            return
         for _ in range(AT_ONCE):
-            if not int(self._xpub.get(zmq.EVENTS)) & zmq.POLLIN:
+            try:  # not the events again: asking for them makes libzmq take in more, and a flood would outrun us
+                frame = self._xpub.recv(zmq.DONTWAIT, copy=False)
+            except zmq.Again:
                 return
-            frame = self._xpub.recv(zmq.DONTWAIT, copy=False)
             message = frame.bytes
             try:
                 descriptor = frame.get(zmq.SRCFD)
             except zmq.ZMQError:  # made up by libzmq when a connection ended
                 continue
+            self._said[descriptor] += 1
             if message[:1] in (b"\0", b"\1"):
                 yield descriptor, message[0] == 1, message[1:]
+
+    def _stop_floods(self) -> None:
+        """libzmq takes in all that comes, without a bound, so who never stops must go."""
+        for descriptor, said in self._said.items():
+            if said > FLOOD:
+                self._cut(descriptor)
+        if self._said and (max(self._said.values()) > FLOOD or time.monotonic() - self._since > FLOOD_S):
+            self._said.clear()
+            self._since = time.monotonic()
+
+    def _cut(self, descriptor: int) -> None:
+        """End a connection. Its number may belong to another file by now: one with our address is a subscriber's."""
+        with suppress(OSError):  # it may have gone
+            copy = os.dup(descriptor)
+            if not stat.S_ISSOCK(os.fstat(copy).st_mode):
+                os.close(copy)
+                return
+            with socket.socket(fileno=copy) as connection:
+                address = connection.getsockname()
+                ours = f":{address[1]}" if isinstance(address, tuple) else f"ipc://{address}"
+                if self._xpub.get_string(zmq.LAST_ENDPOINT).endswith(ours):
+                    connection.shutdown(socket.SHUT_RDWR)
 
     def _connections(self) -> None:
         while self._monitor.poll(0):
