@@ -1,5 +1,6 @@
 """CURVE on the publishing socket, with real sockets: who has no key receives nothing, and is counted."""
 
+import resource
 import shutil
 import socket
 import threading
@@ -177,6 +178,7 @@ def test_nobody_comes_in_while_nobody_answers(context: Context, keys: Keys) -> N
     """libzmq's own way is to let everybody in then."""
     pair, gate = keys.client("gate"), Gate(keys.folder)
     xpub = context.socket(zmq.XPUB)
+    xpub.set(zmq.XPUB_VERBOSE, 1)
     gate.guard(xpub)
     xpub.bind("tcp://127.0.0.1:0")
     endpoint = xpub.get_string(zmq.LAST_ENDPOINT)
@@ -188,6 +190,19 @@ def test_nobody_comes_in_while_nobody_answers(context: Context, keys: Keys) -> N
     assert not xpub.poll(500)
     assert not early.closed
     assert not late.closed
+
+
+def test_nobody_comes_in_while_the_folder_cannot_be_read_and_the_gate_goes_on(keys: Keys) -> None:
+    """As when the process has no more file descriptors."""
+    known, gate = keys.client("gate")[0], Gate(keys.folder)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1, hard))
+    try:
+        answer = gate.callback("", known)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert not answer
+    assert gate.callback("", known)
 
 
 def test_closing_while_strangers_knock_ends(context: Context, keys: Keys) -> None:
