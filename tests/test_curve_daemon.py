@@ -12,6 +12,7 @@ from tempfile import TemporaryFile
 import pytest
 import zmq
 
+from daemon.__main__ import main
 from daemon.admittance import show_keys
 from stages.curve_keys import new_server
 from stages.errors import ConfigError
@@ -180,3 +181,29 @@ def test_a_subscriber_s_secret_that_others_may_read_is_refused(keys: Keys) -> No
     code, _, err = Watch("tcp://127.0.0.1:9", *of(keys, "gate")).end()
     assert code == 2
     assert f"chmod 600 {keys.root / 'gate.key_secret'}" in err
+
+
+@pytest.mark.usefixtures("bare_machine")
+def test_check_looks_at_the_keys(keys: Keys, file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ports = "[http]\nlisten = '127.0.0.1:0'\n[publish]\nendpoint = 'tcp://127.0.0.1:0'"
+    file.write_text(f"{ports}\ncurve_dir = '{keys.folder}'\n")
+    models = ["--detector", "embedded", "--segmenter", "embedded", "--device", "cpu"]
+
+    def finding() -> tuple[bool, str]:
+        main(["check", "--config", str(file), "--json", *models])
+        findings = json.loads(capsys.readouterr().out)["findings"]
+        [found] = [(finding["ok"], finding["detail"]) for finding in findings if finding["subject"] == "curve_dir"]
+        return found
+
+    assert finding() == (
+        False,
+        f"{keys.folder} has no client that may subscribe; maskcast keys new --client NAME makes one",
+    )
+    keys.client("gate")
+    assert finding() == (True, f"{keys.folder} has the daemon's keys and 1 client(s)")
+    broken = keys.folder / "clients" / "broken.key"
+    broken.write_text("nonsense")
+    assert finding() == (False, f"{broken}: not a CURVE key file; make it again or remove it")
+    secret = keys.folder / "server.key_secret"
+    secret.chmod(0o644)
+    assert finding() == (False, f"{secret}: others than its owner may read this secret key: chmod 600 {secret}")

@@ -244,20 +244,3 @@ def test_a_subscriber_finds_the_daemon_s_key_in_its_public_file(keys: Path) -> N
     assert server_public(keys / "server.key") == zmq.curve_public(server_secret(keys))
     with pytest.raises(ConfigError, match=r"no such file or directory; name the daemon's server\.key"):
         server_public(keys / "missing.key")
-
-
-def test_check_looks_at_the_keys(keys: Path, tmp_path: Path, file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from daemon.commands.check import _curve_dir
-
-    with pytest.raises(ConfigError, match="has no client that may subscribe; maskcast keys new --client NAME"):
-        _curve_dir(keys)
-    new_client(keys, "gate", tmp_path)
-    assert _curve_dir(keys) == f"{keys} has the daemon's keys and 1 client(s)"
-    (keys / "clients" / "broken.key").write_text("nonsense")
-    with pytest.raises(ConfigError, match=r"broken\.key: not a CURVE key file"):
-        _curve_dir(keys)
-    (keys / "server.key_secret").chmod(0o644)
-    models = ["--detector", "embedded", "--segmenter", "embedded", "--device", "cpu"]
-    file.write_text(f"[publish]\nendpoint = 'tcp://127.0.0.1:0'\ncurve_dir = '{keys}'\n[http]\nlisten = '127.0.0.1:0'")
-    assert main(["check", "--config", str(file), *models]) == 1
-    assert f"chmod 600 {keys / 'server.key_secret'}" in capsys.readouterr().out
