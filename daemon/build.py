@@ -61,8 +61,10 @@ def build(settings: Settings, observers: Mapping[str, Observer] | None = None) -
 
     def open_publisher() -> Publisher:
         publish = settings.publish
-        publisher = Publisher(publish.endpoint, publish.send_hwm, publish.when_full)
+        curve_dir = Path(publish.curve_dir) if publish.curve_dir else None
+        publisher = Publisher(publish.endpoint, publish.send_hwm, publish.when_full, curve_dir)
         metrics.subscribers.set_function(lambda: float(publisher.subscribers))
+        metrics.subscribers_refused.read = lambda: publisher.refused
         return publisher
 
     def new_stream(stream: StreamSettings, publisher: Publisher) -> Stream:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from daemon.cli_streams import streams_of
-from daemon.settings import Settings, load, refuse_unsupported
+from daemon.settings import Settings, load
 
 
 class Flag(NamedTuple):
@@ -93,6 +93,4 @@ def load_settings(arguments: Namespace) -> Settings:
             overrides.setdefault(section, {})[key] = value
     if hasattr(arguments, "sources"):
         overrides |= streams_of(arguments.sources, arguments.prompts or [])
-    settings = load(arguments.config, overrides)
-    refuse_unsupported(settings)
-    return settings
+    return load(arguments.config, overrides)

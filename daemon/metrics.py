@@ -1,9 +1,12 @@
 """Prometheus metrics: every name of the public interface. Their series are those of a stream (`stream_metrics`)."""
 
+from collections.abc import Callable, Iterable
 from functools import partial
 
 import torch
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
 
 MODELS = ("detector", "segmenter", "classifier")
 GPU_KINDS = ("allocated", "reserved")
@@ -48,6 +51,8 @@ class Metrics:
         self.publish_bytes = self._counter("publish_bytes", "Bytes handed to ZeroMQ.", "stream", "kind")
         self.publish_dropped = self._counter("publish_dropped", "Messages some subscriber lost.", *by)
         self.subscribers = self._gauge("subscribers", "Subscribers connected.")
+        self.subscribers_refused = _Total("subscribers_refused", "Handshakes that failed: no key, or a wrong one.")
+        self.registry.register(self.subscribers_refused)
         self.track_memory = self._gauge("track_memory_bytes", "Size of a stream's memory of its objects.", *by)
         self.memory_budget = self._gauge("memory_budget_bytes", "What limits.gpu_memory comes to.")
         self.governor_step = self._gauge("governor_step", "How far the governor has stepped down.", *by)
@@ -67,3 +72,15 @@ class Metrics:
 
     def _histogram(self, name: str, help_text: str, *labels: str) -> Histogram:
         return Histogram(f"maskcast_{name}", help_text, labels, registry=self.registry, buckets=_SECONDS)
+
+
+class _Total(Collector):
+    """A counter without labels that is read from where it is counted."""
+
+    def __init__(self, name: str, help_text: str) -> None:
+        self.read: Callable[[], int] = lambda: 0
+        self._name, self._help = f"maskcast_{name}", help_text
+
+    def collect(self) -> Iterable[CounterMetricFamily]:
+        """What prometheus_client asks for at a scrape."""
+        yield CounterMetricFamily(self._name, self._help, value=self.read())

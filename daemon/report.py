@@ -36,6 +36,8 @@ class Report:
 def introduce(service: Service, settings: Settings) -> str:
     """Where to look, a line each."""
     lines = [f"masks: maskcast watch {service.publisher.endpoint}", f"metrics: {service.api.url}/metrics"]
+    if settings.publish.curve_dir:
+        lines.append("subscribers need keys: --key NAME.key_secret --server server.key (maskcast keys new)")
     if settings.publish.wait_for:
         lines.append(f"files start once {settings.publish.wait_for} subscribers are there")
     return "\n".join(lines)

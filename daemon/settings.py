@@ -81,12 +81,14 @@ class Publish(_Table):
     when_full: Literal["drop", "wait"] = "drop"
     wait_for: Annotated[int, Field(ge=0)] = 0  # subscribers
     mask_encoding: Literal["rle", "counts"] = "rle"
-    curve_dir: str = ""
+    curve_dir: str = ""  # "" = no keys
+    insecure: bool = False
 
 
 class Http(_Table):
     listen: kind.Listen = "127.0.0.1:9109"
     token: kind.Secret = ""
+    insecure: bool = False
 
     @property
     def address(self) -> tuple[str, int]:
@@ -96,8 +98,11 @@ class Http(_Table):
 
     @model_validator(mode="after")
     def _guarded(self) -> Self:
-        if not self.token and not kind.is_loopback(self.address[0]):
-            raise ValueError(f"needs a token, because {self.listen} can be reached from other machines")
+        if not (self.token or self.insecure or kind.is_loopback(self.address[0])):
+            raise ValueError(
+                f"needs a token, because {self.listen} can be reached from other machines; "
+                "set http.token, or http.insecure = true to let everybody in"
+            )
         return self
 
 
@@ -178,6 +183,16 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return (init_settings,)
 
+    @field_validator("publish")
+    @classmethod
+    def _guarded(cls, publish: Publish) -> Publish:
+        if not (publish.curve_dir or publish.insecure or kind.stays_here(publish.endpoint)):
+            raise ValueError(
+                f"needs keys, because {publish.endpoint} can be reached from other machines; set publish.curve_dir "
+                "(maskcast keys new makes it), or publish.insecure = true to let everybody in"
+            )
+        return publish
+
     @model_validator(mode="after")
     def _streams_fit(self) -> Self:
         names = [stream.name for stream in self.streams]
@@ -227,12 +242,6 @@ def _override_streams(merged: dict[str, Any], layers: Sequence[Layer]) -> None:
                     own = {key: value for key, value in values[section].items() if key in stream[section]}
                     stream = {**stream, section: _merge(stream[section], own)}
         streams[number] = stream
-
-
-def refuse_unsupported(settings: Settings) -> None:
-    """Settings of the public interface that nothing acts on yet. Raises ConfigError for one that is set."""
-    if settings.publish.curve_dir:
-        raise ConfigError("publish.curve_dir is set, but this version does not support it; leave it at its default")
 
 
 def _default_file() -> Path | None:

@@ -63,3 +63,9 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def stays_here(endpoint: str) -> bool:
+    """Whether nothing beyond this machine reaches the endpoint."""
+    host = endpoint.removeprefix("tcp://").rpartition(":")[0]
+    return endpoint.startswith("ipc://") or is_loopback(host.strip("[]"))

@@ -5,29 +5,39 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 import zmq
-from zmq.utils.monitor import recv_monitor_message
 
+from stages.audience import Audience
+from stages.curve import Gate
 from stages.errors import OutputError
 
 LINGER_MS = 1000  # how long close() goes on delivering
 RETRY_S = 0.002  # between two attempts to send to a full subscriber
 POLL_S = 0.02  # between two looks at who has subscribed
+MAX_MESSAGE = 1024  # bytes of what a subscriber may send; the longest topic and a handshake are far shorter
 
 
 class Publisher:
     """Sends multipart messages to every subscriber of their topic. Safe to share between threads.
 
     ``send_hwm`` messages may wait for each subscriber. When that is full, ``when_full="drop"`` lets that subscriber
-    alone lose messages, ``"wait"`` blocks until it has room. Raises OutputError when it cannot listen on ``endpoint``
-    (``tcp://HOST:PORT``, port 0 for a free one, or ``ipc://PATH``).
+    alone lose messages, ``"wait"`` blocks until it has room. With ``curve_dir``, a folder of keys, only the clients
+    in it get in, and all is encrypted. Raises OutputError when it cannot listen on ``endpoint`` (``tcp://HOST:PORT``,
+    port 0 for a free one, or ``ipc://PATH``), ConfigError when the keys are not as they should be.
     """
 
-    def __init__(self, endpoint: str, send_hwm: int = 64, when_full: Literal["drop", "wait"] = "drop") -> None:
+    def __init__(
+        self,
+        endpoint: str,
+        send_hwm: int = 64,
+        when_full: Literal["drop", "wait"] = "drop",
+        curve_dir: Path | None = None,
+    ) -> None:
+        self._gate = None if curve_dir is None else Gate(curve_dir)
         self._when_full = when_full
         self._lock = threading.Lock()
         self._closed = False
@@ -35,15 +45,18 @@ class Publisher:
         self._socket = self._context.socket(zmq.XPUB)
         self._socket.set(zmq.SNDHWM, send_hwm)
         self._socket.set(zmq.LINGER, LINGER_MS)
+        self._socket.set(zmq.MAXMSGSIZE, MAX_MESSAGE)
         self._socket.set(zmq.XPUB_VERBOSER, 1)
         self._socket.set(zmq.XPUB_NODROP, 1)
         # Finds hosts that vanished. Not ZMQ_HEARTBEAT: that also cuts off subscribers that are merely slow.
         for option, value in ((zmq.TCP_KEEPALIVE, 1), (zmq.TCP_KEEPALIVE_IDLE, 30), (zmq.TCP_KEEPALIVE_INTVL, 10)):
             self._socket.set(option, value)
         self._socket.copy_threshold = 0  # so that even a short last part can be tracked
-        self._audience = _Audience(self._socket)
+        self._audience = Audience(self._socket)
         self._laggards = _Laggards(send_hwm)
         try:
+            if self._gate is not None:
+                self._gate.guard(self._socket)
             _bind(self._socket, endpoint)
         except OutputError:
             self.close()
@@ -57,6 +70,14 @@ class Publisher:
             if not self._closed:
                 self._audience.update()
             return len(self._audience.topics)
+
+    @property
+    def refused(self) -> int:
+        """Handshakes that failed so far: no key, a wrong one, no ZeroMQ. Who is refused may try again and again."""
+        with self._lock:
+            if not self._closed:
+                self._audience.update()
+            return self._audience.refused
 
     def wants(self, topic: bytes) -> bool:
         """Whether some subscriber has asked for ``topic``."""
@@ -100,6 +121,8 @@ class Publisher:
             self._closed = True
             self._audience.close()
             self._socket.close()
+        if self._gate is not None:
+            self._gate.close()
         self._context.term()
 
     def _send_to_all(self, parts: Sequence[bytes]) -> bool:
@@ -120,70 +143,6 @@ class Publisher:
             self._socket.send_multipart(parts, zmq.DONTWAIT)
         finally:
             self._socket.set(zmq.XPUB_NODROP, 1)
-
-
-class _Audience:
-    """The subscriptions of each connection, by its file descriptor.
-
-    XPUB tells of subscriptions but not whose connection ended, the socket's monitor tells of connections but not of
-    subscriptions; the descriptor joins the two. A connection counts once, however many topics it has, and a peer that
-    connects without subscribing does not.
-    """
-
-    def __init__(self, xpub: zmq.Socket[bytes]) -> None:
-        self.topics: dict[int, set[bytes]] = {}  # only connections with a subscription
-        self._connected: set[int] = set()
-        self._xpub = xpub
-        self._monitor = xpub.get_monitor_socket(zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED)
-
-    def update(self) -> None:
-        """Take in what has happened; also lets libzmq see how much room each subscriber has by now."""
-        # In this order: a subscription's own connection is then known, and an older one of the same number forgotten.
-        subscriptions = list(self._subscriptions())
-        self._connections()
-        for descriptor, subscribed, topic in subscriptions:
-            if descriptor not in self._connected:
-                continue
-            topics = self.topics.setdefault(descriptor, set())
-            topics.add(topic) if subscribed else topics.discard(topic)
-            if not topics:
-                del self.topics[descriptor]
-
-    def wants(self, topic: bytes) -> bool:
-        """Whether ``topic`` has a subscriber."""
-        return any(topic.startswith(tuple(topics)) for topics in self.topics.values())
-
-    def prefixes(self, topic: bytes) -> set[bytes]:
-        """All that the subscribers of ``topic`` have subscribed to."""
-        subscribers = (topics for topics in self.topics.values() if topic.startswith(tuple(topics)))
-        return set().union(*subscribers)
-
-    def close(self) -> None:
-        """Stop watching."""
-        self.topics.clear()
-        self._xpub.disable_monitor()
-        self._monitor.close(0)
-
-    def _subscriptions(self) -> Iterable[tuple[int, bool, bytes]]:
-        while int(self._xpub.get(zmq.EVENTS)) & zmq.POLLIN:
-            frame = self._xpub.recv(zmq.DONTWAIT, copy=False)
-            message = frame.bytes
-            try:
-                descriptor = frame.get(zmq.SRCFD)
-            except zmq.ZMQError:  # made up by libzmq when a connection ended
-                continue
-            if message[:1] in (b"\0", b"\1"):
-                yield descriptor, message[0] == 1, message[1:]
-
-    def _connections(self) -> None:
-        while self._monitor.poll(0):
-            event = recv_monitor_message(self._monitor)
-            descriptor = int(event["value"])
-            self.topics.pop(descriptor, None)
-            if event["event"] == zmq.EVENT_ACCEPTED:
-                self._connected.add(descriptor)
-            else:
-                self._connected.discard(descriptor)
 
 
 class _Laggards:

@@ -49,6 +49,7 @@ SERIES: dict[str, list[dict[str, str]]] = {
     "publish_dropped_total": [{"stream": "gate"}],
     "record_errors_total": [{"stream": "gate"}],
     "subscribers": [{}],
+    "subscribers_refused_total": [{}],
     "gpu_memory_bytes": [{"kind": "allocated"}],
     "memory_budget_bytes": [{}],
     "track_memory_bytes": [{"stream": "gate"}],

@@ -75,6 +75,8 @@ def _findings(settings: Settings) -> Iterator[Finding]:
         yield _look("classifier", partial(_classifier, settings))
     for stream in settings.streams:
         yield _look(stream.name, partial(_source, settings, stream))
+    if settings.publish.curve_dir:
+        yield _look("curve_dir", partial(_curve_dir, Path(settings.publish.curve_dir)))
     yield _look("publish", partial(_endpoint, settings.publish.endpoint))
     yield _look("http", partial(_listen, settings))
     folders = {stream.resolved(settings).record.dir for stream in settings.streams} | {settings.record.dir}
@@ -161,6 +163,18 @@ def _endpoint(endpoint: str) -> str:
 
     Publisher(endpoint).close()
     return f"{endpoint} is free"
+
+
+def _curve_dir(folder: Path) -> str:
+    from stages.curve_keys import allowed_clients, server_secret
+
+    server_secret(folder)
+    clients, problems = allowed_clients(folder)
+    if problems:
+        raise ConfigError(problems[0])
+    if not clients:
+        raise ConfigError(f"{folder} has no client that may subscribe; maskcast keys new --client NAME makes one")
+    return f"{folder} has the daemon's keys and {len(clients)} client(s)"
 
 
 def _listen(settings: Settings) -> str:

@@ -38,13 +38,14 @@ def run(arguments: Namespace) -> int:
     rotation = log.Rotation(log.set_up(arguments.debug, arguments.log))
     from daemon.build import build
     from daemon.progress import Announcer, watch_progress
+    from daemon.refusals import Refusals
     from daemon.report import report
     from daemon.systemd import Systemd
 
     service = build(settings)
     # with --json, stdout is for programs
     announcer = Announcer(settings, aside=arguments.json)
-    code = service.run(rotation, announcer, watch_progress(), Systemd())
+    code = service.run(rotation, announcer, Refusals(settings.publish), watch_progress(), Systemd())
     reports = [report(stream) for stream in service.streams.values()]
     if arguments.json:
         print(json.dumps({"streams": [asdict(stream) for stream in reports]}, ensure_ascii=False))

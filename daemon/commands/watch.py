@@ -6,6 +6,7 @@ examples:
   maskcast watch
   maskcast watch tcp://gpu-host:5555 --stream gate --json | jq "select(.objects)"
   maskcast watch --stream gate --save pictures --count 10
+  maskcast watch tcp://gpu-host:5555 --key wall-display.key_secret --server server.key
 """
 
 import json
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import zmq
 
+from daemon.admittance import Admittance, admittance, show_keys
 from daemon.settings import Publish
 from stages.errors import ConfigError, OutputError
 
@@ -35,6 +37,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print every header as it came: masks, events, status")
     parser.add_argument("--save", type=Path, metavar="DIR", help="save annotated frames as DIR/<stream>-<frame>.jpg")
     parser.add_argument("--count", type=int, metavar="N", help="stop after N frames")
+    parser.add_argument("--key", type=Path, metavar="FILE", help="own NAME.key_secret, where the daemon wants keys")
+    parser.add_argument("--server", type=Path, metavar="FILE", help="the daemon's server.key, with --key")
 
 
 def run(arguments: Namespace) -> int:
@@ -44,8 +48,10 @@ def run(arguments: Namespace) -> int:
     try:
         with zmq.Context() as context, context.socket(zmq.SUB) as socket:
             socket.set(zmq.LINGER, 0)
-            _subscribe(socket, arguments)
-            _watch(socket, arguments)
+            show_keys(socket, arguments.key, arguments.server)
+            with admittance(socket, arguments.endpoint, arguments.key) as admitted:
+                _subscribe(socket, arguments)
+                _watch(socket, admitted, arguments)
     except KeyboardInterrupt:
         pass
     return 0
@@ -64,13 +70,13 @@ def _subscribe(socket: "zmq.Socket[bytes]", arguments: Namespace) -> None:
         ) from None
 
 
-def _watch(socket: "zmq.Socket[bytes]", arguments: Namespace) -> None:
+def _watch(socket: "zmq.Socket[bytes]", admitted: Admittance, arguments: Namespace) -> None:
     from stages.wire import Kind, StreamEvent, unpack
 
     counted = Kind.FRAME if arguments.save else Kind.MASKS
     left = arguments.count
     losses = _Losses()
-    for parts in _messages(socket, arguments.endpoint):
+    for parts in _messages(socket, admitted, arguments.endpoint):
         message = unpack(parts)
         losses.look(message.stream, message.kind, message.header)
         if arguments.json:
@@ -87,12 +93,23 @@ def _watch(socket: "zmq.Socket[bytes]", arguments: Namespace) -> None:
             return
 
 
-def _messages(socket: "zmq.Socket[bytes]", endpoint: str) -> Iterator[list[bytes]]:
+def _messages(socket: "zmq.Socket[bytes]", admitted: Admittance, endpoint: str) -> Iterator[list[bytes]]:
     """Everything that comes; a hint on stderr if nothing does."""
-    if not socket.poll(_PATIENCE):
-        print(f"maskcast: nothing from {endpoint} yet; does `maskcast run` publish there?", file=sys.stderr)
+    poller = zmq.Poller()
+    poller.register(socket, zmq.POLLIN)
+    poller.register(admitted.monitor, zmq.POLLIN)
+    patience: int | None = _PATIENCE
     while True:
-        yield socket.recv_multipart()
+        ready = dict(poller.poll(patience))
+        if socket in ready:
+            patience = None
+            yield socket.recv_multipart()
+        elif admitted.monitor in ready:
+            admitted.look()
+            patience = None
+        else:
+            print(f"maskcast: nothing from {endpoint} yet; does `maskcast run` publish there?", file=sys.stderr)
+            patience = None
 
 
 class _Losses:

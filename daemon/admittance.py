@@ -1,0 +1,67 @@
+"""A subscriber's side of CURVE: its keys, and whether the publisher lets it in."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import zmq
+from zmq.utils.monitor import recv_monitor_message
+
+from stages.audience import HANDSHAKE_FAILED
+from stages.curve_keys import key_pair, server_public
+from stages.errors import ConfigError
+
+
+def show_keys(socket: "zmq.Socket[bytes]", key: Path | None, server: Path | None) -> None:
+    """Give ``socket``, which is not connected yet, the subscriber's pair and the daemon's public key; None: no keys.
+
+    Raises ConfigError for one without the other, and for files that hold no such keys.
+    """
+    if key is None and server is None:
+        return
+    if key is None or server is None:
+        missing = "--server server.key, the daemon's" if server is None else "--key NAME.key_secret, its own"
+        raise ConfigError(f"a subscriber needs two keys: give {missing}, too (maskcast keys new --client NAME)")
+    public, secret = key_pair(key, "name the file that maskcast keys new --client NAME made, NAME.key_secret")
+    socket.set(zmq.CURVE_SERVERKEY, server_public(server))
+    socket.set(zmq.CURVE_PUBLICKEY, public)
+    socket.set(zmq.CURVE_SECRETKEY, secret)
+
+
+class Admittance:
+    """Tells on stderr, once, that the publisher refuses this subscriber."""
+
+    def __init__(self, monitor: "zmq.Socket[bytes]", endpoint: str, key: Path | None) -> None:
+        self.monitor = monitor
+        self._endpoint, self._key = endpoint, key
+        self.told = False
+
+    def look(self) -> None:
+        """Raises ConfigError when the key is not among those that may subscribe: libzmq will not try again."""
+        while self.monitor.poll(0):
+            event = recv_monitor_message(self.monitor)["event"]
+            if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
+                raise ConfigError(
+                    f"{self._endpoint} refuses the key in {self._key}: its public half must stand in the daemon's "
+                    "folder, as clients/NAME.key"
+                )
+            if not self.told:
+                self.told = True
+                print(f"maskcast: {self._endpoint} does not let us in: {self._guess()}", file=sys.stderr, flush=True)
+
+    def _guess(self) -> str:
+        if self._key is None:
+            return "does it want keys? then give --key and --server (maskcast keys new --client NAME)"
+        return "is --server the server.key of this daemon, and has it CURVE turned on?"
+
+
+@contextmanager
+def admittance(socket: "zmq.Socket[bytes]", endpoint: str, key: Path | None) -> Iterator[Admittance]:
+    """Watch the handshakes of ``socket``, which is not connected yet."""
+    monitor = socket.get_monitor_socket(HANDSHAKE_FAILED)
+    try:
+        yield Admittance(monitor, endpoint, key)
+    finally:
+        socket.disable_monitor()
+        monitor.close(0)
