@@ -68,7 +68,7 @@ def build(settings: Settings, observers: Mapping[str, Observer] | None = None) -
         return _new_stream(settings, stream.resolved(settings), open_it, engine, metrics, publisher, observe)
 
     return Service(
-        Parts(engine, open_publisher, lambda not_ready: Api(settings.http, metrics.registry, not_ready), new_stream),
+        Parts(engine, open_publisher, lambda control: Api(settings.http, metrics.registry, control), new_stream),
         settings.streams,
     )
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from daemon.api import Api
+from daemon.control import Control
 from daemon.engine import Engine
 from daemon.settings import StreamSettings
 from daemon.stream import Stream
@@ -32,7 +33,7 @@ class Parts:
 
     engine: Engine
     open_publisher: Callable[[], Publisher]
-    open_api: Callable[[Callable[[], str | None]], Api]  # given why the service is not ready
+    open_api: Callable[[Control], Api]
     new_stream: Callable[[StreamSettings, Publisher], Stream]
 
 
@@ -93,7 +94,7 @@ class Service:
         """Take the ports, then start; models load and sources open while the main loop already runs."""
         self.publisher = self._parts.open_publisher()
         self._opened.callback(self.publisher.close)
-        self.api = self._parts.open_api(self.not_ready)
+        self.api = self._parts.open_api(self)
         self._opened.callback(self.api.close)
         self.engine.start()
         for settings in self._configured:
