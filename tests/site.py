@@ -139,6 +139,11 @@ class Answer:
         return line
 
 
+def bearer(token: str) -> dict[str, str]:
+    """The header, as UTF-8."""
+    return {"Authorization": f"Bearer {token}".encode().decode("latin-1")}
+
+
 class Site:
     """The server, with what it serves."""
 
@@ -147,6 +152,7 @@ class Site:
         self.control = control or MemoryControl()
         settings = Http(**{"listen": "127.0.0.1:0", **http_settings})
         self.api = Api(settings, self.metrics.registry, self.control)
+        self.token = settings.token
         self.port = int(self.api.url.rpartition(":")[2])
 
     def ask(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
@@ -156,8 +162,7 @@ class Site:
             body = json.dumps(body).encode()
         if body is not None:
             sent = {"Content-Type": "application/json", **sent}
-        address = urlsplit(self.api.url).hostname or ""
-        connection = http.client.HTTPConnection(address.replace("0.0.0.0", "127.0.0.1"), self.port, timeout=30)
+        connection = http.client.HTTPConnection(urlsplit(self.api.url).hostname or "", self.port, timeout=30)
         try:
             connection.request(method, path, body, sent)
             answer = connection.getresponse()
@@ -166,8 +171,15 @@ class Site:
             connection.close()
 
     def add(self, name: str = "gate", **more: Any) -> None:
+        """Start a stream as anybody would."""
         asked = {"name": name, "source": "testsrc://shapes", "prompts": ["red circle"], **more}
-        assert self.ask("POST", "/api/streams", asked).status == 201
+        assert self.ask("POST", "/api/streams", asked, **bearer(self.token)).status == 201
+
+    def __enter__(self) -> "Site":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def close(self) -> None:
         self.api.close()
