@@ -2,7 +2,6 @@
 
 import logging
 import re
-from collections.abc import Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -84,15 +83,15 @@ async def _of_validation(_: Request, error: Exception) -> JSONResponse:
             return refusal(400, "the body is not JSON")
         if problem["type"] == "none_required" and problems:  # what may be left out
             continue
-        problems.setdefault(_field(problem["loc"], error.body), _WORDS.get(problem["type"]) or _plain(problem["msg"]))
+        problems.setdefault(_field(problem, error.body), _WORDS.get(problem["type"]) or _plain(problem["msg"]))
     where, wrong = next(iter(problems.items()))
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     return refusal(422, f"{where} {wrong}{more}")
 
 
-def _field(place: Sequence[int | str], body: Any) -> str:
+def _field(problem: dict[str, Any], body: Any) -> str:
     """``box.3``: only what the request has or lacks, not the names of the alternatives that pydantic tried."""
-    first, *rest = place
+    first, *rest = problem["loc"]
     if first != "body":
         return ".".join(map(str, rest))
     path: list[str] = []
@@ -100,7 +99,7 @@ def _field(place: Sequence[int | str], body: Any) -> str:
         there = part in body if isinstance(body, dict) else isinstance(body, list) and isinstance(part, int)
         if there:
             body = body[part]
-        if there or (isinstance(body, dict) and number == len(rest) - 1):
+        if there or (problem["type"] == "missing" and number == len(rest) - 1):
             path.append(str(part)[:60])
     return ".".join(path) or "the body"
 
