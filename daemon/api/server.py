@@ -5,15 +5,15 @@ import socket
 import threading
 
 from prometheus_client import CollectorRegistry
-from uvicorn import Config, Server
+from uvicorn import Config
 
 from daemon.api.app import build_app
-from daemon.api.connections import Connection
+from daemon.api.connections import BoundedServer, Connection
 from daemon.control import Control
 from daemon.settings import Http
 from stages.errors import OutputError
 
-BACKLOG = 128  # connections taken at once
+BACKLOG = 1024  # connections that may wait with the kernel
 FINISH = 1  # seconds that answers under way have when it closes
 GIVE_UP = 3.0  # seconds after which one that waits for the engine is left behind
 UNREAD = 20_000  # milliseconds after which a client that does not read is cut off
@@ -31,14 +31,13 @@ class Api:
         port = listener.getsockname()[1]
         self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         self._closing = threading.Event()
-        self._server = Server(
+        self._server = BoundedServer(
             Config(
                 build_app(http, registry, control, self._closing),
                 http=Connection,
                 ws="none",
                 loop="asyncio",
                 lifespan="off",
-                backlog=BACKLOG,
                 log_config=None,
                 log_level=logging.CRITICAL,  # of clients' mistakes; our own are logged where they happen
                 access_log=False,  # a scrape every few seconds is no news
