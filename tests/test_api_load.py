@@ -156,12 +156,11 @@ def test_a_video_player_reads_the_preview(site, preview):
         player.join()
     assert {picture.shape for picture in pictures} == {(48, 64, 3)}
     assert {round(picture.mean() / 255) for picture in pictures} == {0, 1}
-    wait_until(lambda: not preview.watched)
 
 
 def test_a_preview_ends_with_its_stream(site, preview):
     with watch(site) as client:
-        wait_until(lambda: preview.watched)
+        wait_until(lambda: preview.due)
         preview.show(b"\xff\xd8 one \xff\xd9")
         preview.close()
         client.settimeout(30)
@@ -171,11 +170,11 @@ def test_a_preview_ends_with_its_stream(site, preview):
 
 def test_pictures_are_asked_for_only_while_somebody_watches(site, preview):
     assert site.ask("HEAD", PREVIEW).status == 200
-    assert not preview.watched
+    assert not preview.due
     client = watch(site)
-    wait_until(lambda: preview.watched)
+    wait_until(lambda: preview.due)
     client.close()
-    wait_until(lambda: not preview.watched)
+    wait_until(lambda: not preview.due)
 
 
 def test_more_watchers_than_there_is_room_for_are_told_to_come_back(site, preview):
@@ -194,7 +193,7 @@ def test_more_watchers_than_there_is_room_for_are_told_to_come_back(site, previe
 
 def test_a_watcher_that_does_not_read_holds_up_nobody(site, preview):
     with watch(site):
-        wait_until(lambda: preview.watched)
+        wait_until(lambda: preview.due)
         with urllib.request.urlopen(site.api.url + PREVIEW, timeout=30) as reading:
             for number in range(40):
                 picture = b"\xff\xd8" + bytes([number]) * 200_000 + b"\xff\xd9"
@@ -208,7 +207,7 @@ def test_a_watcher_that_does_not_read_holds_up_nobody(site, preview):
 def test_closing_ends_previews_and_half_requests_and_frees_the_port(preview, site):
     """Within the second that answers under way have, however long those would still take."""
     with watch(site) as watching, half_a_request(site) as half:
-        wait_until(lambda: preview.watched)
+        wait_until(lambda: preview.due)
         closing = threading.Thread(target=site.close)
         closing.start()
         closing.join(30)

@@ -3,9 +3,9 @@
 import numpy as np
 from fastapi import APIRouter, Response
 
+from daemon.api.access import BUSY, TAKEN, UNKNOWN, WRONG, Name, Steered, TrackId
 from daemon.api.errors import TakenError
 from daemon.api.models import MorePoints, NewObject, NewTrack, Point
-from daemon.api.steering import BUSY, TAKEN, UNKNOWN, WRONG, Name, Steered, TrackId
 
 router = APIRouter(prefix="/api/streams/{name}/objects", tags=["objects"], responses={**BUSY, **UNKNOWN})
 

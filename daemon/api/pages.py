@@ -12,7 +12,7 @@ from prometheus_client.exposition import choose_encoder
 from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 
-from daemon.api.steering import Steered
+from daemon.api.access import Steered
 
 WEB = Path(__file__).parent.parent / "web"
 

@@ -8,7 +8,7 @@ from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Request, Response
 from starlette.types import Receive, Scope, Send
 
-from daemon.api.steering import BUSY, UNKNOWN, Name, Steered
+from daemon.api.access import BUSY, UNKNOWN, Name, Steered
 from daemon.control import BusyError
 from daemon.preview import Preview
 

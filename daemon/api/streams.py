@@ -2,9 +2,9 @@
 
 from fastapi import APIRouter, Response
 
+from daemon.api.access import BUSY, TAKEN, UNKNOWN, WRONG, Name, Rule, Steered
 from daemon.api.errors import TakenError
 from daemon.api.models import NewPrompts, NewStream, Stream, Streams
-from daemon.api.steering import BUSY, TAKEN, UNKNOWN, WRONG, Name, Rule, Steered
 from daemon.control import StreamView
 from stages.errors import ConfigError
 
