@@ -11,6 +11,7 @@ _SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "`http.token` of the settings."},
     "cookie": {"type": "apiKey", "in": "cookie", "name": COOKIE, "description": "The same, for reading only."},
 }
+_FASTAPIS_OWN = ("HTTPValidationError", "ValidationError")  # its shape of errors, in place of which we have ours
 _ABOUT = (
     "Metrics and health of a maskcast daemon, and control of its streams, prompts and objects while it runs. "
     'Every refusal is `{"error": "one line"}`.'
@@ -24,6 +25,8 @@ def describe(app: FastAPI, rules: Rules) -> None:
         if app.openapi_schema is None:
             schema = get_openapi(title=app.title, version=app.version, description=_ABOUT, routes=app.routes)
             schema.setdefault("components", {})["securitySchemes"] = _SCHEMES
+            for name in _FASTAPIS_OWN:
+                schema["components"]["schemas"].pop(name, None)
             for path, operations in schema["paths"].items():
                 for method, operation in operations.items():
                     _add_guards(operation, path, method.upper(), rules)
@@ -34,6 +37,8 @@ def describe(app: FastAPI, rules: Rules) -> None:
 
 
 def _add_guards(operation: dict[str, Any], path: str, method: str, rules: Rules) -> None:
+    if _FASTAPIS_OWN[0] in str(operation["responses"].get("422")):
+        del operation["responses"]["422"]  # what the path has is text, and any will do
     operation["responses"].setdefault("400", _answer("The Host or Origin is not this machine's."))
     if not rules.needs_token(method, path):
         return
