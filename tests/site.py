@@ -32,7 +32,8 @@ class MemoryControl:
     objects: list[tuple[str, Any]] = field(default_factory=list)
     points: list[tuple[Any, Any]] = field(default_factory=list)
     previews: dict[str, Preview] = field(default_factory=dict)
-    before: Callable[[], object] = lambda: None  # every call, in its thread
+    before: Callable[[], object] = lambda: None  # looking, in the thread that does
+    before_change: Callable[[], object] = lambda: None
 
     def __post_init__(self) -> None:
         self._ids = itertools.count(1)
@@ -67,6 +68,7 @@ class MemoryControl:
             preview.close()
 
     def remove(self, name: str) -> None:
+        self.before_change()
         self.view(name)
         with self._lock:
             self.streams.pop(name, None)

@@ -32,7 +32,7 @@ def first_answers(port: int, number: int, request: bytes, seen: list[bytes]) -> 
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(request)
         head = await reader.readuntil(b"\r\n\r\n")
-        await reader.readexactly(int(re.findall(rb"content-length: (\d+)", head)[0]))
+        await reader.readexactly(sum(map(int, re.findall(rb"content-length: (\d+)", head))))
         seen.append(head)
         return writer
 
@@ -68,16 +68,31 @@ def test_of_a_thousand_requests_at_once_those_beyond_the_bound_are_told_to_come_
     site.control.before = lambda: go_on.wait(PATIENCE)
     answers: list[bytes] = []
     crowd = first_answers(site.port, 1000, GATE, answers)
-    wait_until(lambda: len(answers) == 1000 - limits.CALLS)
+    wait_until(lambda: len(answers) == 1000 - limits.MOST["reads"])
     for path in ("/metrics", "/healthz", "/readyz", "/"):
         assert site.ask("GET", path).status == 200
     assert site.ask("GET", "/api/streams").status == 503
     go_on.set()
     crowd.join()
     statuses = Counter(answer.split()[1] for answer in answers)
-    assert statuses == {b"200": limits.CALLS, b"503": 1000 - limits.CALLS}
+    assert statuses == {b"200": limits.MOST["reads"], b"503": 1000 - limits.MOST["reads"]}
     assert all(b"retry-after: 1" in answer for answer in answers if answer.split()[1] == b"503")
     assert site.ask("GET", "/api/streams/gate").status == 200
+
+
+def test_while_the_engine_keeps_changes_waiting_reading_goes_on(site):
+    go_on = threading.Event()
+    site.control.before_change = lambda: go_on.wait(PATIENCE)
+    change = b"DELETE /api/streams/gate HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    answers: list[bytes] = []
+    crowd = first_answers(site.port, 100, change, answers)
+    wait_until(lambda: len(answers) == 100 - limits.MOST["changes"])
+    for path in ("/api/streams", "/", PREVIEW):
+        assert site.ask("GET", path).status == 200
+    assert site.ask("DELETE", "/api/streams/gate").status == 503
+    go_on.set()
+    crowd.join()
+    assert site.ask("DELETE", "/api/streams/gate").status == 404
 
 
 def test_a_thousand_scrapes_at_once_are_all_answered(site):

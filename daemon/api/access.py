@@ -30,7 +30,9 @@ def _refused(status: int, description: str, example: str) -> dict[int | str, dic
     return {status: {"model": Refusal, "description": description, "content": content}}
 
 
-BUSY = _refused(503, "The engine is loading models or has too much to do. Try again.", "32 requests are at work")
+BUSY = _refused(
+    503, "The engine is loading models or has too much to do. Try again.", "16 changes are at work; try again"
+)
 UNKNOWN = _refused(404, "There is no such stream or track.", 'no stream is named "gat"; there are: gate')
 WRONG = {
     **_refused(400, "The body is not JSON.", "the body is not JSON"),

@@ -12,7 +12,7 @@ LARGEST = 1 << 20  # bytes of a body
 HELD = 32 << 20  # bytes of all bodies that are here
 DISCARDED = 8 << 20  # bytes of a too large body that are read, so that the client gets to see the answer
 PATIENCE = 20.0  # seconds for a body to come
-CALLS = 32  # requests that may wait for the engine
+MOST = {"reads": 16, "changes": 16}  # at work; 8 of FastAPI's 40 threads are left for previews and the page
 CLOSE = {"Connection": "close"}  # the rest of the body would be taken for the next request
 
 
@@ -56,25 +56,27 @@ class Bodies:
 
 
 class Calls:
-    """Bounds how many requests wait for the engine. The rest, such as metrics and health, is never kept waiting."""
+    """Bounds how many requests are at work, changes apart from reading: while the engine has too much to do, all that
+    does not need it is still answered."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._calls = 0
+        self._at_work = {"reads": 0, "changes": 0}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI application."""
         path: str = scope["path"]
+        kind = "reads" if scope["method"] == "GET" else "changes"
         if not path.startswith("/api/") or path.endswith("/preview.mjpeg"):
             await self._app(scope, receive, send)
-        elif self._calls >= CALLS:
-            await busy(f"{CALLS} requests are at work; try again")(scope, receive, send)
+        elif self._at_work[kind] >= MOST[kind]:
+            await busy(f"{MOST[kind]} {kind} are at work; try again")(scope, receive, send)
         else:
-            self._calls += 1
+            self._at_work[kind] += 1
             try:
                 await self._app(scope, receive, send)
             finally:
-                self._calls -= 1
+                self._at_work[kind] -= 1
 
 
 class _TooLargeError(Exception):
