@@ -3,6 +3,7 @@
 import http.client
 import itertools
 import json
+import socket
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,6 +20,7 @@ from daemon.settings import Http, StreamSettings
 from stages.errors import ConfigError
 
 WIDTH, HEIGHT = 32, 24
+PREVIEW = "/api/streams/gate/preview.mjpeg"
 FRESH = StreamView("", "", "up", "", True, (), {}, 0, 5, WIDTH, HEIGHT, 25.0, (0.1, 0.2), 0, 0, ())
 
 
@@ -176,6 +178,16 @@ class Site:
         """Start a stream as anybody would."""
         asked = {"name": name, "source": "testsrc://shapes", "prompts": ["red circle"], **more}
         assert self.ask("POST", "/api/streams", asked, **bearer(self.token)).status == 201
+
+    def say(self, sent: bytes) -> socket.socket:
+        """A client that has said so much, and stays."""
+        client = socket.create_connection(("127.0.0.1", self.port), 30)
+        client.sendall(sent)
+        return client
+
+    def watch(self) -> socket.socket:
+        """A client that has asked for the pictures of "gate"."""
+        return self.say(f"GET {PREVIEW} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
 
     def __enter__(self) -> "Site":
         return self

@@ -2,6 +2,7 @@
 
 import threading
 
+from anyio import CapacityLimiter
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp
@@ -29,6 +30,7 @@ def build_app(http: Http, registry: CollectorRegistry, control: Control, closing
     app.state.rules = rules = Rules(http)
     app.state.control = control
     app.state.registry = registry
+    app.state.watchers = CapacityLimiter(pages.WATCHERS)
     app.state.watching = preview.Watching(closing)
     handle_errors(app)
     for router in (pages.router, streams.router, objects.router, preview.router):

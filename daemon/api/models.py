@@ -5,7 +5,7 @@ from typing import Annotated, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
 from daemon.settings import Publish, StreamSettings
@@ -34,6 +34,12 @@ def _few(prompts: tuple[str, ...]) -> tuple[str, ...]:
     if number > MOST_PROMPTS:
         raise ValueError(f"names {number} things; at most {MOST_PROMPTS} can be looked for")
     return prompts
+
+
+def _without_nul(source: str) -> str:
+    if "\0" in source:
+        raise ValueError("holds a NUL, which no path or URL does")
+    return source
 
 
 Prompts = Annotated[
@@ -121,16 +127,10 @@ class NewStream(StreamSettings):
             description="Whatever FFmpeg opens: a URL or a path on the daemon's machine. Its password is never shown.",
             examples=["rtsp://user:password@camera.local/stream1"],
         ),
+        AfterValidator(_without_nul),
     ]
     prompts: Prompts = ()
     publish: Annotated[Publish, WithJsonSchema(_OWN_PUBLISH)] = Publish()
-
-    @field_validator("source")
-    @classmethod
-    def _can_be_opened(cls, source: str) -> str:
-        if "\0" in source:
-            raise ValueError("holds a NUL, which no path or URL does")
-        return source
 
 
 class NewPrompts(_Body):

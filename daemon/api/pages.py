@@ -4,7 +4,7 @@ import gzip
 from pathlib import Path
 
 import anyio
-from anyio import CapacityLimiter, to_thread
+from anyio import to_thread
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse, PlainTextResponse
 from prometheus_client import CollectorRegistry
@@ -19,8 +19,9 @@ WEB = Path(__file__).parent.parent / "web"
 _TEXT = {"text/plain": {"schema": {"type": "string"}}}
 _SAMPLES = {**_TEXT, "application/openmetrics-text": {"schema": {"type": "string"}}}
 
+WATCHERS = 4  # threads of their own: whoever waits for the engine must not keep these waiting
+
 router = APIRouter(tags=["watch"])
-_threads = CapacityLimiter(4)  # of their own: who waits for the engine must not keep these waiting
 
 
 def files() -> StaticFiles:
@@ -46,7 +47,7 @@ async def metrics(request: Request) -> Response:
         samples: bytes = encode(registry.restricted_registry(names) if names else registry)
         return gzip.compress(samples, 1) if zipped else samples
 
-    body = await to_thread.run_sync(collect, limiter=_threads)
+    body = await to_thread.run_sync(collect, limiter=request.app.state.watchers)
     headers = {"Content-Type": content_type, "Vary": "Accept, Accept-Encoding"}
     return Response(body, headers={**headers, "Content-Encoding": "gzip"} if zipped else headers)
 
@@ -75,9 +76,9 @@ async def healthz() -> PlainTextResponse:
         },
     },
 )
-async def readyz(control: Steered) -> PlainTextResponse:
+async def readyz(request: Request, control: Steered) -> PlainTextResponse:
     """200 or 503."""
-    reason = await to_thread.run_sync(control.not_ready, limiter=_threads)
+    reason = await to_thread.run_sync(control.not_ready, limiter=request.app.state.watchers)
     return PlainTextResponse(f"{reason or 'ready'}\n", 503 if reason else 200)
 
 
