@@ -73,7 +73,7 @@ def build(settings: Settings, observers: Mapping[str, Observer] | None = None) -
         return _new_stream(settings, stream.resolved(settings), open_it, engine, metrics, publisher, observe)
 
     def open_api(control: Control) -> Api:
-        return Api(settings.http, metrics.registry, control.not_ready)
+        return Api(settings.http, metrics.registry, control)
 
     return Service(Parts(engine, open_publisher, open_api, new_stream), settings.streams)
 

@@ -1,6 +1,7 @@
 """What many tests need: the embedded SAM 2, loaded once, and frames of the test source."""
 
 import functools
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from daemon import settings
 from stages.sam2_load import load_segmenter
 from stages.testsrc import ShapesWorld
 from stages.types import Clock, Frame
+from tests.site import Site
 
 torch.set_num_threads(1)  # tests share the cores with the programs that they start
 
@@ -60,3 +62,11 @@ def bare_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def file(tmp_path: Path) -> Path:
     """Where a test writes its configuration."""
     return tmp_path / "maskcast.toml"
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    """The HTTP server on loopback, without a token, in front of a daemon with one stream, "gate"."""
+    with Site() as site:
+        site.add()
+        yield site

@@ -18,8 +18,8 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
 from tests.dashboard import Panel, panels
+from tests.operated import site
 from tests.prometheus import EVERY, Prometheus
-from tests.site import site
 
 COLUMNS = 4
 UNITS = {"percentunit": 100.0, "bytes": 1 / 2**20, "Bps": 1 / 1e3}  # to what people read

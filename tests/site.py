@@ -1,49 +1,199 @@
-"""A whole site: a daemon with two cameras, an exporter of GPU figures, and a Prometheus that reads both."""
+"""The HTTP server on a free port, in front of a daemon that is nothing but state: what was asked for is there."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+import http.client
+import itertools
+import json
+import socket
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+from urllib.parse import urlsplit
 
-from tests import dcgm
-from tests.program import Program, wait_until
-from tests.prometheus import Prometheus
+import numpy as np
 
-CONFIGURATION = """
-[[streams]]
-name = "gate"
-source = "testsrc://shapes?seed=12&size=128x128&fps=10&live=1"
-prompts = ["purple star", "red circle"]
+from daemon.api import Api
+from daemon.control import StreamView, TrackView, UnknownNameError
+from daemon.metrics import Metrics
+from daemon.preview import Preview
+from daemon.settings import Http, StreamSettings
+from stages.errors import ConfigError
 
-[[streams]]
-name = "yard"
-source = "testsrc://shapes?seed=5&size=128x128&fps=5&hard=1&objects=8&live=1"
-prompts = ["yellow circle", "purple star"]
-"""
+WIDTH, HEIGHT = 32, 24
+PREVIEW = "/api/streams/gate/preview.mjpeg"
+FRESH = StreamView("", "", "up", "", True, (), {}, 0, 5, WIDTH, HEIGHT, 25.0, (0.1, 0.2), 0, 0, ())
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass
+class MemoryControl:
+    """Keeps streams and objects in dicts, and refuses what the tracker would refuse."""
+
+    reason: str | None = None
+    streams: dict[str, StreamView] = field(default_factory=dict)
+    added: list[StreamSettings] = field(default_factory=list)
+    objects: list[tuple[str, Any]] = field(default_factory=list)
+    points: list[tuple[Any, Any]] = field(default_factory=list)
+    previews: dict[str, Preview] = field(default_factory=dict)
+    before: Callable[[], object] = lambda: None  # looking, in the thread that does
+    before_change: Callable[[], object] = lambda: None
+
+    def __post_init__(self) -> None:
+        self._ids = itertools.count(1)
+        self._lock = threading.Lock()
+
+    def not_ready(self) -> str | None:
+        return self.reason
+
+    def views(self) -> list[StreamView]:
+        self.before()
+        return list(self.streams.values())
+
+    def view(self, stream: str) -> StreamView:
+        self.before()
+        if stream not in self.streams:
+            raise UnknownNameError(f'no stream is named "{stream}"; there are: {", ".join(self.streams) or "none"}')
+        return self.streams[stream]
+
+    def preview(self, stream: str) -> Preview:
+        self.view(stream)
+        return self.previews[stream]
+
+    def add(self, settings: StreamSettings) -> None:
+        with self._lock:
+            if settings.name in self.streams:
+                raise ConfigError(f'a stream is already named "{settings.name}"')
+            self.added.append(settings)
+            view = replace(FRESH, name=settings.name, source="testsrc://shapes", prompts=settings.prompts)
+            self.streams[settings.name] = view
+            preview = self.previews[settings.name] = Preview()
+            preview.show(b"\xff\xd8 a picture \xff\xd9")
+            preview.close()
+
+    def remove(self, name: str) -> None:
+        self.before_change()
+        self.view(name)
+        with self._lock:
+            self.streams.pop(name, None)
+
+    def set_prompts(self, stream: str, prompts: Sequence[str]) -> None:
+        self._change(stream, prompts=tuple(prompts))
+
+    def add_object(
+        self, stream: str, prompt: str | None, *, box: Any = None, points: Any = None, mask: Any = None
+    ) -> int:
+        view = self.view(stream)
+        if prompt is not None and prompt not in view.prompts:
+            raise ConfigError(f'stream "{stream}" does not look for that')
+        if box is not None:
+            assert box.dtype == np.float32
+            if not (box[:2] < box[2:]).all():
+                raise ConfigError("add: a box has 4 numbers, x0 < x1 and y0 < y1")
+            self._check(box.reshape(2, 2))
+        if points is not None:
+            self._check(points[0])
+        if mask is not None and not mask.any():
+            raise ConfigError("add: the mask has no pixel; mark those of the object")
+        self.objects.append((stream, next(given for given in (box, points, mask) if given is not None)))
+        track = TrackView(next(self._ids), prompt, 1.0, 1.0, "new", 0.0, (0.0, 0.0, 1.0, 1.0), 1)
+        self._change(stream, tracks=(*view.tracks, track))
+        return track.id
+
+    def refine_object(self, stream: str, track: int, points: Any, labels: Any) -> None:
+        self._find(stream, track)
+        self._check(points)
+        self.points.append((points, labels))
+
+    def remove_object(self, stream: str, track: int) -> None:
+        self._find(stream, track)
+        self._change(stream, tracks=tuple(t for t in self.streams[stream].tracks if t.id != track))
+
+    def _change(self, stream: str, **changes: Any) -> None:
+        view = self.view(stream)
+        with self._lock:
+            self.streams[stream] = replace(view, **changes)
+
+    def _find(self, stream: str, track: int) -> None:
+        if track not in [t.id for t in self.view(stream).tracks]:
+            raise UnknownNameError(f"no track {track}")
+
+    def _check(self, places: Any) -> None:
+        assert places.dtype == np.float32
+        if not ((places >= 0) & (places <= (WIDTH, HEIGHT))).all():
+            raise ConfigError(f"{places.tolist()} lies outside the picture of {WIDTH} x {HEIGHT} pixels")
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    headers: Any
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def error(self) -> str:
+        """The one line of a refusal; fails when the answer has another shape."""
+        assert self.headers["content-type"] == "application/json"
+        assert self.json.keys() == {"error"}
+        line: str = self.json["error"]
+        assert line == " ".join(line.split())
+        assert line
+        return line
+
+
+def bearer(token: str) -> dict[str, str]:
+    """The header, as UTF-8."""
+    return {"Authorization": f"Bearer {token}".encode().decode("latin-1")}
+
+
 class Site:
-    """What tests ask."""
+    """The server, with what it serves."""
 
-    prometheus: Prometheus
-    metrics: str  # the daemon's own address
+    def __init__(self, control: Any = None, **http_settings: Any) -> None:
+        self.metrics = Metrics()
+        self.control = control or MemoryControl()
+        settings = Http(**{"listen": "127.0.0.1:0", **http_settings})
+        self.api = Api(settings, self.metrics.registry, self.control)
+        self.token = settings.token
+        self.port = int(self.api.url.rpartition(":")[2])
 
+    def ask(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
+        """One request on a connection of its own; ``body`` is sent as JSON unless it is bytes."""
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        if body is not None and not isinstance(body, bytes):
+            body = json.dumps(body).encode()
+        if body is not None:
+            sent = {"Content-Type": "application/json", **sent}
+        connection = http.client.HTTPConnection(urlsplit(self.api.url).hostname or "", self.port, timeout=30)
+        try:
+            connection.request(method, path, body, sent)
+            answer = connection.getresponse()
+            return Answer(answer.status, answer.headers, answer.read())
+        finally:
+            connection.close()
 
-@contextmanager
-def site(folder: Path) -> Iterator[Site]:
-    """It is there once Prometheus has seen tracks; it ends with the block."""
-    (folder / "maskcast.toml").write_text(CONFIGURATION)
-    program = Program("--config", str(folder / "maskcast.toml"))
-    try:
-        metrics = program.address("metrics")
-        targets = {"maskcast": metrics.removeprefix("http://").removesuffix("/metrics"), "dcgm": dcgm.serve()}
-        with Prometheus(folder, targets) as prometheus:
-            wait_until(lambda: len(prometheus.values(HAS_TRACKS)) == 2)
-            yield Site(prometheus, metrics)
-    finally:
-        program.process.terminate()
-        program.end()
+    def add(self, name: str = "gate", **more: Any) -> None:
+        """Start a stream as anybody would."""
+        asked = {"name": name, "source": "testsrc://shapes", "prompts": ["red circle"], **more}
+        assert self.ask("POST", "/api/streams", asked, **bearer(self.token)).status == 201
 
+    def say(self, sent: bytes) -> socket.socket:
+        """A client that has said so much, and stays."""
+        client = socket.create_connection(("127.0.0.1", self.port), 30)
+        client.sendall(sent)
+        return client
 
-HAS_TRACKS = "sum by (stream) (rate(maskcast_track_frames_total[4s])) > 0"
+    def watch(self) -> socket.socket:
+        """A client that has asked for the pictures of "gate"."""
+        return self.say(f"GET {PREVIEW} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+
+    def __enter__(self) -> "Site":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self.api.close()

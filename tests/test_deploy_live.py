@@ -12,9 +12,9 @@ import pytest
 
 from tests.dashboard import dashboard, filled, panels
 from tests.dcgm import FIGURES
+from tests.operated import Site, site
 from tests.program import get
 from tests.prometheus import needs_prometheus
-from tests.site import Site, site
 from tests.test_deploy_alerts import RULES, needs_promtool
 
 PANELS = panels()

@@ -1,19 +1,14 @@
-"""Metrics and health as Prometheus and a supervisor see them: over real HTTP."""
+"""Metrics as Prometheus sees them: over real HTTP."""
 
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from daemon.api import Api
-from daemon.metrics import Metrics
-from daemon.settings import Http
 from daemon.stream_metrics import StreamMetrics
-from stages.errors import OutputError
 from stages.types import TrackChange, TrackEvent
+from tests.site import Site
 
 DROPS = ("source", "engine_busy", "writer_busy", "error")
 STAGES = ("decode", "detect", "encode", "propagate", "classify", "annotate", "publish")
@@ -58,30 +53,17 @@ SERIES: dict[str, list[dict[str, str]]] = {
 }
 
 
-class Site:
-    """The API on a free port, with what it serves."""
-
-    def __init__(self, **http: str) -> None:
-        self.metrics = Metrics()
-        self.reason: str | None = "the models are being loaded"
-        self.api = Api(Http(**{"listen": "127.0.0.1:0", **http}), self.metrics.registry, lambda: self.reason)
-
-    def get(self, path: str, method: str = "GET", **headers: str) -> tuple[int, str]:
-        request = urllib.request.Request(self.api.url + path, headers=headers, method=method)
-        try:
-            with urllib.request.urlopen(request, timeout=10) as answer:
-                return answer.status, answer.read().decode()
-        except urllib.error.HTTPError as error:
-            return error.code, error.read().decode()
+class Scraped(Site):
+    """The server, and what Prometheus reads from it."""
 
     def scrape(self) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
-        families = text_string_to_metric_families(self.get("/metrics")[1])
+        families = text_string_to_metric_families(self.ask("GET", "/metrics").body.decode())
         return {(s.name, frozenset(s.labels.items())): s.value for family in families for s in family.samples}
 
 
 @pytest.fixture
-def site() -> Iterator[Site]:
-    site = Site()
+def site() -> Iterator[Scraped]:
+    site = Scraped()
     yield site
     site.api.close()
 
@@ -176,40 +158,3 @@ def test_reasons_for_a_track_to_end_stay_bounded(site):
     found = {dict(k)["reason"]: v for (n, k), v in site.scrape().items() if n == "maskcast_tracks_ended_total"}
     assert (found["lost"], found["other"]) == (1, 2)
     assert "something new" not in found
-
-
-def test_the_daemon_is_alive_before_it_is_ready(site):
-    assert site.get("/healthz")[0] == 200
-    assert site.get("/readyz") == (503, "the models are being loaded\n")
-    site.reason = None
-    assert site.get("/readyz")[0] == 200
-
-
-@pytest.mark.parametrize(("path", "method", "status"), [("/nothing", "GET", 404), ("/metrics", "POST", 405)])
-def test_what_is_not_there_is_refused(site, path, method, status):
-    assert site.get(path, method)[0] == status
-
-
-def test_a_taken_port_is_one_line_that_names_the_setting(site):
-    listen = site.api.url.removeprefix("http://")
-    with pytest.raises(OutputError, match=r"http\.listen 127\.0\.0\.1:\d+: address already in use; choose another"):
-        Api(Http(listen=listen), site.metrics.registry, lambda: None)
-
-
-def test_beyond_loopback_everything_needs_the_token():
-    site = Site(listen="0.0.0.0:0", token="let-me-in")
-    site.api.url = site.api.url.replace("0.0.0.0", "127.0.0.1")
-    try:
-        assert site.get("/metrics")[0] == 401
-        assert site.get("/healthz", Authorization="Bearer wrong")[0] == 401
-        assert site.get("/metrics", Authorization="Bearer let-me-in")[0] == 200
-    finally:
-        site.api.close()
-
-
-def test_on_loopback_reading_needs_no_token():
-    site = Site(token="let-me-in")
-    try:
-        assert site.get("/metrics")[0] == 200
-    finally:
-        site.api.close()

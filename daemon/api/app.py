@@ -1,0 +1,43 @@
+"""The application: all routes, behind what guards them."""
+
+import threading
+
+from anyio import CapacityLimiter
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
+from starlette.types import ASGIApp
+
+from daemon.api import objects, pages, preview, streams
+from daemon.api.auth import Auth, Rules
+from daemon.api.description import describe
+from daemon.api.errors import handle_errors
+from daemon.api.headers import BrowserHeaders, Head
+from daemon.api.limits import Bodies, Calls
+from daemon.control import Control
+from daemon.settings import Http
+
+
+def build_app(http: Http, registry: CollectorRegistry, control: Control, closing: threading.Event) -> ASGIApp:
+    """The ASGI application; previews end once ``closing`` is set."""
+    app = FastAPI(
+        title="maskcast",
+        version="1",
+        openapi_url="/openapi.json",
+        docs_url=None,  # these load their scripts from other hosts
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.state.rules = rules = Rules(http)
+    app.state.control = control
+    app.state.registry = registry
+    app.state.watchers = CapacityLimiter(pages.WATCHERS)
+    app.state.watching = preview.Watching(closing)
+    handle_errors(app)
+    for router in (pages.router, streams.router, objects.router, preview.router):
+        app.include_router(router)
+    app.mount("/web", pages.files(), "web")
+    describe(app, rules)
+    guarded: ASGIApp = Calls(app)
+    for guard in (Bodies, Head):
+        guarded = guard(guarded)
+    return BrowserHeaders(Auth(guarded, rules))

@@ -1,0 +1,216 @@
+"""What comes and goes as JSON."""
+
+from collections.abc import Sequence
+from typing import Annotated, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic.json_schema import SkipJsonSchema
+
+from daemon.settings import Publish, StreamSettings
+from daemon.settings_types import SecretText, StreamName
+from stages import rle
+from stages.errors import ConfigError, WireError
+from stages.prompts import parse_prompts
+
+MOST_PROMPTS = 100  # each costs the detector time on every keyframe, and has its own series in /metrics
+MOST_POINTS = 64
+_FAR = 1e6  # pixels; no picture is that large, and float32 still holds it
+
+Number = Annotated[float, Field(ge=-_FAR, le=_FAR, allow_inf_nan=False)]
+# a character holds five bits, those from P on are followed by another: at most seven make a number of pixels
+_COUNTS = r"^([P-o]{0,6}[0-O])+$"
+Side = Annotated[int, Field(ge=1, le=65536)]
+Run = Annotated[int, Field(ge=0, le=2**32)]
+PromptText = Annotated[str, Field(min_length=1, max_length=1000)]
+
+
+def _few(prompts: tuple[str, ...]) -> tuple[str, ...]:
+    try:
+        number = len(parse_prompts(prompts))
+    except ConfigError as error:
+        raise ValueError(f"is wrong: {error}") from None
+    if number > MOST_PROMPTS:
+        raise ValueError(f"names {number} things; at most {MOST_PROMPTS} can be looked for")
+    return prompts
+
+
+def _without_nul(source: str) -> str:
+    if "\0" in source:
+        raise ValueError("holds a NUL, which no path or URL does")
+    return source
+
+
+Prompts = Annotated[
+    tuple[PromptText, ...],
+    Field(strict=False, max_length=MOST_PROMPTS, description="Free text.", examples=[["red circle", "person"]]),
+    AfterValidator(_few),
+]
+
+_OWN_PUBLISH = {
+    "type": "object",
+    "description": "What one stream may set of `[publish]`.",
+    "additionalProperties": False,
+    "properties": {
+        "frames": {"type": "boolean"},
+        "jpeg_quality": {"type": "integer", "minimum": 1, "maximum": 100},
+        "mask_encoding": {"enum": ["rle", "counts"]},
+    },
+}
+
+
+class _Body(BaseModel):
+    """A request's body: a misspelt field is an error."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Refusal(BaseModel):
+    """Why something was not done."""
+
+    error: str = Field(description="One line: what, where, what to do.")
+
+
+class Track(BaseModel):
+    """A track as it stood on the last published frame."""
+
+    id: int = Field(description="Never used again.", examples=[7])
+    prompt: str | None = Field(description="As written; null for what was added by hand.", examples=["red circle"])
+    score: float = Field(description="Of the last detection.", examples=[0.62])
+    presence: float = Field(description="How sure the tracker is that the object shows.", examples=[0.99])
+    state: str = Field(description="`new`, `tracked` or `occluded`.", examples=["tracked"])
+    age: float = Field(description="Seconds since it began, by the frames' own times.", examples=[12.4])
+    box: tuple[float, float, float, float] = Field(
+        description="x0, y0, x1, y1 in pixels, half-open.", examples=[[412.0, 203.0, 530.0, 288.0]]
+    )
+    area: int = Field(description="Pixels of its mask.", examples=[5123])
+
+
+class Stream(BaseModel):
+    """A stream as it stands now."""
+
+    name: str = Field(examples=["gate"])
+    source: str = Field(description="Without user, password, path and query.", examples=["rtsp://camera.local"])
+    state: str = Field(description="`loading`, `connecting`, `up`, `retrying`, `ended` or `failed`.", examples=["up"])
+    reason: str = Field(description="Why it is not up; empty while it is.", examples=[""])
+    live: bool
+    prompts: list[str] = Field(description="What it looks for, as written.", examples=[["red circle"]])
+    thresholds: dict[str, float] = Field(description="Least score of a detection.", examples=[{"red circle": 0.3}])
+    epoch: int = Field(description="Rises when the source connects again.", examples=[0])
+    frame: int | None = Field(description="Of the last published frame; null before the first.", examples=[1234])
+    width: int = Field(description="Pixels; 0 before the first frame.", examples=[1280])
+    height: int = Field(description="Pixels; 0 before the first frame.", examples=[720])
+    fps: float = Field(description="Frames published a second, over the last 10 s.", examples=[30.0])
+    latency: tuple[float, float] | None = Field(
+        description="Seconds, median and 95th percentile of the last frames.", examples=[[0.21, 0.34]]
+    )
+    drops: int = Field(description="Frames lost since the start.", examples=[0])
+    governor_step: int = Field(description="How far the governor has stepped down.", examples=[0])
+    tracks: list[Track]
+
+
+class Streams(BaseModel):
+    """All streams."""
+
+    streams: list[Stream]
+
+
+class NewStream(StreamSettings):
+    """A stream to start, as `[[streams]]` in the configuration; what its tables leave out is taken from there."""
+
+    name: Annotated[StreamName, Field(examples=["gate"], json_schema_extra={"pattern": r"^\w[\w.-]{0,63}$"})]
+    source: Annotated[
+        SecretText,
+        Field(
+            max_length=4096,
+            description="Whatever FFmpeg opens: a URL or a path on the daemon's machine. Its password is never shown.",
+            examples=["rtsp://user:password@camera.local/stream1"],
+        ),
+        AfterValidator(_without_nul),
+    ]
+    prompts: Prompts = ()
+    publish: Annotated[Publish, WithJsonSchema(_OWN_PUBLISH)] = Publish()
+
+
+class NewPrompts(_Body):
+    """What a stream is to look for from the next keyframe on."""
+
+    prompts: Prompts
+
+
+class Point(_Body):
+    """A place on the picture."""
+
+    x: Number = Field(description="Pixels from the left edge.", examples=[120.5])
+    y: Number = Field(description="Pixels from the upper edge.", examples=[88])
+    inside: bool = Field(True, description="Whether the object is there; false: it is not.")
+
+    @staticmethod
+    def arrays(points: Sequence["Point"]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """(P, 2) pixels and (P,) labels, 1 inside and 0 outside."""
+        places = np.asarray([(point.x, point.y) for point in points], np.float32)
+        return places, np.asarray([point.inside for point in points], np.int64)
+
+
+Points = Annotated[list[Point], Field(min_length=1, max_length=MOST_POINTS)]
+
+
+class Mask(_Body):
+    """COCO run lengths, as in the mask stream."""
+
+    size: Annotated[list[Side], Field(min_length=2, max_length=2, description="Height and width of the picture.")]
+    counts: Annotated[str, Field(pattern=_COUNTS)] | list[Run] = Field(
+        description="COCO's compressed string, or plain integers.", examples=["0P1"]
+    )
+
+    def decode(self, height: int, width: int) -> NDArray[np.bool_]:
+        """The mask of a picture that is so large; raises ConfigError when it has another size or is damaged."""
+        if self.size != [height, width]:
+            raise ConfigError(f"mask.size is {self.size}, the picture {[height, width]} (height, width)")
+        try:
+            return rle.decode(rle.Rle(size=self.size, counts=self.counts))
+        except WireError:
+            raise ConfigError(f"mask.counts do not fill {width}x{height} pixels; encode the mask again") from None
+
+
+class NewObject(_Body):
+    """An object on the current picture, by exactly one of a box, points and a mask."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": [{"required": [kind]} for kind in ("box", "points", "mask")],
+            "examples": [
+                {"box": [412, 203, 530, 288]},
+                {"points": [{"x": 470, "y": 240, "inside": True}], "prompt": "red circle"},
+            ],
+        }
+    )
+
+    box: Annotated[list[Number], Field(min_length=4, max_length=4)] | SkipJsonSchema[None] = Field(
+        None, description="x0, y0, x1, y1 in pixels.", examples=[[412, 203, 530, 288]]
+    )
+    points: Points | SkipJsonSchema[None] = None
+    mask: Mask | SkipJsonSchema[None] = None
+    prompt: str | None = Field(
+        None, max_length=1000, description="One of the stream's prompts that it belongs to.", examples=["red circle"]
+    )
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        given = self.model_fields_set & {"box", "points", "mask"}
+        if len(given) != 1 or getattr(self, *given) is None:
+            raise ValueError("needs exactly one of box, points and mask")
+        return self
+
+
+class MorePoints(_Body):
+    """Points that correct a track's mask; those given before for the same frame still hold."""
+
+    points: Points
+
+
+class NewTrack(BaseModel):
+    """What was started."""
+
+    id: int = Field(description="The track's id.", examples=[7])
