@@ -56,14 +56,14 @@ export async function call(method, path, body, signal) {
     const response = await send(method, path, body, signal?.(), token);
     if (response.ok) return response.status === 204 ? null : response.json();
     const refused = await refusal(response);
-    if (response.status !== 401 || !(await unlock(token, refused))) throw refused;
+    if (response.status !== 401 || !(await unlock(token))) throw refused;
   }
 }
 
 /** True when there is another token to try. */
-async function unlock(tried, refused) {
+async function unlock(tried) {
   if (sessionStorage.getItem(KEPT) === tried) {
-    asking ??= askForToken(tried ? "That token was refused." : refused.message).finally(() => (asking = null));
+    asking ??= askForToken(tried ? "That token was refused." : "").finally(() => (asking = null));
     const token = await asking;
     if (token === null) return false;
     sessionStorage.setItem(KEPT, token);

@@ -88,7 +88,8 @@ function show(key, create) {
 }
 
 function blank(name, locked) {
-  if (locked || (trouble && !streams)) return ["trouble", () => page("Nothing to show yet", trouble.message, again)];
+  if (locked) return ["locked", () => page("A token is needed", "This daemon shows its streams to those who have its http.token.", again)];
+  if (trouble && !streams) return ["trouble", () => page("Nothing to show yet", trouble.message, again)];
   if (!streams) return ["waiting", () => ({ node: element("section", { class: "blank waiting" }, element("p", {}, "Asking the daemon…")) })];
   if (name) return [`no ${name}`, () => page(`No stream is named “${name}”`, "It may have been removed.", all)];
   return ["empty", () => page("No streams yet", "Add a camera, a file, or the built-in test source, and say in plain words what to look for.", first)];
@@ -105,7 +106,7 @@ function page(headline, text, action) {
 
 function banner() {
   const lost = trouble instanceof Unreachable;
-  get("banner").hidden = !trouble;
+  get("banner").hidden = !trouble || trouble.status === 401;
   say(get("banner"), !trouble ? "" : lost ? "The daemon does not answer. Trying again every second." : trouble.message);
 }
 
