@@ -64,7 +64,7 @@ class Arrivals:
         lost, self._lost = self._lost, 0
         self.next = frame.index + 1
         self._latest = max(self._latest, frame.captured_at)
-        self._writer.decoded(frame)
+        self._writer.latency.decoded(frame)
         return replace(frame, captured_at=self._latest, dropped_before=frame.dropped_before + lost)
 
     def _count_errors(self, source: Source, before: int) -> int:

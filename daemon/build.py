@@ -16,6 +16,7 @@ import torch
 from daemon.admission import Admission, budget_bytes, bytes_in_use, stream_bytes
 from daemon.api import Api
 from daemon.classification import Turns
+from daemon.control import Control
 from daemon.engine import Engine
 from daemon.governor import Governor
 from daemon.lane import Lane, Models
@@ -26,13 +27,15 @@ from daemon.service import Parts, Service
 from daemon.settings import Models as ModelSettings
 from daemon.settings import Settings, StreamSettings, Tracking
 from daemon.stream import Stream
+from daemon.stream_metrics import StreamMetrics
+from daemon.vocabulary import Vocabulary
 from daemon.writer import Identity, Observer, Writer
 from stages.errors import ConfigError
 from stages.hardware import cuda_decoder
 from stages.prompts import parse_prompts
 from stages.publish import Publisher
 from stages.record import Recorder
-from stages.source import Source, is_live, open_source
+from stages.source import Source, is_live, open_source, redact
 from stages.thresholds import AutoThresholds
 
 if TYPE_CHECKING:
@@ -67,10 +70,10 @@ def build(settings: Settings, observers: Mapping[str, Observer] | None = None) -
         observe = (observers or {}).get(stream.name)
         return _new_stream(settings, stream.resolved(settings), open_it, engine, metrics, publisher, observe)
 
-    return Service(
-        Parts(engine, open_publisher, lambda not_ready: Api(settings.http, metrics.registry, not_ready), new_stream),
-        settings.streams,
-    )
+    def open_api(control: Control) -> Api:
+        return Api(settings.http, metrics.registry, control.not_ready)
+
+    return Service(Parts(engine, open_publisher, open_api, new_stream), settings.streams)
 
 
 def _new_stream(
@@ -82,16 +85,15 @@ def _new_stream(
     publisher: Publisher,
     observe: Observer | None,
 ) -> Stream:
-    prompts = parse_prompts(stream.prompts)
-    written = tuple(prompt.written for prompt in prompts)
-    own = metrics.stream(stream.name, written)
+    vocabulary = Vocabulary(parse_prompts(stream.prompts))
+    own = StreamMetrics(metrics, stream.name, vocabulary.texts)
     detection, tracking = stream.detection, stream.tracking
-    auto = AutoThresholds(len(prompts), detection.least_score) if detection.auto_threshold else None
+    auto = AutoThresholds(len(vocabulary.prompts), detection.least_score) if detection.auto_threshold else None
     governor = Governor(detection, tracking)
-    lane = Lane(stream.name, prompts, detection, tracking, own, Mailbox(WINDOWS), Mailbox(OUTCOMES), governor, auto)
+    lane = Lane(stream.name, vocabulary, detection, tracking, own, Mailbox(WINDOWS), Mailbox(OUTCOMES), governor, auto)
     lane.turns = Turns(stream.classification)
     models = {role: getattr(settings.models, role) for role in ("detector", "segmenter", "classifier")}
-    identity = Identity(stream.name, str(uuid.uuid4()), written, models)
+    identity = Identity(stream.name, str(uuid.uuid4()), models)
 
     def open_recorder(rate: float) -> Recorder | None:
         record = stream.record
@@ -106,8 +108,9 @@ def _new_stream(
         return publisher.wait_for(settings.publish.wait_for, stop)
 
     sources = Sources(is_live(stream.source), open_it, open_recorder, wait_for_start)
-    writer = Writer(identity, stream, publisher, own, lambda: lane.thresholds, observe)
-    return Stream(lane, Reader(lane, writer, sources), writer, settings.publish.when_full == "wait")
+    writer = Writer(identity, stream, vocabulary, publisher, own, lambda: lane.thresholds, observe)
+    patient = settings.publish.when_full == "wait"
+    return Stream(lane, redact(stream.source), Reader(lane, writer, sources), writer, patient)
 
 
 def build_models(settings: Settings, metrics: Metrics | None = None, warm: bool = False) -> Models:

@@ -4,13 +4,19 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from typing import TypeVar
 
+from daemon.control import BusyError
 from daemon.lane import Lane, Models
 from daemon.outcome import Outcome
 from daemon.processing import process
+from daemon.requests import Requests
+from stages.errors import ModelError
 
 IDLE = 1.0  # seconds between two signs of life of an engine that has nothing to do
 SICK = 20  # windows in a row that fail before an idle engine no longer counts as sound
+
+Answer = TypeVar("Answer")
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +37,7 @@ class Engine:
         self._lock = threading.Lock()  # guards the list and the moment it is given up
         self._changed = threading.Event()
         self._closing = threading.Event()
+        self._requests = Requests(self._changed.set)
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
 
     def start(self) -> None:
@@ -47,6 +54,15 @@ class Engine:
         if self._closing.is_set():
             self._abandon()
 
+    def ask(self, request: Callable[[Models], Answer]) -> Answer:
+        """Have the engine's thread do something between two windows; returns or raises what that does.
+
+        Raises BusyError while the models are loaded, and when its turn does not come in time.
+        """
+        if not self.ready.is_set():
+            raise BusyError("the models are being loaded; try again in a moment")
+        return self._requests.ask(request)
+
     def close(self, timeout: float) -> bool:
         """Stop after the window at hand; False when that takes longer than ``timeout`` seconds."""
         self._closing.set()
@@ -62,16 +78,20 @@ class Engine:
             while not self._closing.is_set():
                 self._changed.clear()
                 self._advance()
-                if not self._turn(models):
+                served = self._requests.serve(models)
+                if not self._turn(models) and not served:
                     self._changed.wait(IDLE)
         except Exception as error:
             log.debug("the engine stopped", exc_info=True)
             self.error = error
+        except BaseException as error:  # as a debugger ends a thread; a daemon without an engine must not go on
+            self.error = ModelError(f"the engine's thread was ended from outside: {type(error).__name__}")
         finally:
             self._closing.set()
             self._abandon()
 
     def _abandon(self) -> None:
+        self._requests.close()
         with self._lock:
             lanes, self._lanes = self._lanes, []
         for lane in lanes:

@@ -3,16 +3,21 @@
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from daemon.classification import Classifier, Turns
 from daemon.governor import Governor
+from daemon.losses import Losses
 from daemon.mailbox import Mailbox
-from daemon.metrics import StreamMetrics
 from daemon.outcome import Notice, Outcome, skip_outcome, skip_window
 from daemon.settings import Detection, Tracking
+from daemon.stream_metrics import StreamMetrics
+from daemon.vocabulary import Vocabulary
 from stages.prompts import Prompt
 from stages.thresholds import AutoThresholds
 from stages.types import Detections, Image, Result, Window
@@ -22,6 +27,8 @@ log = logging.getLogger(__name__)
 
 class Detector(Protocol):
     """stages.detect.Detector, as far as the engine knows it."""
+
+    def captions(self, prompts: Sequence[Prompt]) -> object: ...
 
     def detect(
         self, images: Sequence[Image], prompts: Sequence[Prompt], box_threshold: float, text_threshold: float
@@ -34,11 +41,29 @@ class Tracker(Protocol):
     @property
     def nbytes(self) -> int: ...
 
+    @property
+    def ids(self) -> tuple[int, ...]: ...
+
     def step(self, window: Window, detections: Detections | None) -> list[Result]: ...
 
     def resize(self, max_objects: int) -> None: ...
 
     def rescale(self, scale: float) -> None: ...
+
+    def forget(self, prompts: Collection[int]) -> None: ...
+
+    def add(
+        self,
+        prompt: int | None = None,
+        *,
+        box: NDArray[np.float32] | None = None,
+        points: tuple[NDArray[np.float32], NDArray[np.int64]] | None = None,
+        mask: NDArray[np.bool_] | None = None,
+    ) -> int: ...
+
+    def refine(self, track: int, points: NDArray[np.float32], labels: NDArray[np.int64]) -> None: ...
+
+    def remove(self, track: int) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +86,7 @@ class Lane:
     """One stream as the engine sees it: windows come in, outcomes go out."""
 
     name: str
-    prompts: tuple[Prompt, ...]
+    vocabulary: Vocabulary
     detection: Detection
     tracking: Tracking
     metrics: StreamMetrics
@@ -71,10 +96,7 @@ class Lane:
     auto: AutoThresholds | None = None  # chooses box thresholds; None: the configured ones stay
     turns: Turns | None = None  # the frames that are classified, where there is a classifier
     tracker: Tracker | None = None
-    overloads: int = 0  # windows that were lost because the engine was busy
-    overloads_seen: int = 0
-    losing_since: float = 0.0  # monotonic seconds of the first and the last loss of a series of them
-    lost_at: float = float("-inf")
+    losses: Losses = field(default_factory=Losses)
     failed: Window | None = None  # the last window, when it could not be processed
     error: Exception | None = None  # why the last window that failed did so
     quiet_until: float = 0.0  # monotonic seconds
@@ -105,7 +127,7 @@ class Lane:
         self.outbox.drop_oldest(self._skip_outcome)
 
     def _skip_window(self, lost: Window, following: Window) -> Window:
-        self.overloads += 1
+        self.losses.add()
         self.metrics.drop("engine_busy", len(lost.frames))
         return skip_window(lost, following)
 
@@ -114,9 +136,12 @@ class Lane:
         return skip_outcome(lost, following)
 
     @property
-    def thresholds(self) -> tuple[float, ...]:
-        """The least score of a detection now, by prompt."""
-        return self.auto.values if self.auto else (self.detection.least_score,) * len(self.prompts)
+    def thresholds(self) -> dict[str, float]:
+        """The least score of a detection now, by prompt as written."""
+        prompts, auto = self.vocabulary.prompts, self.auto
+        values = auto.values if auto else (self.detection.least_score,) * len(prompts)
+        # while prompts change, another thread may see one of the two before the other
+        return {prompt.written: value for prompt, value in zip(prompts, values, strict=False)}
 
     @property
     def ready(self) -> bool:

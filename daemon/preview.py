@@ -1,8 +1,11 @@
 """The last annotated picture of a stream, for whoever looks at it over HTTP."""
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+PAUSE = 0.1  # seconds between two pictures
 
 
 class Preview:
@@ -14,11 +17,12 @@ class Preview:
         self._number = 0
         self._jpeg = b""
         self._closed = False
+        self._shown_at = 0.0  # monotonic seconds
 
     @property
-    def watched(self) -> bool:
-        """Somebody waits for the next picture."""
-        return self._watchers > 0
+    def due(self) -> bool:
+        """Somebody waits for the next picture, and the last one is old enough."""
+        return self._watchers > 0 and time.monotonic() - self._shown_at >= PAUSE
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -34,7 +38,7 @@ class Preview:
     def show(self, jpeg: bytes) -> None:
         """Give the newest picture to all who wait."""
         with self._changed:
-            self._number, self._jpeg = self._number + 1, jpeg
+            self._number, self._jpeg, self._shown_at = self._number + 1, jpeg, time.monotonic()
             self._changed.notify_all()
 
     def close(self) -> None:

@@ -3,17 +3,17 @@
 import logging
 import time
 from collections import Counter
+from dataclasses import replace
 
-from daemon.lane import Detector, Lane, Models
+import numpy as np
+
+from daemon.lane import Detector, Lane, Models, Tracker
 from daemon.out_of_memory import is_out_of_memory, let_go
 from daemon.outcome import Notice, Outcome, skip_window
 from stages.errors import ConfigError, WindowError, one_line
 from stages.thresholds import FLOOR
 from stages.types import Detections, Image, Result, Window
 from stages.wire import StreamEvent
-
-BURST = 2.0  # seconds for which windows may be lost before it is an overload: a camera that connects sends at once
-SERIES = 10.0  # seconds without a loss after which the next one is a new matter
 
 log = logging.getLogger(__name__)
 
@@ -52,16 +52,12 @@ def _classify(models: Models, lane: Lane, results: list[Result]) -> tuple[list[R
 
 def _govern(lane: Lane) -> list[Notice]:
     """Step down when windows are lost again and again, and up when it has been quiet for long."""
-    overloads, now = lane.overloads, time.monotonic()
-    losing, lane.overloads_seen = overloads > lane.overloads_seen, overloads
-    if lane.tracker is None:  # what was lost while the models were loaded says nothing of how fast they are
+    now = time.monotonic()
+    if lane.tracker is None:  # while the models were loaded
+        lane.losses.forgive()
         return []
-    if losing:
-        if now - lane.lost_at > SERIES:
-            lane.losing_since = now
-        lane.lost_at = now
-    overloaded = losing and now - lane.losing_since >= BURST
-    return _told(lane, lane.governor.pressed("overload", now) if overloaded else lane.governor.rested(now))
+    overload = lane.losses.are_overload(now)
+    return _told(lane, lane.governor.pressed("overload", now) if overload else lane.governor.rested(now))
 
 
 def _told(lane: Lane, step: str | None) -> list[Notice]:
@@ -102,7 +98,9 @@ def _track(models: Models, lane: Lane, window: Window) -> list[Result]:
         lane.tracker = models.new_tracker(tracking, governor.scale)
     lane.tracker.rescale(governor.scale)  # both do nothing where nothing has changed
     lane.tracker.resize(governor.max_objects)
-    detections = _detect(models.detector, lane, image) if window.keyframe and lane.prompts else None
+    if window.keyframe:
+        _take_up_prompts(lane, lane.tracker)
+    detections = _detect(models.detector, lane, image) if window.keyframe and lane.vocabulary.prompts else None
     results = lane.tracker.step(window, detections)
     if len(results) != len(window.frames):
         raise WindowError(f"the tracker gave {len(results)} results for {len(window.frames)} frames")
@@ -114,13 +112,26 @@ def _track(models: Models, lane: Lane, window: Window) -> list[Result]:
     return results
 
 
+def _take_up_prompts(lane: Lane, tracker: Tracker) -> None:
+    """From this keyframe on look for what was asked for; what goes by other prompts is not touched."""
+    before = lane.vocabulary.numbers
+    gone = lane.vocabulary.take_up()
+    now = lane.vocabulary.numbers
+    if now == before:
+        return
+    if lane.auto:
+        lane.auto.rearrange([before.index(number) if number in before else None for number in now])
+    lane.metrics.look_for(lane.vocabulary.texts)
+    tracker.forget(gone)
+
+
 def _detect(detector: Detector, lane: Lane, image: Image) -> Detections:
-    started = time.perf_counter()
+    started, vocabulary = time.perf_counter(), lane.vocabulary
     asked = (FLOOR, FLOOR) if lane.auto else (lane.detection.box_threshold, lane.detection.text_threshold)
-    [detections] = detector.detect([image], lane.prompts, *asked)
+    [detections] = detector.detect([image], vocabulary.prompts, *asked)
     if lane.auto:
         detections = lane.auto.select(detections)
     lane.metrics.observe({"detect": time.perf_counter() - started})
     for prompt, count in Counter(detections.prompts.tolist()).items():
-        lane.metrics.detections[lane.prompts[prompt].written].inc(count)
-    return detections
+        lane.metrics.detected(vocabulary.prompts[prompt].written, count)
+    return replace(detections, prompts=np.array(vocabulary.numbers, np.int64)[detections.prompts])

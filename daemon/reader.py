@@ -58,6 +58,7 @@ class Reader:
         self._stuck: list[Connection] = []
         self._stuck_since: float | None = None  # monotonic seconds since which too many hang
         self._lost: tuple[str, float] | None = None  # why, and since when (monotonic), there are no frames
+        self.trouble = ""  # the same in words
 
     @property
     def started(self) -> float | None:
@@ -67,6 +68,11 @@ class Reader:
     @property
     def stopped(self) -> bool:
         return self._stop.is_set()
+
+    @property
+    def live(self) -> bool:
+        """The source is live, as far as is known."""
+        return self._live
 
     @property
     def progress(self) -> float:
@@ -139,13 +145,13 @@ class Reader:
         self._set_up(False)
         if connection.frames:
             self._backoff.reset()
-            self._lost = None
+            self._lost, self.trouble = None, ""
         if self._lost is not None:
             return
         error = connection.error
         why = "ended" if error is None else "stalled" if isinstance(error, SourceStalled) else "error"
         reason = one_line(error) if error is not None else "the connection has ended"
-        self._lost = why, time.monotonic()
+        self._lost, self.trouble = (why, time.monotonic()), reason
         log.warning("stream %s: source down: %s; trying again until it is back", self._lane.name, reason)
         self._lane.tell(Notice(StreamEvent.SOURCE_DOWN, reason), self._epoch)
 

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from daemon.api import Api
+from daemon.control import Control, UnknownNameError
 from daemon.engine import Engine
 from daemon.settings import StreamSettings
+from daemon.steering import Steering
 from daemon.stream import Stream
 from stages.errors import ConfigError, MaskcastError, one_line
 from stages.publish import Publisher
@@ -32,7 +34,7 @@ class Parts:
 
     engine: Engine
     open_publisher: Callable[[], Publisher]
-    open_api: Callable[[Callable[[], str | None]], Api]  # given why the service is not ready
+    open_api: Callable[[Control], Api]
     new_stream: Callable[[StreamSettings, Publisher], Stream]
 
 
@@ -93,7 +95,7 @@ class Service:
         """Take the ports, then start; models load and sources open while the main loop already runs."""
         self.publisher = self._parts.open_publisher()
         self._opened.callback(self.publisher.close)
-        self.api = self._parts.open_api(self.not_ready)
+        self.api = self._parts.open_api(Steering(self))
         self._opened.callback(self.api.close)
         self.engine.start()
         for settings in self._configured:
@@ -152,11 +154,11 @@ class Service:
         return stream
 
     def remove(self, name: str) -> None:
-        """End a stream and forget it; what was read leaves first. Raises ConfigError for an unknown name."""
+        """End a stream and forget it; what was read leaves first. Raises UnknownNameError."""
         with self._lock:
             there = self._staying()
             if name not in there:
-                raise ConfigError(f'no stream is named "{name}"; there are: {", ".join(there) or "none"}')
+                raise UnknownNameError(f'no stream is named "{name}"; there are: {", ".join(there) or "none"}')
             stream = there[name]
             self._leaving |= {name}
         stream.stop()

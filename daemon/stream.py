@@ -6,8 +6,10 @@ import time
 from collections.abc import Callable
 
 from daemon.lane import Lane
+from daemon.last_frame import LastFrame
 from daemon.mailbox import Mailbox
 from daemon.outcome import Outcome
+from daemon.preview import Preview
 from daemon.reader import Reader
 from daemon.writer import Writer
 from stages.errors import one_line
@@ -23,9 +25,9 @@ class Stream:
     whenever their source is lost.
     """
 
-    def __init__(self, lane: Lane, reader: Reader, writer: Writer, patient: bool) -> None:
-        """``patient``: it waits for slow subscribers, however long."""
-        self.lane, self.name, self.metrics = lane, lane.name, lane.metrics
+    def __init__(self, lane: Lane, source: str, reader: Reader, writer: Writer, patient: bool) -> None:
+        """``source`` as it may be shown; ``patient``: it waits for slow subscribers, however long."""
+        self.lane, self.name, self.source, self.metrics = lane, lane.name, source, lane.metrics
         self.error: Exception | None = None
         self._reader, self._writer, self._patient = reader, writer, patient
         self._wrote = time.monotonic()  # when the writer thread last had nothing to do, or had done it
@@ -42,6 +44,31 @@ class Stream:
     def up(self) -> bool:
         """The source delivers."""
         return self._reader.up
+
+    @property
+    def trouble(self) -> str:
+        """Why the source is down, or was when last it was; "" when it never was."""
+        return self._reader.trouble
+
+    @property
+    def live(self) -> bool:
+        """The source is live, as far as is known."""
+        return self._reader.live
+
+    @property
+    def stopped(self) -> bool:
+        """It ends, or has ended, because it was told to."""
+        return self._reader.stopped
+
+    @property
+    def preview(self) -> Preview:
+        """Its annotated pictures, for whoever looks."""
+        return self._writer.preview
+
+    @property
+    def last_frame(self) -> LastFrame:
+        """What was published last."""
+        return self._writer.last_frame
 
     @property
     def down_for(self) -> float:

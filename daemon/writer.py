@@ -3,8 +3,8 @@
 import logging
 import threading
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,16 +12,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from daemon.metrics import StreamMetrics
+from daemon.last_frame import Ages, LastFrame
+from daemon.latency import Latency
 from daemon.outcome import Outcome
+from daemon.pictures import Drawn, Pictures
 from daemon.settings import StreamSettings
+from daemon.stream_metrics import BY_HAND, StreamMetrics
+from daemon.vocabulary import Vocabulary
 from stages import wire
-from stages.annotate import annotate, encode_jpeg
 from stages.errors import OutputError, one_line
 from stages.publish import Publisher
 from stages.record import Recorder
 from stages.rle import full_masks
-from stages.types import Clock, Frame, Image, Label, Result, TrackChange, TrackEvent
+from stages.types import Result, TrackChange, TrackEvent
 from stages.wire import Header, Kind, StreamEvent
 
 STATUS_EVERY = 5.0  # seconds
@@ -38,7 +41,7 @@ class _Sent:
     result: Result
     header: Header
     masks: NDArray[np.bool_]
-    drawn: tuple[Image | None, bytes | None, float]  # as by Writer._draw
+    drawn: Drawn
     seconds: float  # that it took so far
 
 
@@ -48,15 +51,14 @@ class Identity:
 
     stream: str
     session: str
-    prompts: Sequence[str]  # as written
     models: Mapping[str, str]  # names by role
 
 
 class Writer:
     """Writes the outcomes of one stream, whose ``settings`` are resolved.
 
-    Not thread-safe: all calls but ``decoded`` come from the writer thread. ``thresholds`` tells the least score of a
-    detection, by prompt.
+    Not thread-safe: all calls come from the writer thread. ``last_frame`` and ``preview`` are for any thread.
+    ``thresholds`` tells the least score of a detection, by prompt.
     ``seq`` counts each kind by itself, so that whoever subscribes to one kind sees every hole; an annotated frame
     carries the ``seq`` of its masks.
     """
@@ -65,30 +67,28 @@ class Writer:
         self,
         identity: Identity,
         settings: StreamSettings,
+        vocabulary: Vocabulary,
         publisher: Publisher,
         metrics: StreamMetrics,
-        thresholds: Callable[[], Sequence[float]],
+        thresholds: Callable[[], Mapping[str, float]],
         observe: Observer | None = None,
     ) -> None:
         self.recorder: Recorder | None = None
         self.failure: OutputError | None = None  # why the recording has ended before the stream
         self.hurry = threading.Event()  # once set, no subscriber is waited for
         self._identity, self._settings, self._publisher, self._metrics = identity, settings, publisher, metrics
-        self._thresholds, self._observe = thresholds, observe
-        self._frame_topic = wire.topic(identity.stream, Kind.FRAME).encode()
+        self._vocabulary, self._thresholds, self._observe = vocabulary, thresholds, observe
+        self._pictures = Pictures(settings, publisher, vocabulary.written)
+        self.preview = self._pictures.preview
+        self.last_frame = LastFrame()
+        self._ages = Ages()
         self._seq: Counter[Kind] = Counter()
         self._epoch = 0
         self._tracks = 0
-        self._classes: Sequence[Label] = ()  # those last told: they stay on the picture until there are others
         self._lost = 0  # frames lost since the last result
         self._down = False  # the last that was told of the source is that it is down
-        self._decoded_at: deque[tuple[int, float]] = deque()  # frame index, monotonic seconds
+        self.latency = Latency()
         self._started = self._last_status = time.monotonic()
-
-    def decoded(self, frame: Frame) -> None:
-        """Note when a frame of a file was decoded; its clock does not tell. Called by the reader thread."""
-        if frame.clock is Clock.FILE:
-            self._decoded_at.append((frame.index, time.monotonic()))
 
     def write(self, outcome: Outcome) -> None:
         """Publish and record. What goes wrong is told; it costs one frame or, where it is the disk, the recording."""
@@ -128,9 +128,9 @@ class Writer:
         with self._recording() as recorder:
             if recorder is not None:
                 recorder.close()
-        for gauge in self._metrics.tracks.values():
-            gauge.set(0)
+        self._metrics.seen(())
         self._tracks = 0
+        self.preview.close()
         self._notice(StreamEvent.SOURCE_DOWN, reason)
         self._status(time.monotonic())
 
@@ -149,33 +149,31 @@ class Writer:
             frame = replace(result.frame, dropped_before=result.frame.dropped_before + self._lost)
             result = replace(result, frame=frame)
         if result.epoch != self._epoch:
-            self._epoch, self._classes = result.epoch, ()
+            self._epoch = result.epoch
             height, width = result.frame.image.shape[:2]
             self.event(StreamEvent.EPOCH, f"the picture is now {width}x{height}", frame=result.frame.index)
-        if result.classes is not None:
-            self._classes = result.classes
         masks = full_masks(result)
-        drawn = self._draw(result, masks)
+        drawn = self._pictures.draw(result, masks, self.recorder is not None)
         header = wire.masks_header(
             result,
             masks,
             stream=self._identity.stream,
             session=self._identity.session,
             seq=self._seq[Kind.MASKS],
-            prompts=self._identity.prompts,
+            prompts=self._vocabulary.written,
             published_at=time.time(),
             encoding=self._settings.publish.mask_encoding,
         )
         self._send(Kind.MASKS, header)
         self._seq[Kind.MASKS] += 1
         self._lost = 0
-        self._metrics.published(self._latency(result.frame))
+        self._metrics.published(self.latency.of(result.frame))
         return _Sent(result, header, masks, drawn, time.perf_counter() - started)
 
     def _follow(self, sent: _Sent) -> None:
         """What comes after the masks; whatever fails here costs itself only."""
         started, result = time.perf_counter(), sent.result
-        picture, jpeg, drawing = sent.drawn
+        picture, jpeg = sent.drawn.picture, sent.drawn.jpeg
         try:
             if jpeg is not None and self._settings.publish.frames:
                 about = {key: sent.header[key] for key in ("stream", "session", "seq")}
@@ -183,11 +181,11 @@ class Writer:
             with self._recording(result.frame.index) as recorder:
                 if recorder is not None and picture is not None:
                     recorder.write(sent.header, picture, jpeg if self._settings.record.frames else None)
-            self._count(result)
+            self._count(sent)
             if self._observe is not None:
                 self._observe(result, sent.masks)
             spent = sent.seconds + time.perf_counter() - started
-            self._metrics.observe({"publish": spent - drawing, "annotate": drawing})
+            self._metrics.observe({"publish": spent - sent.drawn.seconds, "annotate": sent.drawn.seconds})
         except Exception as error:
             self.event(StreamEvent.ERROR, one_line(error), frame=result.frame.index)
 
@@ -208,46 +206,26 @@ class Writer:
             log.warning("stream %s: %s; the stream goes on without a recording", self._identity.stream, why)
             self.event(StreamEvent.ERROR, one_line(why), frame=frame)
 
-    def _draw(self, result: Result, masks: NDArray[np.bool_]) -> tuple[Image | None, bytes | None, float]:
-        """The annotated picture and its JPEG, each only if someone needs it, and the seconds that it took."""
-        published = self._settings.publish.frames and self._publisher.wants(self._frame_topic)
-        if not published and self.recorder is None:
-            return None, None, 0.0
-        started = time.perf_counter()
-        picture = annotate(result.frame.image, masks, result.tracks, self._identity.prompts, self._classes)
-        saved = self.recorder is not None and self._settings.record.frames
-        jpeg = encode_jpeg(picture, self._settings.publish.jpeg_quality) if published or saved else None
-        return picture, jpeg, time.perf_counter() - started
-
-    def _count(self, result: Result) -> None:
-        alive = Counter(track.prompt for track in result.tracks)
-        for number, prompt in enumerate(self._identity.prompts):
-            self._metrics.tracks[prompt].set(alive[number])
-        self._tracks = len(result.tracks)
-
-    def _latency(self, frame: Frame) -> float:
-        """Seconds from capture, for files from decoding, until now."""
-        if frame.clock is not Clock.FILE:
-            return max(0.0, time.time() - frame.captured_at)
-        index, decoded_at = -1, time.monotonic()
-        while self._decoded_at and index < frame.index:
-            index, decoded_at = self._decoded_at.popleft()
-        return time.monotonic() - decoded_at
+    def _count(self, sent: _Sent) -> None:
+        objects, pixels = sent.header["objects"], sent.header["width"] * sent.header["height"]
+        self._metrics.seen((thing["prompt"] or BY_HAND, thing["state"], thing["area"] / pixels) for thing in objects)
+        self._tracks = len(objects)
+        self.last_frame = self._ages.look(sent.header)
 
     def _track_event(self, event: TrackEvent) -> None:
-        self._metrics.track_event(event)
-        prompt = None if event.prompt is None else self._identity.prompts[event.prompt]
+        prompt = None if event.prompt is None else self._vocabulary.written[event.prompt]
+        self._metrics.track_event(event, prompt or BY_HAND)
         self.event(event.change, event.reason, frame=event.frame, track=event.track, prompt=prompt)
 
     def _status(self, now: float) -> None:
         header = wire.status_header(
             **self._envelope(Kind.STATUS),
-            prompts=self._identity.prompts,
+            prompts=self._vocabulary.texts,
             tracks=self._tracks,
             fps=self._metrics.fps(),
             drops=self._metrics.drops,
             models=self._identity.models,
-            thresholds=dict(zip(self._identity.prompts, self._thresholds(), strict=True)),
+            thresholds=dict(self._thresholds()),
             uptime=now - self._started,
         )
         self._send(Kind.STATUS, header)

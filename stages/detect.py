@@ -45,7 +45,7 @@ class Detector:
 
     def captions(self, prompts: Sequence[Prompt]) -> list[Caption]:
         """The texts that the model will read. Raises ConfigError naming a prompt that it cannot read."""
-        tokens = [self._tokenizer.encode(prompt.phrase, add_special_tokens=False) for prompt in prompts]
+        tokens = [self._tokenizer.encode(prompt.phrase, add_special_tokens=False, verbose=False) for prompt in prompts]
         return build_captions(prompts, tokens, self._longest)
 
     @torch.inference_mode()

@@ -6,6 +6,8 @@ something surely absent is no measure of that background: on the same frames it 
 did that share a colour or a shape with something there.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -40,6 +42,7 @@ class AutoThresholds:
 
     def __init__(self, prompts: int, start: float) -> None:
         self.values: tuple[float, ...] = (start,) * prompts  # replaced, never changed: any thread may read it
+        self._initial = start
         self._start = float(_log_odds(np.array(start)))
         self._now = np.full(prompts, self._start)
         self._counts = np.zeros((prompts, _BINS))
@@ -58,6 +61,15 @@ class AutoThresholds:
         else:
             self._move()
         return found.take(np.flatnonzero(reached).tolist())
+
+    def rearrange(self, origins: Sequence[int | None]) -> None:
+        """Go on with other prompts: each was at the place that it names, or is new."""
+        kept = [(place, origin) for place, origin in enumerate(origins) if origin is not None]
+        now, counts = np.full(len(origins), self._start), np.zeros((len(origins), _BINS))
+        for place, origin in kept:
+            now[place], counts[place] = self._now[origin], self._counts[origin]
+        self._now, self._counts = now, counts
+        self.values = tuple(self.values[origin] if origin is not None else self._initial for origin in origins)
 
     def _count(self, found: Detections) -> None:
         self._counts *= 0.5 ** (1 / HALF_LIFE)

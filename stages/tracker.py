@@ -1,6 +1,7 @@
 """The tracker of one stream: windows in, one Result per frame out; objects added, corrected and removed by hand."""
 
 import time
+from collections.abc import Collection
 
 import numpy as np
 import torch
@@ -24,7 +25,8 @@ class Tracker:
         self._whole = segmenter  # for pictures of the model's own size
         self._segmenter, self._options = segmenter.scaled(scale), options
         self._roster = Roster(self._segmenter, options)
-        self._last: tuple[Frame, FrameFeatures] | None = None  # the last frame, which prompts by hand refer to
+        self._last: Frame | None = None  # which prompts by hand refer to
+        self._feature: FrameFeatures | None = None  # of the last frame, unless nobody has needed it
         self._asked: dict[int, prompting.ModelPoints] = {}  # the points given by hand on the last frame, by id
 
     @property
@@ -40,6 +42,8 @@ class Tracker:
     @torch.inference_mode()
     def step(self, window: Window, detections: Detections | None) -> list[Result]:
         """Track a window's frames; ``detections`` belong to its first. One Result per frame, in order."""
+        if not self._roster.bank.count and not detections:
+            return self._pass(window, detections)
         began = time.perf_counter()
         features = self._segmenter.encode([frame.image for frame in window.frames])
         encoded = time.perf_counter()
@@ -52,7 +56,7 @@ class Tracker:
                 seen.append(self._propagate(feature))
             self._roster.masks = seen[-1].masks
             self._roster.clock += 1
-        self._last, self._asked = (window.frames[-1], features[-1].alone()), {}
+        self._last, self._feature, self._asked = window.frames[-1], features[-1].alone(), {}
         results = self._conclude(window, seen, detections)
         results[0].seconds.update(encode=encoded - began, propagate=time.perf_counter() - encoded)
         return results
@@ -78,7 +82,7 @@ class Tracker:
         if not roster.free:
             places = roster.bank.capacity
             raise ConfigError(f"add: all {places} places are taken; raise max_objects or remove an object")
-        frame, feature = self._last
+        frame, feature = self._last, self._look(self._last)
         heads, asked = prompting.segment_by_hand(self._segmenter, frame, feature, box, points, mask)
         roster.start(roster.clock - 1, feature, heads, self._segmenter.memorise(feature, heads))
         track = roster.book.start(prompt, frame.index, 1.0, True, int(affinity.areas(heads.masks)), "added by hand")
@@ -94,7 +98,8 @@ class Tracker:
         ``points`` (P, 2) pixels, ``labels`` (P,) 1 inside the object and 0 outside; those given before for the same
         frame still hold. Raises ConfigError for an id that is not tracked and for points that do not fit.
         """
-        row, (frame, feature) = self._find("refine", track)
+        row, frame = self._find("refine", track)
+        feature = self._look(frame)
         asked = prompting.check_points("refine", self._segmenter, frame, (points, labels))
         if track in self._asked:
             asked = torch.cat([self._asked[track][0], asked[0]]), torch.cat([self._asked[track][1], asked[1]])
@@ -110,8 +115,14 @@ class Tracker:
     @torch.inference_mode()
     def remove(self, track: int) -> None:
         """End a track by hand. Raises ConfigError for an id that is not tracked."""
-        row, (frame, _) = self._find("remove", track)
+        row, frame = self._find("remove", track)
         self._roster.end({row: "removed"}, frame.index)
+
+    @torch.inference_mode()
+    def forget(self, prompts: Collection[int]) -> None:
+        """End the tracks of some prompts; the next result has their events."""
+        ending = {row: "prompt removed" for row, life in enumerate(self._roster.book.rows) if life.prompt in prompts}
+        self._roster.end(ending, self._last.index if self._last else 0)
 
     @torch.inference_mode()
     def resize(self, max_objects: int) -> None:
@@ -121,7 +132,7 @@ class Tracker:
         the next result has their events. The others go on as if nothing had been.
         """
         if max_objects != self._roster.bank.capacity:
-            self._roster.resize(max_objects, self._last[0].index if self._last else 0)
+            self._roster.resize(max_objects, self._last.index if self._last else 0)
 
     @torch.inference_mode()
     def rescale(self, scale: float) -> None:
@@ -133,22 +144,36 @@ class Tracker:
         segmenter = self._whole.scaled(scale)
         if segmenter is self._segmenter:
             return
-        last = self._last
-        if last is not None:  # first what takes memory: where there is none, nothing has changed
-            last = last[0], segmenter.encode([last[0].image])[0].alone()
+        feature = None
+        if self._last is not None and self._roster.bank.count:
+            # first what takes memory: where there is none, nothing has changed
+            feature = segmenter.encode([self._last.image])[0].alone()
         ratio = segmenter.image_size / self._segmenter.image_size
         asked = {track: (points * ratio, labels) for track, (points, labels) in self._asked.items()}
         self._roster.rescale(segmenter)
-        self._segmenter, self._last, self._asked = segmenter, last, asked
-        if last is not None:
-            self._roster.prompt_again(last[1])
+        self._segmenter, self._feature, self._asked = segmenter, feature, asked
+        if feature is not None:
+            self._roster.prompt_again(feature)
 
-    def _find(self, verb: str, track: int) -> tuple[int, tuple[Frame, FrameFeatures]]:
+    def _look(self, frame: Frame) -> FrameFeatures:
+        """The features of the last frame."""
+        if self._feature is None:
+            self._feature = self._segmenter.encode([frame.image])[0].alone()
+        return self._feature
+
+    def _find(self, verb: str, track: int) -> tuple[int, Frame]:
         """A track's row, and the last frame. Raises ConfigError, naming ``verb``, for an id that is not tracked."""
         row = self._roster.book.row_of(track)
         if row is None or self._last is None:
             raise ConfigError(f"{verb}: no track {track}; tracked now: {', '.join(map(str, self.ids)) or 'none'}")
         return row, self._last
+
+    def _pass(self, window: Window, detections: Detections | None) -> list[Result]:
+        """Nothing is tracked and nothing was detected: no frame is encoded, unless an object is added to the last."""
+        seen = [self._segmenter.nothing()] * len(window.frames)
+        self._roster.clock += len(seen)
+        self._last, self._feature, self._asked = window.frames[-1], None, {}
+        return self._conclude(window, seen, detections)
 
     def _propagate(self, feature: FrameFeatures) -> Heads:
         heads = self._roster.find(feature)

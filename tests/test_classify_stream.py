@@ -19,6 +19,8 @@ from daemon.mailbox import Mailbox
 from daemon.metrics import Metrics
 from daemon.outcome import Outcome
 from daemon.settings import Classification, Detection, Publish, Record, Settings, StreamSettings, Tracking
+from daemon.stream_metrics import StreamMetrics
+from daemon.vocabulary import Vocabulary
 from daemon.writer import Identity, Writer
 from stages.classify import EMBEDDED, load_card
 from stages.errors import WindowError
@@ -99,9 +101,9 @@ class Bench:
         self.metrics, self.tracker = Metrics(), FakeTracker()
         detection, tracking = Detection(), Tracking()
         self.governor = Governor(detection, tracking)
-        own = self.metrics.stream("gate", ["car"])
+        own = StreamMetrics(self.metrics, "gate", ["car"])
         prompts = parse_prompts(["car"])
-        lane = Lane("gate", prompts, detection, tracking, own, Mailbox(100), Mailbox(100), self.governor)
+        lane = Lane("gate", Vocabulary(prompts), detection, tracking, own, Mailbox(100), Mailbox(100), self.governor)
         lane.turns = Turns(Classification(every=every))
         for each in windows:
             lane.inbox.put(each)
@@ -159,7 +161,8 @@ def test_classes_stay_on_the_picture_until_there_are_others_but_only_their_own_f
     settings = StreamSettings(name="gate", source="a.mp4", record=Record(dir=str(tmp_path), frames=True))
     publisher, metrics = Publisher("tcp://127.0.0.1:0"), Metrics()
     resolved = settings.resolved(Settings(publish=Publish(jpeg_quality=100)))
-    writer = Writer(Identity("gate", "s", (), {}), resolved, publisher, metrics.stream("gate", ()), lambda: ())
+    own = StreamMetrics(metrics, "gate", ())
+    writer = Writer(Identity("gate", "s", {}), resolved, Vocabulary(()), publisher, own, dict)
     writer.recorder = Recorder(tmp_path, "gate", 10.0, frames=True)
     grey = np.full((96, 96, 3), 90, np.uint8)
     plain = [replace(result, frame=replace(result.frame, image=grey)) for result in results(0, 1, 2, 3)]

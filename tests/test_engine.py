@@ -14,6 +14,8 @@ from daemon.mailbox import Mailbox
 from daemon.metrics import Metrics
 from daemon.outcome import Notice, Outcome, skip_outcome
 from daemon.settings import Detection, Tracking
+from daemon.stream_metrics import StreamMetrics
+from daemon.vocabulary import Vocabulary
 from stages.errors import ConfigError, ModelError, WindowError
 from stages.prompts import parse_prompts
 from stages.thresholds import FLOOR, WARM_UP, AutoThresholds
@@ -50,9 +52,11 @@ class Bench:
     ) -> Lane:
         """A lane with windows waiting; ``closed``: no more will come."""
         prompts = parse_prompts(["red circle"])
-        own = self.metrics.stream(name, ["red circle"])
+        own = StreamMetrics(self.metrics, name, ["red circle"])
         governor = Governor(Detection(), Tracking())
-        lane = Lane(name, prompts, Detection(), Tracking(), own, Mailbox(100), Mailbox(outcomes), governor, auto)
+        lane = Lane(
+            name, Vocabulary(prompts), Detection(), Tracking(), own, Mailbox(100), Mailbox(outcomes), governor, auto
+        )
         if live:
             lane.outbox.drop_oldest(skip_outcome)
         for each in windows:
@@ -156,13 +160,13 @@ def test_automatic_thresholds_ask_for_every_box_and_hand_on_those_that_reach(new
     bench = new_bench(models(tracker, detector))
     auto = AutoThresholds(1, Detection().least_score) if automatic else None
     lane = bench.lane("a", *(window(i, keyframe=True) for i in range(40)), auto=auto)
-    assert lane.thresholds == (0.3,)
+    assert lane.thresholds == {"red circle": 0.3}
     bench.go()
     outcomes(lane)
     found = [len(detections) for _, detections in tracker.windows]
     assert found[:WARM_UP] == [1] * WARM_UP
     assert found[-1] == (2 if automatic else 1)
-    assert (lane.thresholds[0] < 0.2) is automatic
+    assert (lane.thresholds["red circle"] < 0.2) is automatic
     assert detector.asked == {(FLOOR, FLOOR) if automatic else (0.25, 0.3)}
     assert bench.value("detections_total", stream="a", prompt="red circle") == sum(found)
 

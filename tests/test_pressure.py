@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from daemon import processing
+from daemon import losses
 from daemon.lane import Lane, Models
 from daemon.outcome import Notice
 from stages.errors import ConfigError
@@ -36,11 +36,12 @@ def test_windows_lost_one_after_the_other_bring_keyframes_half_as_often_but_a_bu
     steps,
 ):
     """A camera that has just connected sends a second's frames at once."""
-    monkeypatch.setattr(processing, "BURST", burst)
+    monkeypatch.setattr(losses, "BURST", burst)
     lanes: list[Lane] = []
 
     def lose(window: Window) -> None:
-        lanes[0].overloads += window.frames[0].index == 1
+        if window.frames[0].index == 1:
+            lanes[0].losses.add()
 
     bench: Bench = new_bench(models(FakeTracker(lose)))
     lanes.append(bench.lane("a", *(window(i) for i in range(4))))
@@ -61,7 +62,7 @@ def test_windows_lost_one_after_the_other_bring_keyframes_half_as_often_but_a_bu
 def test_what_was_lost_while_the_models_were_loaded_is_no_overload(new_bench):  # noqa: F811
     bench: Bench = new_bench()
     lane = bench.lane("a", window(0), window(1))
-    lane.overloads = 7
+    lane.losses.add()
     bench.go()
     assert told(outcomes(lane), StreamEvent.GOVERNOR) == []
     assert bench.value("governor_step", stream="a") == 0

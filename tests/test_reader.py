@@ -11,11 +11,14 @@ from daemon import connection, reader
 from daemon.connection import Backoff
 from daemon.governor import Governor
 from daemon.lane import Lane
+from daemon.latency import Latency
 from daemon.mailbox import Mailbox
 from daemon.metrics import Metrics
 from daemon.outcome import Outcome
 from daemon.reader import Reader, Sources
 from daemon.settings import Detection, Tracking
+from daemon.stream_metrics import StreamMetrics
+from daemon.vocabulary import Vocabulary
 from stages.errors import ConfigError, OutputError, SourceError, SourceStalled
 from stages.prompts import parse_prompts
 from stages.types import Clock, Frame, Window
@@ -57,9 +60,7 @@ class FakeSource:
 
 class FakeWriter:
     recorder = None
-
-    def decoded(self, frame: Frame) -> None:
-        pass
+    latency = Latency()
 
 
 class Bench:
@@ -75,9 +76,9 @@ class Bench:
         self.metrics, self.opened, self.error = Metrics(), 0, None
         self._openings = openings
         prompts, tracking = parse_prompts(["red circle"]), Tracking(window=window)
-        own = self.metrics.stream("gate", ["red circle"])
+        own = StreamMetrics(self.metrics, "gate", ["red circle"])
         governor = Governor(Detection(), tracking)
-        self.lane = Lane("gate", prompts, Detection(), tracking, own, Mailbox(room), Mailbox(100), governor)
+        self.lane = Lane("gate", Vocabulary(prompts), Detection(), tracking, own, Mailbox(room), Mailbox(100), governor)
         sources = Sources(live, self._open, lambda rate: None, lambda stop: True)
         self.reader = Reader(self.lane, FakeWriter(), sources, Backoff(0.01, 0.02))
         self.thread = threading.Thread(target=self._run, daemon=True)
@@ -256,7 +257,7 @@ def test_a_full_mailbox_of_a_live_stream_drops_its_oldest_window_and_counts_the_
     bench.lane.inbox.capacity = 1
     bench.lane.inbox.put(Window(0, frames(8, 9), False))
     bench.lane.inbox.put(Window(0, frames(10, 11), False))
-    assert bench.lane.overloads == 1
+    assert bench.lane.losses.count == 1
     [kept] = bench.windows(1)
     assert (kept.frames[0].index, kept.frames[0].dropped_before) == (10, 2)
     bench.end()

@@ -12,6 +12,7 @@ import pytest
 from daemon import build as composition
 from daemon import service as daemon_service
 from daemon.build import build
+from daemon.control import UnknownNameError
 from daemon.progress import Announcer, Lines
 from daemon.settings import Settings, StreamSettings
 from stages.errors import ConfigError
@@ -172,7 +173,7 @@ def test_of_many_who_add_or_remove_a_stream_at_once_one_succeeds_and_the_daemon_
     assert [sum(not isinstance(each, Exception) for each in hands) for hands in crowd.added] == [1, 1, 1]
     assert [sum(each is None for each in hands) for hands in crowd.removed] == [1, 1, 1]
     refused = {type(each) for hands in crowd.added + crowd.removed for each in hands if isinstance(each, Exception)}
-    assert refused == {ConfigError}
+    assert refused == {ConfigError, UnknownNameError}
     assert crowd.lived_without_streams
 
 

@@ -1,5 +1,6 @@
 """What systemd is told: real datagrams on a real socket, from the real program and from services that hang."""
 
+import ctypes
 import os
 import re
 import signal
@@ -14,6 +15,7 @@ from daemon import build as composition
 from daemon.service import ABORT, DRAIN, Service
 from daemon.settings import Settings
 from daemon.systemd import Systemd
+from stages.errors import ModelError
 from stages.publish import LINGER_MS
 from tests.fakes import FakeTracker, models
 from tests.program import Program, lines_of, pictures_in, wait_until
@@ -208,6 +210,33 @@ def test_a_stream_that_hangs_in_its_writer_is_not_fed_until_it_moves_again(manag
     doctor = serve(manager, stuck, {"gate": stuck})
     assert doctor.meanwhile == 0
     assert doctor.after > 0
+
+
+class Killer:
+    """Ends the engine's thread, as a debugger would, once the watchdog was fed twice."""
+
+    def __init__(self, manager: Manager) -> None:
+        self.fed = 0
+        self._manager = manager
+
+    def started(self, service: Service) -> None: ...
+
+    def tick(self, service: Service) -> None:
+        if not self.fed and self._manager.count("WATCHDOG=1") >= 2:
+            self.fed = self._manager.count("WATCHDOG=1")
+            thread = ctypes.c_ulong(service.engine._thread.ident)
+            assert ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, ctypes.py_object(SystemExit)) == 1
+
+    def close(self) -> None: ...
+
+
+def test_a_daemon_whose_engine_was_killed_is_not_fed_and_ends_with_an_error(manager, monkeypatch):
+    monkeypatch.setattr(composition, "build_models", lambda *_, **__: models(FakeTracker()))
+    killer = Killer(manager)
+    systemd = Systemd({"NOTIFY_SOCKET": manager.address, "WATCHDOG_USEC": "800000"})
+    with pytest.raises(ModelError, match="the engine's thread was ended from outside: SystemExit"):
+        composition.build(SETTINGS).run(killer, systemd)
+    assert manager.count("WATCHDOG=1") <= killer.fed + 1  # what was due when it was killed
 
 
 class Ending:

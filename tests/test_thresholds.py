@@ -172,3 +172,16 @@ def test_a_new_stream_detects_what_the_fixed_thresholds_do():
             assert kept.prompts.tolist() == usual.prompts.tolist()
             total += len(kept)
     assert total > 60
+
+
+def test_prompts_that_stay_keep_what_was_learned_of_them_and_new_ones_start_anew():
+    scores = Scores()
+    thresholds = scores.watch(40, (0, 1))
+    moved = thresholds.values[0]
+    assert moved != START
+    thresholds.rearrange([2, None, 0])
+    assert thresholds.values[1:] == (START, moved)
+    for _ in range(40):
+        thresholds.select(scores.keyframe((1, 2)))
+    assert len(thresholds.values) == 3
+    assert thresholds.values[1] == pytest.approx(moved, abs=0.1)

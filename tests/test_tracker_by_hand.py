@@ -6,7 +6,7 @@ import torch
 
 from stages.errors import ConfigError
 from stages.tracker import Tracker, TrackerOptions
-from stages.types import TrackChange, Window
+from stages.types import Detections, TrackChange, Window
 from tests.truth import truth_detections
 
 
@@ -135,3 +135,32 @@ def test_a_removed_object_can_be_neither_corrected_nor_removed_again(segmenter, 
         tracker.refine(1, np.array([[5, 5]], np.float32), np.array([1]))
     with pytest.raises(ConfigError, match="remove: no track 1"):
         tracker.remove(1)
+
+
+def test_frames_on_which_nothing_is_tracked_are_not_encoded_until_an_object_is_added(
+    segmenter, world, shapes_frame, monkeypatch
+):
+    encoded, encode = [], segmenter.encode
+    monkeypatch.setattr(segmenter, "encode", lambda images: encoded.append(len(images)) or encode(images))
+    tracker = Tracker(segmenter)
+    empty = Window(0, tuple(shapes_frame(world, t) for t in range(3)), True)
+    assert [len(result.tracks) for result in tracker.step(empty, Detections.empty())] == [0, 0, 0]
+    assert encoded == []
+    tracker.add(box=world.render(2)[1].boxes[0])
+    tracker.step(Window(0, (shapes_frame(world, 3),), False), None)
+    assert encoded == [1, 1]
+
+
+def test_tracks_of_a_forgotten_prompt_end_and_come_back_under_their_id_when_it_is_asked_for_again(
+    segmenter, world, shapes_frame
+):
+    tracker, found = Tracker(segmenter), truth_detections(world, 0)
+    first = tracker.step(Window(0, (shapes_frame(world, 0),), True), found)[0]
+    gone = {track.id for track in first.tracks if track.prompt == 0}
+    tracker.forget({0})
+    assert set(tracker.ids) == {track.id for track in first.tracks} - gone
+    [result] = tracker.step(Window(0, (shapes_frame(world, 1),), False), None)
+    ended = {event.track: event.reason for event in result.events if event.change is TrackChange.ENDED}
+    assert ended == dict.fromkeys(gone, "prompt removed")
+    tracker.step(Window(0, (shapes_frame(world, 2),), True), truth_detections(world, 2))
+    assert gone <= set(tracker.ids)

@@ -17,8 +17,11 @@ from numpy.typing import NDArray
 from daemon.metrics import Metrics
 from daemon.outcome import Notice, Outcome
 from daemon.settings import Publish, Record, Settings, StreamSettings
+from daemon.stream_metrics import StreamMetrics
+from daemon.vocabulary import Vocabulary
 from daemon.writer import Identity, Observer, Writer
 from stages.errors import OutputError
+from stages.prompts import parse_prompts
 from stages.publish import Publisher
 from stages.record import Recorder
 from stages.types import Clock, Frame, Result, TrackChange, TrackEvent
@@ -43,9 +46,9 @@ class Station:
             publish=Publish(frames=publish_frames),
             record=Record(dir=str(self.folder) if record else ""),
         ).resolved(Settings())
-        own = self.metrics.stream("gate", ("car",))
-        identity = Identity("gate", "s", ("car",), {})
-        self.writer = Writer(identity, settings, self.publisher, own, lambda: (0.3,), observe)
+        own = StreamMetrics(self.metrics, "gate", ("car",))
+        identity = Identity("gate", "s", {})
+        self.writer = Writer(identity, settings, Vocabulary(parse_prompts(["car"])), self.publisher, own, dict, observe)
         if record:
             self.writer.recorder = Recorder(self.folder, "gate", 10.0)
         self._context = zmq.Context()

@@ -1,0 +1,27 @@
+"""How long a stream's frames take from capture to publication."""
+
+import time
+from collections import deque
+
+from stages.types import Clock, Frame
+
+
+class Latency:
+    """The clock of a file does not tell when a frame was read, so that is noted."""
+
+    def __init__(self) -> None:
+        self._decoded_at: deque[tuple[int, float]] = deque()  # frame index, monotonic seconds
+
+    def decoded(self, frame: Frame) -> None:
+        """Note that a frame was decoded now. Called by the reader's thread, `of` by the writer's."""
+        if frame.clock is Clock.FILE:
+            self._decoded_at.append((frame.index, time.monotonic()))
+
+    def of(self, frame: Frame) -> float:
+        """Seconds from capture, for files from decoding, until now."""
+        if frame.clock is not Clock.FILE:
+            return max(0.0, time.time() - frame.captured_at)
+        index, decoded_at = -1, time.monotonic()
+        while self._decoded_at and index < frame.index:
+            index, decoded_at = self._decoded_at.popleft()
+        return time.monotonic() - decoded_at

@@ -1,0 +1,114 @@
+"""Steers the running service: what `daemon.control.Control` offers, done by the threads that it belongs to."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from daemon import by_hand
+from daemon.control import StreamView, UnknownNameError
+from daemon.preview import Preview
+from daemon.settings import StreamSettings
+from daemon.stream import Stream
+from stages.errors import one_line
+from stages.prompts import Prompt, parse_prompts
+
+if TYPE_CHECKING:
+    from daemon.service import Service
+
+
+class Steering:
+    """Fulfils `daemon.control.Control`; its docstrings hold."""
+
+    def __init__(self, service: "Service") -> None:
+        self._service, self._engine = service, service.engine
+
+    def not_ready(self) -> str | None:
+        return self._service.not_ready()
+
+    def views(self) -> list[StreamView]:
+        return [self._view(stream) for stream in self._service.streams.values()]
+
+    def view(self, stream: str) -> StreamView:
+        return self._view(self._find(stream))
+
+    def preview(self, stream: str) -> Preview:
+        return self._find(stream).preview
+
+    def add(self, settings: StreamSettings) -> None:
+        if self._engine.ready.is_set():
+            self._check(parse_prompts(settings.prompts))
+        self._service.add(settings)
+
+    def remove(self, name: str) -> None:
+        self._service.remove(name)
+
+    def set_prompts(self, stream: str, prompts: Sequence[str]) -> None:
+        vocabulary, wanted = self._find(stream).lane.vocabulary, parse_prompts(prompts)
+        self._check(wanted)
+        vocabulary.ask(wanted)
+
+    def add_object(
+        self,
+        stream: str,
+        prompt: str | None,
+        *,
+        box: NDArray[np.float32] | None = None,
+        points: tuple[NDArray[np.float32], NDArray[np.int64]] | None = None,
+        mask: NDArray[np.bool_] | None = None,
+    ) -> int:
+        lane = self._find(stream).lane
+        return self._engine.ask(lambda _: by_hand.add(lane, prompt, box, points, mask))
+
+    def refine_object(self, stream: str, track: int, points: NDArray[np.float32], labels: NDArray[np.int64]) -> None:
+        lane = self._find(stream).lane
+        self._engine.ask(lambda _: by_hand.refine(lane, track, points, labels))
+
+    def remove_object(self, stream: str, track: int) -> None:
+        lane = self._find(stream).lane
+        self._engine.ask(lambda _: by_hand.remove(lane, track))
+
+    def _find(self, name: str) -> Stream:
+        streams = self._service.streams
+        if name not in streams:
+            raise UnknownNameError(f'no stream is named "{name[:60]}"; there are: {", ".join(streams) or "none"}')
+        return streams[name]
+
+    def _check(self, prompts: Sequence[Prompt]) -> None:
+        """Raises ConfigError for a prompt that the detector cannot read: a stream would end by it."""
+        self._engine.ask(lambda models: models.detector.captions(prompts))
+
+    def _view(self, stream: Stream) -> StreamView:
+        last, metrics = stream.last_frame, stream.metrics
+        state, reason = self._state(stream)
+        return StreamView(
+            name=stream.name,
+            source=stream.source,
+            state=state,
+            reason=reason,
+            live=stream.live,
+            prompts=stream.lane.vocabulary.texts,
+            thresholds=stream.lane.thresholds,
+            epoch=last.epoch,
+            frame=last.frame,
+            width=last.width,
+            height=last.height,
+            fps=metrics.fps(),
+            latency=metrics.recent_latency(),
+            drops=metrics.drops,
+            governor_step=stream.lane.governor.step,
+            tracks=() if stream.ended else last.tracks,
+        )
+
+    def _state(self, stream: Stream) -> tuple[str, str]:
+        """How a stream is, and why it is not up."""
+        if stream.error is not None:
+            return "failed", one_line(stream.error)
+        if stream.ended:
+            return "ended", "stopped" if stream.stopped else "the source has ended"
+        if not self._engine.ready.is_set():
+            return "loading", "the models are being loaded"
+        if stream.up:
+            return "up", ""
+        return ("retrying", stream.trouble) if stream.trouble else ("connecting", "no frame has come yet")

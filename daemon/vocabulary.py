@@ -1,0 +1,49 @@
+"""The prompts of one stream, which may change while it runs."""
+
+from collections.abc import Sequence
+
+from stages.errors import ConfigError
+from stages.prompts import Prompt
+
+MOST = 1000  # texts that a stream can learn in its life: each keeps its number
+
+
+class Vocabulary:
+    """Any thread asks for prompts; the engine takes them up at a keyframe.
+
+    Each prompt has a number by which tracks know it, the same for as long as the stream lives.
+    """
+
+    def __init__(self, prompts: Sequence[Prompt]) -> None:
+        self.written: list[str] = []  # as the user typed it, by number; it only grows
+        self.asked = tuple(prompts)
+        self.prompts: tuple[Prompt, ...] = ()  # those that the detector looks for
+        self.numbers: tuple[int, ...] = ()  # theirs, in the same order
+        self.take_up()
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """Those asked for, as written."""
+        return tuple(prompt.written for prompt in self.asked)
+
+    def ask(self, prompts: Sequence[Prompt]) -> None:
+        """Look for these, from the next keyframe on. Raises ConfigError when the stream has had too many."""
+        new = [prompt for prompt in prompts if prompt.written not in self.written]
+        if len(self.written) + len(new) > MOST:
+            raise ConfigError(f"a stream takes {MOST} different prompts in its life; remove it and add it again")
+        self.asked = tuple(prompts)
+
+    def number(self, written: str) -> int:
+        """That of a prompt. Raises ConfigError when the stream does not look for it."""
+        for prompt, number in zip(self.prompts, self.numbers, strict=True):
+            if prompt.written == written:
+                return number
+        looking = ", ".join(repr(prompt.written) for prompt in self.prompts) or "nothing"
+        raise ConfigError(f"no prompt {written[:60]!r}; the stream looks for {looking}")
+
+    def take_up(self) -> frozenset[int]:
+        """Engine only: from now on look for what was asked; returns the numbers of the prompts that are gone."""
+        asked, before = self.asked, frozenset(self.numbers)
+        self.written += [prompt.written for prompt in asked if prompt.written not in self.written]
+        self.prompts, self.numbers = asked, tuple(self.written.index(prompt.written) for prompt in asked)
+        return before.difference(self.numbers)
