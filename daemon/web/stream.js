@@ -39,7 +39,7 @@ export class Stream {
   #picture = element("div", { class: "picture" }, this.#canvas, this.#overlay.node, this.#veil);
   #hint = element("p", { class: "hint", role: "status" });
   #outside = element("input", { type: "checkbox", role: "switch" });
-  #prompt = element("select");
+  #prompt = element("select", { "aria-label": "Follow it as" });
   #asPrompt = element("label", { class: "inline" }, "as ", this.#prompt);
   #refining = element(
     "span",
