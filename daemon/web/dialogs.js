@@ -24,7 +24,7 @@ function ask(dialog, submit, why = "") {
       dialog.close();
       resolve(result);
     };
-    dialog.onclose = () => done(null);
+    dialog.onclose = () => dialog.open || done(null); // open: the event is late and tells of the time before
     dialog.querySelector("[data-close]").onclick = () => done(null);
     form.onsubmit = async (event) => {
       event.preventDefault();
