@@ -50,7 +50,7 @@ class Requests:
     def serve(self, models: Models) -> bool:
         """Engine only: do all that waits; False when nothing did. What goes wrong is the asker's alone."""
         served = False
-        while self._waiting:
+        for _ in range(len(self._waiting)):  # not those that come meanwhile: windows wait too
             request, answer = self._waiting.popleft()
             if not answer.set_running_or_notify_cancel():
                 continue
