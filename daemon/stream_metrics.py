@@ -58,7 +58,8 @@ class StreamMetrics:
         self._metrics, self._stream = metrics, stream
         self._series: Series = []
         self._published_at: deque[float] = deque()
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # guards the sum of drops, and which series of prompts there are
+        self._closed = False
         self.drops = self.frames_published = self.tracks_started = 0  # the sums that people read
         self.last_published: float | None = None  # monotonic seconds
         self.latencies: deque[float] = deque(maxlen=_LATENCIES)  # seconds, of the last frames
@@ -90,11 +91,14 @@ class StreamMetrics:
         return {value: self._series_of(metric, value) for value in values}
 
     def look_for(self, prompts: Sequence[str]) -> None:
-        """From now on these are the prompts; the series of others are taken away."""
-        before, wanted = self._by_prompt, (BY_HAND, *prompts)
-        self._by_prompt = {prompt: before.get(prompt) or self._of_prompt(prompt) for prompt in wanted}
-        for prompt in before.keys() - set(wanted):
-            _remove(before[prompt].series)
+        """From now on these are the prompts; the series of others are taken away. Nothing once they are closed."""
+        with self._lock:
+            if self._closed:
+                return
+            before, wanted = self._by_prompt, (BY_HAND, *prompts)
+            self._by_prompt = {prompt: before.get(prompt) or self._of_prompt(prompt) for prompt in wanted}
+            for prompt in before.keys() - set(wanted):
+                _remove(before[prompt].series)
 
     def _of_prompt(self, prompt: str) -> _PromptMetrics:
         metrics, series = self._metrics, Series()
@@ -124,16 +128,17 @@ class StreamMetrics:
 
     def seen(self, tracks: Iterable[tuple[str, str, float]]) -> None:
         """Count the tracks of one frame: prompt, state, and the share of the frame that the mask covers."""
-        alive = dict.fromkeys(self._by_prompt, 0)
+        by_prompt = self._by_prompt  # the same to the end, while the engine may look for others
+        alive = dict.fromkeys(by_prompt, 0)
         for prompt, state, share in tracks:
-            of_prompt = self._by_prompt.get(prompt)
+            of_prompt = by_prompt.get(prompt)
             if of_prompt is None:
                 continue
-            alive[prompt] = alive.get(prompt, 0) + 1
+            alive[prompt] += 1
             of_prompt.frames[state].inc()
             of_prompt.large_masks.inc(share > LARGE)
         for prompt, count in alive.items():
-            self._by_prompt[prompt].tracks.set(count)
+            by_prompt[prompt].tracks.set(count)
 
     def observe(self, seconds: Mapping[str, float]) -> None:
         """Count the time spent, by stage."""
@@ -189,10 +194,12 @@ class StreamMetrics:
         return float(median), float(high)
 
     def close(self) -> None:
-        """Take the stream's series away."""
-        _remove(self._series)
-        for of_prompt in self._by_prompt.values():
-            _remove(of_prompt.series)
+        """Take the stream's series away, for good: its engine may still be at work on a window."""
+        with self._lock:
+            self._closed = True
+            _remove(self._series)
+            for of_prompt in self._by_prompt.values():
+                _remove(of_prompt.series)
 
 
 def _remove(series: Series) -> None:

@@ -158,3 +158,22 @@ def test_reasons_for_a_track_to_end_stay_bounded(site):
     found = {dict(k)["reason"]: v for (n, k), v in site.scrape().items() if n == "maskcast_tracks_ended_total"}
     assert (found["lost"], found["other"]) == (1, 2)
     assert "something new" not in found
+
+
+def test_prompts_that_change_while_a_frame_is_counted_cost_nothing(site):
+    gate = StreamMetrics(site.metrics, "gate", ["car"])
+
+    def tracks() -> Iterator[tuple[str, str, float]]:
+        yield "car", "tracked", 0.1
+        gate.look_for(["dog"])
+        yield "dog", "tracked", 0.1
+
+    gate.seen(tracks())
+    assert site.scrape()["maskcast_tracks", frozenset({("stream", "gate"), ("prompt", "dog")})] == 0
+
+
+def test_series_of_a_stream_that_is_gone_do_not_come_back_with_its_next_prompts(site):
+    gate = StreamMetrics(site.metrics, "gate", ["car"])
+    gate.close()
+    gate.look_for(["dog"])
+    assert not [labels for _, labels in site.scrape() if ("stream", "gate") in labels]
