@@ -156,4 +156,4 @@ class Lane:
     @property
     def over(self) -> bool:
         """Nothing is left to do, ever."""
-        return self.inbox.drained and not self.waiting
+        return self.inbox.drained and (not self.waiting or self.outbox.closed)

@@ -117,12 +117,12 @@ def _take_up_prompts(lane: Lane, tracker: Tracker) -> None:
     before = lane.vocabulary.numbers
     gone = lane.vocabulary.take_up()
     now = lane.vocabulary.numbers
-    if now == before:
-        return
-    if lane.auto:
-        lane.auto.rearrange([before.index(number) if number in before else None for number in now])
-    lane.metrics.look_for(lane.vocabulary.texts)
-    tracker.forget(gone)
+    if now != before:
+        if lane.auto:
+            lane.auto.rearrange([before.index(number) if number in before else None for number in now])
+        lane.metrics.look_for([prompt.written for prompt in lane.vocabulary.prompts])
+    if gone:
+        tracker.forget(gone)  # at each keyframe: it may have failed at the last one
 
 
 def _detect(detector: Detector, lane: Lane, image: Image) -> Detections:

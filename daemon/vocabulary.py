@@ -42,8 +42,8 @@ class Vocabulary:
         raise ConfigError(f"no prompt {written[:60]!r}; the stream looks for {looking}")
 
     def take_up(self) -> frozenset[int]:
-        """Engine only: from now on look for what was asked; returns the numbers of the prompts that are gone."""
-        asked, before = self.asked, frozenset(self.numbers)
+        """Engine only: from now on look for what was asked; returns the numbers of all that is no longer wanted."""
+        asked = self.asked
         self.written += [prompt.written for prompt in asked if prompt.written not in self.written]
         self.prompts, self.numbers = asked, tuple(self.written.index(prompt.written) for prompt in asked)
-        return before.difference(self.numbers)
+        return frozenset(range(len(self.written))).difference(self.numbers)

@@ -214,6 +214,34 @@ def test_the_window_after_a_failed_keyframe_detects_in_its_place_and_says_what_w
     assert (second.frame.dropped_before, second.keyframe) == (0, False)
 
 
+def test_tracks_of_a_prompt_that_is_gone_end_at_a_later_keyframe_where_that_failed_at_the_first(new_bench):
+    class Forgetting(FakeTracker):
+        def __init__(self) -> None:
+            super().__init__()
+            self.forgotten: list[set[int]] = []
+
+        def forget(self, prompts) -> None:
+            self.forgotten.append(set(prompts))
+            if len(self.forgotten) == 1:
+                raise WindowError("out of memory")
+
+    tracker = Forgetting()
+    bench = new_bench(models(tracker))
+    lane = bench.lane("gate", window(0, keyframe=True), window(1))
+    lane.vocabulary.ask(parse_prompts(["dog"]))
+    bench.go()
+    assert indices(outcomes(lane)) == [1]
+    assert tracker.forgotten == [{0}, {0}]
+
+
+def test_a_lane_whose_writer_has_gone_is_over_although_something_waits_to_be_told(bench):
+    lane = bench.lane("gate")
+    lane.tell(Notice(StreamEvent.SOURCE_UP, "opened"), 0)
+    assert not lane.over
+    lane.outbox.close(discard=True)
+    assert lane.over
+
+
 def test_a_fault_in_one_stream_leaves_the_others_alone(new_bench):
     trackers = iter([_failing_at(0, RuntimeError()), FakeTracker()])
     bench = new_bench(Models(FakeDetector(), lambda *_: next(trackers)))

@@ -24,7 +24,6 @@ def test_what_was_asked_for_is_looked_for_only_once_it_is_taken_up():
     assert [prompt.written for prompt in vocabulary.prompts] == ["car", "truck"]
     assert vocabulary.take_up() == {0}
     assert [prompt.written for prompt in vocabulary.prompts] == ["truck", "dog"]
-    assert vocabulary.take_up() == frozenset()
 
 
 def test_only_a_prompt_that_is_looked_for_has_a_number_for_others():
