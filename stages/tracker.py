@@ -84,8 +84,9 @@ class Tracker:
             raise ConfigError(f"add: all {places} places are taken; raise max_objects or remove an object")
         frame, feature = self._last, self._look(self._last)
         heads, asked = prompting.segment_by_hand(self._segmenter, frame, feature, box, points, mask)
-        roster.start(roster.clock - 1, feature, heads, self._segmenter.memorise(feature, heads))
-        track = roster.book.start(prompt, frame.index, 1.0, True, int(affinity.areas(heads.masks)), "added by hand")
+        area, memories = int(affinity.areas(heads.masks)), self._segmenter.memorise(feature, heads)
+        roster.start(roster.clock - 1, feature, heads, memories)
+        track = roster.book.start(prompt, frame.index, 1.0, True, area, "added by hand")
         roster.find_rivals()
         if asked is not None:
             self._asked[track] = asked

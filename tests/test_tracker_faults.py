@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from stages import gating, roster
+from stages import affinity, gating, roster
 from stages.cues import Cues
 from stages.gallery import Gallery
 from stages.memory import MemoryBank
@@ -159,6 +159,18 @@ def test_an_end_of_tracks_that_failed_has_not_been(segmenter, world, track, monk
     for each in (tracker, untouched):
         each.resize(2)
     assert same(track(tracker, 6, 9), track(untouched, 6, 9))
+
+
+@pytest.mark.parametrize(("owner", "name"), [(affinity, "areas"), (Segmenter, "memorise"), (MemoryBank, "append")])
+def test_an_object_that_could_not_be_added_by_hand_has_not_been(owner, name, segmenter, world, track, monkeypatch):
+    tracker, untouched = Tracker(segmenter), Tracker(segmenter)
+    for each in (tracker, untouched):
+        track(each, 0, 3, truth_detections(world, 0))
+    with monkeypatch.context() as patched:
+        fail_at(patched, owner, name, 1)
+        with pytest.raises(torch.OutOfMemoryError):
+            tracker.add(box=np.array([10, 10, 80, 80], np.float32))
+    assert same(track(tracker, 3, 6), track(untouched, 3, 6))
 
 
 def same(some: list[Result], others: list[Result]) -> bool:
