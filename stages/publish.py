@@ -160,7 +160,16 @@ class _Laggards:
 
     def sent(self, topic: bytes, tracker: zmq.MessageTracker) -> None:
         """A message was sent to all that have room."""
-        self._recent.setdefault(topic, deque(maxlen=self._send_hwm)).append(tracker)
+        if topic not in self._recent:
+            self._forget_the_freed()
+            self._recent[topic] = deque(maxlen=self._send_hwm)
+        self._recent[topic].append(tracker)
+
+    def _forget_the_freed(self) -> None:
+        """Streams come and go: where nothing waits any more, their topics may be those of streams that have gone."""
+        self._recent = {
+            topic: trackers for topic, trackers in self._recent.items() if not all(tracker.done for tracker in trackers)
+        }
 
     def overflowed(self, prefixes: set[bytes]) -> None:
         """A subscriber among those who subscribed to ``prefixes`` is full."""

@@ -329,3 +329,14 @@ def test_threads_may_share_a_publisher(wait: Publisher, subscribe: Subscribe) ->
     for thread in threads:
         thread.join()
     assert all(numbers == list(range(100)) for numbers in arrived.values())
+
+
+def test_topics_of_streams_that_have_gone_are_forgotten_once_their_messages_have_left(drop, subscribe):
+    subscribe(drop)
+    for number in range(100):
+        topic = b"v1/camera-%d/masks" % number
+        assert drop.send([topic, b"{}"])
+        deadline = time.monotonic() + 10
+        while not all(tracker.done for trackers in drop._laggards._recent.values() for tracker in trackers):
+            assert time.monotonic() < deadline
+    assert len(drop._laggards._recent) == 1
