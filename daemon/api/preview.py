@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request, Response
 from starlette.types import Receive, Scope, Send
 
 from daemon.api.access import BUSY, UNKNOWN, Name, Steered
-from daemon.control import BusyError
+from daemon.api.errors import busy
 from daemon.preview import Preview
 
 MOST = 16  # that may watch at a time, each with a thread
@@ -40,7 +40,10 @@ class MotionJpeg(Response):
         self._watching = watching
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """The ASGI application."""
+        """The ASGI application. Whoever asks when too many watch is told to come back."""
+        if self._watching.count >= MOST:
+            await busy(f"{MOST} previews are being watched; close one, or try again")(scope, receive, send)
+            return
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         if scope.get("head"):
             await send({"type": "http.response.body", "body": b""})
@@ -96,9 +99,5 @@ async def _until_gone(receive: Receive, then: Callable[[], None]) -> None:
     },
 )
 def preview(name: Name, request: Request, control: Steered) -> MotionJpeg:
-    """Whoever asks when too many watch is told to come back."""
-    watching: Watching = request.app.state.watching
-    found = control.preview(name)
-    if watching.count >= MOST:
-        raise BusyError(f"{MOST} previews are being watched; close one, or try again")
-    return MotionJpeg(found, watching)
+    """Once it is there, whatever comes is a picture."""
+    return MotionJpeg(control.preview(name), request.app.state.watching)
