@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from daemon.cli_streams import streams_of
-from daemon.settings import Settings, load
+from daemon.settings import Settings
+from daemon.settings_load import load
 
 
 class Flag(NamedTuple):

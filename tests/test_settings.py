@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from daemon.settings import Settings, load
+from daemon.settings import Settings
+from daemon.settings_load import load
 from stages.errors import ConfigError
 from tests.configuration import GATE
 

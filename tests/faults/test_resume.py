@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from daemon.cli_streams import streams_of
-from daemon.settings import load
+from daemon.settings_load import load
 from stages.errors import ConfigError, OutputError
 from stages.record import Recorder
 from stages.testsrc import ShapesWorld
