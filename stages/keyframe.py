@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from stages import affinity, cues, identity, prompting
 from stages.lives import Life
 from stages.roster import Roster
-from stages.sam2_model import FrameFeatures, Heads, Segmenter, joined
+from stages.sam2_heads import FrameFeatures, Heads, joined
+from stages.sam2_model import Segmenter
 from stages.types import Detections, Frame
 
 DRIFTED = 0.7  # a matched track whose mask overlaps its detection's by less is prompted again

@@ -6,7 +6,8 @@ from numpy.typing import NDArray
 
 from stages import affinity, identity
 from stages.errors import ConfigError
-from stages.sam2_model import FrameFeatures, Heads, Segmenter
+from stages.sam2_heads import FrameFeatures, Heads
+from stages.sam2_model import Segmenter
 from stages.types import Detections, Frame
 
 Points = tuple[NDArray[np.float32], NDArray[np.int64]]  # (P, 2) pixels of the frame; (P,) 1 inside, 0 outside

@@ -12,7 +12,8 @@ from stages.cues import Cues, colours
 from stages.gallery import Gallery
 from stages.lives import Lives
 from stages.memory import MemoryBank, bank_bytes
-from stages.sam2_model import ABSENT, FrameFeatures, Heads, Segmenter
+from stages.sam2_heads import ABSENT, FrameFeatures, Heads
+from stages.sam2_model import Segmenter
 
 SHARED = 2  # keyframes in a row on which two tracks cover one another before they are taken to share their pixels
 

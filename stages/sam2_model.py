@@ -1,4 +1,4 @@
-"""SAM 2 and 2.1: encode, prompt, propagate, memorise. Only the three ``sam2_`` files touch the sam2 package.
+"""SAM 2 and 2.1: encode, prompt, propagate, memorise. Only the four ``sam2_`` files touch the sam2 package.
 
 Ravi et al., "SAM 2: Segment Anything in Images and Videos", 2024, https://arxiv.org/abs/2408.00714.
 
@@ -6,15 +6,16 @@ The model runs on square pictures of ``image_size``; ``S`` is the side of its fe
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from sam2.modeling.sam2_base import NO_OBJ_SCORE, SAM2Base
+from sam2.modeling.sam2_base import SAM2Base
 from sam2.modeling.sam2_utils import get_1d_sine_pe
 
+from stages.sam2_heads import FrameFeatures, Heads, joined
 from stages.sam2_streaming import Recollection, StreamingSAM2
 from stages.types import Image
 
@@ -23,47 +24,7 @@ _ENDLESS = 1 << 30  # the stream's length, as far as sam2 asks
 _STEP = 32  # pixels: what the side of the input is a multiple of
 _GROUP = 64  # objects that go through the model at once,
 _STATIC_GROUP = 16  # and on a GPU, where the keys of one take tens of megabytes and sizes should be few
-ABSENT: float = NO_OBJ_SCORE  # the logits of an object that is not there
 _CERTAIN = 32.0  # logits beyond it are clamped before they prompt a correction, as upstream does
-
-
-class FrameFeatures(NamedTuple):
-    """One frame as the encoder sees it, for one object; three levels, the last one the coarsest."""
-
-    vision: list[torch.Tensor]  # each (h * w, 1, C)
-    positions: torch.Tensor  # of the coarsest level, (L, 1, C): no one reads the others'
-    sizes: list[tuple[int, int]]
-    picture: torch.Tensor  # (3, 4 S, 4 S) what the encoder saw, at the masks' resolution
-
-    def alone(self) -> "FrameFeatures":
-        """A contiguous copy, which does not keep the rest of its window's features alive."""
-        *vision, positions, picture = (
-            part.clone(memory_format=torch.contiguous_format) for part in (*self.vision, self.positions, self.picture)
-        )
-        return FrameFeatures(vision, positions, self.sizes, picture)
-
-
-class Heads(NamedTuple):
-    """What the mask decoder says of B objects on one frame."""
-
-    masks: torch.Tensor  # (B, 4 S, 4 S) logits
-    presence: torch.Tensor  # (B,) logit that the object is visible
-    pointers: torch.Tensor  # (B, C) object pointers
-
-    def take(self, rows: slice | list[int]) -> "Heads":
-        """Those of some of the objects, in the given order."""
-        return Heads(*(part[rows] for part in self))
-
-    def without(self, absent: torch.Tensor) -> "Heads":
-        """The same, with the objects that ``absent`` (B,) names said not to be visible."""
-        masks = self.masks.masked_fill(absent[:, None, None], ABSENT)
-        return Heads(masks, self.presence.masked_fill(absent, ABSENT), self.pointers)
-
-    def finite(self) -> "Heads":
-        """The same, with the objects whose numbers are not finite said not to be visible."""
-        broken = ~(self.masks.isfinite().flatten(1).all(1) & self.presence.isfinite() & self.pointers.isfinite().all(1))
-        heads = self.without(broken)
-        return heads._replace(pointers=heads.pointers.masked_fill(broken[:, None], 0.0))
 
 
 class Segmenter:
@@ -274,8 +235,3 @@ class Segmenter:
         dim = self.pointer_dim if self._model.proj_tpos_enc_in_obj_ptrs else self.memory_dim
         codes: torch.Tensor = self._model.obj_ptr_tpos_proj(get_1d_sine_pe(frames / self.recent_pointers, dim=dim))
         return codes
-
-
-def joined(parts: list[Heads]) -> Heads:
-    """The heads of all the objects, in order."""
-    return parts[0] if len(parts) == 1 else Heads(*(torch.cat(part) for part in zip(*parts, strict=True)))

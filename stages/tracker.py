@@ -11,7 +11,8 @@ from stages import affinity, keyframe, prompting
 from stages.errors import ConfigError
 from stages.roster import Roster
 from stages.roster import TrackerOptions as TrackerOptions  # part of the tracker's interface
-from stages.sam2_model import FrameFeatures, Heads, Segmenter
+from stages.sam2_heads import FrameFeatures, Heads
+from stages.sam2_model import Segmenter
 from stages.types import Detections, Frame, Result, Window
 
 DEFAULT_OPTIONS = TrackerOptions()

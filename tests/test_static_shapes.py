@@ -5,8 +5,9 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from stages.roster import Roster, TrackerOptions
+from stages.sam2_heads import Heads
 from stages.sam2_load import EMBEDDED, build, load_segmenter
-from stages.sam2_model import Heads, Segmenter
+from stages.sam2_model import Segmenter
 from stages.tracker import Tracker
 from stages.types import Window
 
