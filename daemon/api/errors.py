@@ -125,6 +125,6 @@ async def _of_ours(_: Request, error: Exception) -> JSONResponse:
 
 
 async def _of_nobody(request: Request, error: Exception) -> JSONResponse:
-    log.error("http: %s %.200r: %s", request.method, request.scope.get("path"), type(error).__name__)
+    log.error("http: %s %s: %s", request.method, request.scope.get("path"), type(error).__name__)
     log.debug("http:", exc_info=error)
     return refusal(500, "the daemon made a mistake here; its log names it")
