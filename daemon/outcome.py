@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from stages.types import Result, TrackEvent, Window
-from stages.wire import StreamEvent
+from stages.types import Result, StreamEvent, TrackEvent, Window
 
 _MOST_KEPT = 256  # notices or events of lost results; a writer that falls farther behind loses the oldest
 

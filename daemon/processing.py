@@ -12,8 +12,7 @@ from daemon.out_of_memory import is_out_of_memory, let_go
 from daemon.outcome import Notice, Outcome, skip_window
 from stages.errors import ConfigError, WindowError, one_line
 from stages.thresholds import FLOOR
-from stages.types import Detections, Image, Result, Window
-from stages.wire import StreamEvent
+from stages.types import Detections, Image, Result, StreamEvent, Window
 
 log = logging.getLogger(__name__)
 

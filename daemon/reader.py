@@ -15,9 +15,8 @@ from daemon.writer import Writer
 from stages.errors import MaskcastError, SourceError, SourceStalled, one_line
 from stages.record import Recorder
 from stages.source import Source
-from stages.types import Window
+from stages.types import StreamEvent, Window
 from stages.windows import cut_windows
-from stages.wire import StreamEvent
 
 LOOK = 0.25  # seconds between two looks at a connection
 LAST_FRAMES = 1.0  # seconds that a connection has to hand on what it holds when its stream is stopped

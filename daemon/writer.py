@@ -24,8 +24,8 @@ from stages.errors import OutputError, one_line
 from stages.publish import Publisher
 from stages.record import Recorder
 from stages.rle import full_masks
-from stages.types import Result, TrackChange, TrackEvent
-from stages.wire import Header, Kind, StreamEvent
+from stages.types import Result, StreamEvent, TrackChange, TrackEvent
+from stages.wire import Header, Kind
 
 STATUS_EVERY = 5.0  # seconds
 

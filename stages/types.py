@@ -97,6 +97,16 @@ class TrackChange(StrEnum):
     ENDED = "track_ended"
 
 
+class StreamEvent(StrEnum):
+    """What can happen to a stream; the values are the other event types of the mask stream."""
+
+    SOURCE_UP = "source_up"
+    SOURCE_DOWN = "source_down"
+    EPOCH = "epoch"
+    GOVERNOR = "governor"
+    ERROR = "error"
+
+
 @dataclass(frozen=True, slots=True)
 class TrackEvent:
     """A change in a track's life."""

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from stages import rle
 from stages.errors import WireError
-from stages.types import Label, Result, Track, TrackChange, TrackState
+from stages.types import Label, Result, StreamEvent, Track, TrackChange, TrackState
 
 VERSION = "v1"
 
@@ -30,16 +30,6 @@ class Kind(StrEnum):
     FRAME = "frame"
     EVENT = "event"
     STATUS = "status"
-
-
-class StreamEvent(StrEnum):
-    """Event types beside those of a track's life (TrackChange)."""
-
-    SOURCE_UP = "source_up"
-    SOURCE_DOWN = "source_down"
-    EPOCH = "epoch"
-    GOVERNOR = "governor"
-    ERROR = "error"
 
 
 @dataclass(frozen=True, slots=True)

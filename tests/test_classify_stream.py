@@ -24,8 +24,7 @@ from stages.errors import WindowError
 from stages.prompts import parse_prompts
 from stages.publish import Publisher
 from stages.record import Recorder
-from stages.types import Image, Label, Result, Track, TrackState, Window
-from stages.wire import StreamEvent
+from stages.types import Image, Label, Result, StreamEvent, Track, TrackState, Window
 from tests.fakes import FakeDetector, FakeTracker, frames, window
 from tests.program import lines_of
 

@@ -19,8 +19,7 @@ from daemon.vocabulary import Vocabulary
 from stages.errors import ConfigError, ModelError, WindowError
 from stages.prompts import parse_prompts
 from stages.thresholds import FLOOR, WARM_UP, AutoThresholds
-from stages.types import Detections, Window
-from stages.wire import StreamEvent
+from stages.types import Detections, StreamEvent, Window
 from tests.fakes import FakeDetector, FakeTracker, models, window
 
 PATIENCE = 20.0  # seconds until a test gives up

@@ -11,8 +11,8 @@ import pytest
 import supervision
 
 from stages import rle, wire
-from stages.types import TrackChange
-from stages.wire import Kind, StreamEvent
+from stages.types import StreamEvent, TrackChange
+from stages.wire import Kind
 from tests.golden import make
 from tests.golden.make import FOLDER
 from tests.test_wire import validate

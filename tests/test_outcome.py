@@ -6,8 +6,7 @@ import numpy as np
 import torch
 
 from daemon.outcome import Notice, Outcome, skip_outcome, skip_window
-from stages.types import Clock, Frame, Result, TrackChange, TrackEvent, Window
-from stages.wire import StreamEvent
+from stages.types import Clock, Frame, Result, StreamEvent, TrackChange, TrackEvent, Window
 
 
 def frame(index: int, dropped_before: int = 0) -> Frame:

@@ -9,8 +9,7 @@ from daemon import losses
 from daemon.lane import Lane, Models
 from daemon.outcome import Notice
 from stages.errors import ConfigError
-from stages.types import Window
-from stages.wire import StreamEvent
+from stages.types import StreamEvent, Window
 from tests.fakes import FakeDetector, FakeTracker, models, window
 from tests.program import Program, lines_of
 from tests.test_engine import Bench, indices, new_bench, outcomes  # noqa: F401 - a fixture

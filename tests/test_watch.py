@@ -18,8 +18,8 @@ import zmq
 from daemon.commands import watch
 from stages import wire
 from stages.errors import ConfigError, OutputError, WireError
-from stages.types import Clock, Frame, Label, Result, Track, TrackChange, TrackState
-from stages.wire import Kind, StreamEvent
+from stages.types import Clock, Frame, Label, Result, StreamEvent, Track, TrackChange, TrackState
+from stages.wire import Kind
 
 JPEG = b"\xff\xd8 a picture \xff\xd9"
 

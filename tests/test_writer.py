@@ -24,8 +24,7 @@ from stages.errors import OutputError
 from stages.prompts import parse_prompts
 from stages.publish import Publisher
 from stages.record import Recorder
-from stages.types import Clock, Frame, Result, TrackChange, TrackEvent
-from stages.wire import StreamEvent
+from stages.types import Clock, Frame, Result, StreamEvent, TrackChange, TrackEvent
 from tests.program import lines_of, pictures_in, wait_until
 from tests.small_disk import full_at
 

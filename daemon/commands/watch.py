@@ -71,7 +71,8 @@ def _subscribe(socket: "zmq.Socket[bytes]", arguments: Namespace) -> None:
 
 
 def _watch(socket: "zmq.Socket[bytes]", admitted: Admittance, arguments: Namespace) -> None:
-    from stages.wire import Kind, StreamEvent, unpack
+    from stages.types import StreamEvent
+    from stages.wire import Kind, unpack
 
     counted = Kind.FRAME if arguments.save else Kind.MASKS
     left = arguments.count

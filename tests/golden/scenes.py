@@ -9,8 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from stages.types import Clock, Frame, Label, Result, Track, TrackChange, TrackState
-from stages.wire import StreamEvent
+from stages.types import Clock, Frame, Label, Result, StreamEvent, Track, TrackChange, TrackState
 
 STREAM, FOREIGN = "golden", "Tür-3.北口"
 SESSIONS = {STREAM: "5d0c8a1e-3f52-4b7a-9c11-2e6f8d40b7a3", FOREIGN: "c2b7e9f4-81d6-4e03-a5b8-7f1d9a60c3e5"}
