@@ -24,7 +24,7 @@ def set_up(debug: bool, path: Path | None = None) -> "LogFile | None":
     """
     file = LogFile(path) if path is not None else None
     lines = _Lines(logging.ERROR if file else logging.NOTSET)
-    lines.setFormatter(logging.Formatter("%(message)s"))
+    lines.setFormatter(_OneLine("%(message)s"))
     logging.basicConfig(handlers=[lines, file] if file else [lines], level=logging.WARNING, force=True)
     usual = logging.INFO if file else logging.WARNING
     logging.getLogger("daemon").setLevel(logging.DEBUG if debug else usual)

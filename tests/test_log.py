@@ -152,6 +152,12 @@ def test_without_a_log_only_warnings_and_errors_are_shown(daemon_log, capsys):
     assert capsys.readouterr().err == "maskcast: warning: odd\nmaskcast: error: wrong\n"
 
 
+def test_a_message_of_many_lines_is_one_line_on_stderr_too(daemon_log, capsys):
+    log.set_up(debug=False)
+    daemon_log.warning("GET %s", "/api\nmaskcast: error: forged")
+    assert capsys.readouterr().err == "maskcast: warning: GET /api maskcast: error: forged\n"
+
+
 def test_a_folder_is_no_log(tmp_path):
     with pytest.raises(ConfigError, match="Is a directory"):
         log.LogFile(tmp_path)
