@@ -18,6 +18,7 @@ COMMANDS = {
     "image": "masks, boxes and an annotated copy of single pictures",
     "watch": "subscribe to a mask stream",
     "check": "say whether this machine can do what the configuration asks",
+    "bench": "throughput and latency of this machine with the configured models",
     "models": "list the configured models, or download them ahead of time",
     "train": "make a classifier of your own pictures",
     "evaluate": "measure classifiers on labelled pictures",

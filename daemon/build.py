@@ -147,6 +147,7 @@ def build_models(settings: Settings, metrics: Metrics | None = None, warm: bool 
         warm_up(detector, segmenter, max(t.max_objects for t in tracking), max(t.window for t in tracking))
     device = segmenter.device
     admission = Admission(budget_bytes(settings.limits.gpu_memory, device), lambda: bytes_in_use(device))
+    metrics.memory_budget.set(admission.budget)
 
     def new_tracker(tracking: Tracking, scale: float) -> Tracker:
         return Tracker(segmenter, options(tracking), scale)

@@ -49,6 +49,7 @@ class Metrics:
         self.publish_dropped = self._counter("publish_dropped", "Messages some subscriber lost.", *by)
         self.subscribers = self._gauge("subscribers", "Subscribers connected.")
         self.track_memory = self._gauge("track_memory_bytes", "Size of a stream's memory of its objects.", *by)
+        self.memory_budget = self._gauge("memory_budget_bytes", "What limits.gpu_memory comes to.")
         self.governor_step = self._gauge("governor_step", "How far the governor has stepped down.", *by)
         self.model_load = self._gauge("model_load_seconds", "Time it took to load a model.", "model")
         self.build = self._gauge("build_info", "Always 1; what is running.", "version", "torch", "device", "decoder")

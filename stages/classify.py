@@ -67,9 +67,10 @@ def _from_zoo(name: str, weights: bool, options: dict[str, Any]) -> Any:
         return zoo.get_model(name, weights=chosen, **options)
     except Exception as error:  # the network's and the file system's errors, and those of a broken file
         place = Path(torch.hub.get_dir()) / "checkpoints" / Path(chosen.url).name
+        problem = f"{place} does not load" if place.exists() else f"no pretrained weights for {name}"
         raise ModelError(
-            f"classifier: no pretrained weights for {name} ({type(error).__name__}): where there is a network, get "
-            f"{chosen.url} and put it at {place}; or train from scratch"
+            f"classifier: {problem} ({type(error).__name__}): where there is a network, get {chosen.url} and put it at "
+            f"{place}; or train with --from-scratch"
         ) from error
 
 

@@ -16,6 +16,7 @@ from transformers import AutoConfig, AutoModelForZeroShotObjectDetection, AutoPr
 from transformers.utils import logging as transformers_log
 
 from stages.errors import ModelError, WindowError
+from stages.hub import copy_from_elsewhere, reachable
 from stages.prompts import CLS, NO_PROMPT, SEP, STOP, Caption, Prompt, build_captions
 from stages.types import Detections, Image
 
@@ -125,20 +126,30 @@ def _select(
 def _load(name: str) -> tuple[Any, Any]:
     """The model, complete, in float32 on the CPU, and its processor."""
     _check_place(name)
+    here = Path(name).is_dir()
+    offline = not here and not reachable()  # then what is in the cache has to do
     try:
         with _quiet():
-            config = AutoConfig.from_pretrained(name)
+            config = AutoConfig.from_pretrained(name, local_files_only=offline)
             if config.model_type not in FAMILY:
                 raise ModelError(f"detector {name} is a {config.model_type!r} model: give one of {', '.join(FAMILY)}")
-            processor = AutoProcessor.from_pretrained(name)
+            processor = AutoProcessor.from_pretrained(name, local_files_only=offline)
             model, report = AutoModelForZeroShotObjectDetection.from_pretrained(
-                name, dtype=torch.float32, output_loading_info=True, ignore_mismatched_sizes=True
+                name,
+                local_files_only=offline,
+                dtype=torch.float32,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,
             )
     except ModelError:
         raise
     except Exception as error:  # foreign data fails in every way that json, safetensors, a configuration or a hub can
-        help_ = "" if Path(name).is_dir() else "; check the name and the network, or give a folder with the model"
-        raise ModelError(f"detector {name} cannot be loaded: {_first_sentence(error)}{help_}") from error
+        if offline and isinstance(error, OSError):  # not in the cache, or not all of it
+            raise ModelError(copy_from_elsewhere("detector", name)) from error
+        help_ = (
+            "is the folder whole? copy or fetch it again" if here else "check the name, or give a folder with the model"
+        )
+        raise ModelError(f"detector {name} cannot be loaded: {_first_sentence(error)}; {help_}") from error
     _check_weights(name, report)
     _check_tokenizer(name, processor.tokenizer, config.text_config.vocab_size)
     return model, processor
@@ -148,7 +159,9 @@ def _check_place(name: str) -> None:
     """Refuse a path that is no model folder; transformers would take it for a hub id."""
     place = Path(name)
     if place.is_dir() and not (place / "config.json").is_file():
-        raise ModelError(f"detector {name}: the folder holds no model (no config.json)")
+        inside = sorted(file.parent for file in place.glob("*/config.json"))
+        help_ = f"; give the folder inside it, {inside[0]}" if len(inside) == 1 else "; is it another folder?"
+        raise ModelError(f"detector {name}: the folder holds no model (no config.json){help_}")
     if not place.is_dir() and (place.exists() or name.startswith((".", "/", "~")) or name.count("/") > 1):
         raise ModelError(f"detector {name}: no such folder; give a model folder or a hub id such as owner/name")
 

@@ -77,12 +77,18 @@ def _download(name: str) -> Path:
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError
 
+    from stages.hub import copy_from_elsewhere, reachable
+
+    online = reachable()
     try:
-        return Path(hf_hub_download(repo_id=name, filename=HF_MODEL_ID_TO_FILENAMES[name][1]))
+        file = HF_MODEL_ID_TO_FILENAMES[name][1]
+        return Path(hf_hub_download(repo_id=name, filename=file, local_files_only=not online))
     except (OSError, HfHubHTTPError, ValueError) as error:
+        if not online:
+            raise ModelError(copy_from_elsewhere("segmenter", name)) from error
         raise ModelError(
-            f"segmenter: cannot download {name} ({type(error).__name__}); on a machine with network run "
-            "`maskcast models fetch --to DIR`, copy DIR here and point models.segmenter at it"
+            f"segmenter: cannot download {name} ({type(error).__name__}): try again, or fetch it elsewhere with "
+            f"`maskcast models fetch --segmenter {name} --to weights`"
         ) from error
 
 
@@ -94,7 +100,9 @@ def _read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
     except FileNotFoundError as error:
         raise ModelError(f"segmenter: {path} does not exist") from error
     except Exception as error:  # torch.load raises whatever the unpickler meets
-        raise ModelError(f"segmenter: {path} is not a SAM 2 checkpoint (no readable 'model' in it)") from error
+        raise ModelError(
+            f"segmenter: {path} is not a whole SAM 2 checkpoint (no readable 'model' in it); copy or fetch it again"
+        ) from error
 
 
 def _upstream_config(state: dict[str, torch.Tensor], checkpoint: Path) -> Path:

@@ -5,7 +5,7 @@ import re
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -20,17 +20,17 @@ NO_HUB = {"HF_ENDPOINT": "http://127.0.0.1:9"}  # refuses every connection: no t
 SECONDS = 120  # no command may hang
 
 
-def maskcast(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run the real program."""
+def maskcast(*arguments: str, before: Sequence[str] = (), **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the real program, ``before`` being put before the command."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("MASKCAST_")}
-    command = [sys.executable, "-m", "daemon", *arguments]
+    command = [*before, sys.executable, "-m", "daemon", *arguments]
     everything = {**clean, "OMP_NUM_THREADS": "1", **environment}
     return subprocess.run(command, capture_output=True, text=True, env=everything, timeout=SECONDS, check=False)
 
 
-def error_of(*arguments: str, code: int, **environment: str) -> str:
+def error_of(*arguments: str, code: int, before: Sequence[str] = (), **environment: str) -> str:
     """The one line on stderr of a command that ends with ``code``; what tells of progress does not count."""
-    done = maskcast(*arguments, **environment)
+    done = maskcast(*arguments, before=before, **environment)
     progress = re.compile(r"maskcast: (loading the models|\w+: \d+ frames, )")
     lines = [line for line in done.stderr.splitlines() if not progress.match(line)]
     assert (done.returncode, len(lines)) == (code, 1), done.stderr

@@ -50,6 +50,7 @@ SERIES: dict[str, list[dict[str, str]]] = {
     "record_errors_total": [{"stream": "gate"}],
     "subscribers": [{}],
     "gpu_memory_bytes": [{"kind": "allocated"}],
+    "memory_budget_bytes": [{}],
     "track_memory_bytes": [{"stream": "gate"}],
     "governor_step": [{"stream": "gate"}],
     "model_load_seconds": [{"model": model} for model in ("detector", "segmenter", "classifier")],

@@ -55,7 +55,13 @@ def test_fetch_has_nothing_to_do_for_what_is_here(tmp_path: Path, capsys: pytest
     arguments = ["--to", str(tmp_path / "to"), "--detector", "embedded", "--segmenter", str(weights)]
     assert main(["models", "fetch", *arguments]) == 0
     printed = capsys.readouterr().out
-    assert printed == f'[models]\ndetector = "embedded"\nsegmenter = "{weights}"\nclassifier = ""\n'
+    assert printed.splitlines() == [
+        f"# copy to the same places there, or change the paths: {weights}",
+        "[models]",
+        'detector = "embedded"',
+        f'segmenter = "{weights}"',
+        'classifier = ""',
+    ]
 
 
 def test_fetch_without_network_is_one_line(tmp_path: Path) -> None:
@@ -68,7 +74,7 @@ def test_fetch_without_network_is_one_line(tmp_path: Path) -> None:
     ("flag", "name", "reason"),
     [
         ("--detector", "./no/such/folder", "not a hub id such as owner/name"),
-        ("--segmenter", "nobody/no-such-model", "not a known SAM 2 model"),
+        ("--segmenter", "nobody/no-such-model", "no known SAM 2 model"),
     ],
 )
 def test_name_that_means_nothing_cannot_be_fetched(flag: str, name: str, reason: str) -> None:

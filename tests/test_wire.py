@@ -17,7 +17,8 @@ from stages.types import Clock, Frame, Label, Result, Track, TrackChange, TrackS
 from stages.wire import Header, Kind, Message, StreamEvent
 
 GOLDEN = Path(__file__).parent / "golden"
-PLACE: dict[str, Any] = {"stream": "gate", "session": "9f1c", "seq": 1234, "published_at": 1795459200.301112}
+SESSION = "9f1c0a52-5b1e-4c7e-8a5e-0d6f2b9c4e11"
+PLACE: dict[str, Any] = {"stream": "gate", "session": SESSION, "seq": 1234, "published_at": 1795459200.301112}
 PROMPTS = ("car", "Red Circle")
 
 
@@ -75,7 +76,7 @@ def test_the_masks_header_is_the_published_one_to_the_letter() -> None:
     assert masks_header(result(track(7))) == {
         "schema": "maskcast/v1/masks",
         "stream": "gate",
-        "session": "9f1c",
+        "session": SESSION,
         "epoch": 0,
         "seq": 1234,
         "frame": 1234,
@@ -157,9 +158,16 @@ def test_the_frame_header_is_the_masks_header_without_objects_and_classes() -> N
 
 @pytest.mark.parametrize("event", [*TrackChange, *StreamEvent])
 def test_every_event_type_is_in_the_schema(event: TrackChange | StreamEvent) -> None:
-    header = event_header(event)
+    header = event_header(event, frame=3, track=7)
     assert header["type"] == event.value
     validate(header)
+
+
+@pytest.mark.parametrize("event", list(TrackChange))
+def test_an_event_of_a_track_must_name_frame_and_track(event: TrackChange) -> None:
+    for half in ({"frame": 3}, {"track": 7}):
+        with pytest.raises(jsonschema.ValidationError):
+            validate(event_header(event, **half))
 
 
 def test_an_event_names_frame_track_and_prompt_where_they_apply() -> None:
@@ -200,6 +208,12 @@ def test_every_kind_has_a_valid_schema_without_room_for_other_fields(kind: Kind)
         {"extra": 1},
         {"objects": [{**masks_header(result(track(7)))["objects"][0], "state": "occluded"}]},
         {"objects": [{**masks_header(result(track(7)))["objects"][0], "state": "ended"}]},
+        {"objects": [{**masks_header(result(track(7)))["objects"][0], "area": 0}]},
+        {"objects": [{**masks_header(result(track(7)))["objects"][0], "mask": {"size": [4, 6], "counts": "4 8"}}]},
+        {"objects": [{**masks_header(result(track(7)))["objects"][0], "mask": {"size": [4, 6], "counts": [4, -8]}}]},
+        {"stream": "gate/east"},
+        {"session": "9f1c"},
+        {"time_base": [1, 0]},
         {"objects": [{**masks_header(result(track(7)))["objects"][0], "mask": {"size": [4, 6], "counts": ""}}]},
     ],
 )

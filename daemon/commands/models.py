@@ -11,6 +11,7 @@ examples:
 
 import json
 from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
@@ -48,13 +49,21 @@ def run(arguments: Namespace) -> int:
     if arguments.json:
         print(json.dumps({model.role: model._asdict() for model in models}, ensure_ascii=False))
     elif arguments.action == "fetch" and arguments.to:
-        print("[models]")
-        for model in models:
-            print(f"{model.role} = {json.dumps(model.place if model.state == 'local' else model.name)}")
+        _print_settings(models)
     else:
         for model in models:
             print(f"{model.role:<10}  {model.state:<8}  {model.name}  {model.place}".rstrip())
     return 1 if any(model.state == "missing" for model in models) else 0
+
+
+def _print_settings(models: Sequence[Model]) -> None:
+    """The lines for the other machine's configuration; TOML's strings are JSON's."""
+    if places := [model.place for model in models if model.state == "local"]:
+        print(f"# copy to the same places there, or change the paths: {', '.join(places)}")
+    print("[models]")
+    for model in models:
+        text = model.place if model.state == "local" else model.name
+        print(f"{model.role} = {json.dumps(text, ensure_ascii=False)}")
 
 
 def find(role: str, name: str) -> Model:
@@ -102,10 +111,15 @@ def _checkpoint(name: str) -> str | None:
 
 def _fetch(model: Model, to: Path | None) -> Model:
     """Download what comes from the hub."""
+    from stages import hub
+
     from_hub = model.state in ("cached", "missing") and model.name != "embedded" and model.role != "classifier"
     if not from_hub or (model.state == "cached" and to is None):
         return model
     try:
+        _check_name(model)
+        if not hub.reachable():
+            raise ModelError(f"{model.role} {model.name}: the hub cannot be reached; run this where there is a network")
         place = _download_detector(model.name, to) if model.role == "detector" else _download_segmenter(model.name, to)
     except MaskcastError:
         raise
@@ -114,19 +128,31 @@ def _fetch(model: Model, to: Path | None) -> Model:
     return Model(model.role, model.name, "local" if to else "cached", str(place))
 
 
+def _check_name(model: Model) -> None:
+    """Before the network is asked."""
+    from huggingface_hub import hf_hub_url
+
+    if model.role == "segmenter" and _checkpoint(model.name) is None:
+        raise ModelError(f"segmenter {model.name}: no known SAM 2 model; give one such as facebook/sam2.1-hiera-large")
+    hf_hub_url(model.name, "config.json")  # raises HFValidationError
+
+
 def _download_detector(name: str, to: Path | None) -> Path:
     from huggingface_hub import snapshot_download
 
     target = to / name.rpartition("/")[2] if to else None
-    return Path(snapshot_download(name, local_dir=target, allow_patterns=_DETECTOR_FILES)).resolve()
+    place = Path(snapshot_download(name, local_dir=target, allow_patterns=_DETECTOR_FILES)).resolve()
+    for wanted in ("config.json", "*.safetensors"):
+        if not any(place.glob(wanted)):
+            raise ModelError(f"detector {name}: the hub has no {wanted} of it; is it a Grounding DINO?")
+    return place
 
 
 def _download_segmenter(name: str, to: Path | None) -> Path:
     from huggingface_hub import hf_hub_download
 
     checkpoint = _checkpoint(name)
-    if checkpoint is None:
-        raise ModelError(f"segmenter {name}: not a known SAM 2 model; give one such as facebook/sam2.1-hiera-large")
+    assert checkpoint is not None
     return Path(hf_hub_download(name, checkpoint, local_dir=to)).resolve()
 
 
@@ -139,8 +165,10 @@ def _explain(model: Model, to: Path | None, error: Exception) -> MaskcastError:
     if isinstance(error, RepositoryNotFoundError):
         return ModelError(f"{subject}: the hub has no such model, or it is private; check the name")
     if isinstance(error, LocalEntryNotFoundError):
-        return ModelError(f"{subject}: the hub cannot be reached; fetch on a machine with network and copy the folder")
+        return ModelError(
+            f"{subject}: the hub cannot be reached any more; the same command again fetches what is missing"
+        )
     if isinstance(error, OSError) and error.strerror and to is not None:
         return OutputError(f"cannot write to {to}: {error.strerror}; choose another folder with --to")
     reason = str(error).strip().partition("\n")[0] or type(error).__name__
-    return ModelError(f"{subject}: cannot be downloaded: {reason}")
+    return ModelError(f"{subject}: cannot be downloaded: {reason}; the same command again fetches what is missing")

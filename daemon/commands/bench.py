@@ -1,0 +1,159 @@
+"""Throughput and latency of this machine with the configured models: one stream, from an empty scene to many objects.
+
+Pictures are of the built-in test source, objects are added by hand, and every stage that a GPU runs is timed. Reading,
+drawing and publishing go on beside that, in threads of their own.
+
+examples:
+  maskcast bench
+  maskcast bench --segmenter facebook/sam2.1-hiera-tiny --objects 1 8 32 --json
+  maskcast bench --detector embedded --segmenter embedded --size 256x256
+"""
+
+import json
+import statistics
+import time
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+from daemon.flags import FLAGS, add_settings_flags, load_settings
+from stages.errors import ConfigError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from daemon.lane import Models, Tracker
+    from daemon.settings import Settings
+    from stages.types import Frame, Image, Window
+
+KEYFRAMES = 3  # detections that are timed
+FULL = 16  # frames after which an object's memory is full
+SHOWN = tuple(row for row in FLAGS if row.setting.partition(".")[0] in ("models", "tracking", "detection"))
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What a number of objects costs; times in seconds."""
+
+    objects: int
+    window_p50: float
+    window_p95: float
+    frame: float  # a frame's share of a window and of a keyframe's detection
+    fps: float
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """The arguments of ``maskcast bench``."""
+    parser.add_argument("--objects", type=int, nargs="+", default=[0, 1, 4, 16], metavar="N", help="(0 1 4 16)")
+    parser.add_argument("--size", type=_size, default=(1280, 720), metavar="WxH", help="of the pictures (1280x720)")
+    parser.add_argument("--windows", type=int, default=8, metavar="N", help="windows that are timed (8)")
+    parser.add_argument("--json", action="store_true", help="print the summary as JSON")
+    add_settings_flags(parser, SHOWN)
+
+
+def run(arguments: Namespace) -> int:
+    """Print the table. Raises ConfigError, ModelError."""
+    settings = load_settings(arguments)
+    _check(arguments, settings)
+    from daemon.build import build_models, pick_device
+
+    models = build_models(settings, warm=True)
+    width, height = arguments.size
+    frames = list(_frames(width, height, settings.tracking.window))
+    detect = _detect(models, settings, frames[0].image)
+    rows = []
+    for objects in arguments.objects:
+        rows.append(_measure(models, settings, frames, objects, arguments.windows, detect))
+        if not arguments.json:
+            _tell(rows[-1], settings, detect, first=len(rows) == 1)
+    if arguments.json:
+        summary = {
+            "device": str(pick_device(settings.models.device)),
+            "size": list(arguments.size),
+            "window": settings.tracking.window,
+            "every": settings.detection.every,
+            "detect": detect,
+            "rows": [asdict(row) for row in rows],
+        }
+        print(json.dumps(summary))
+    return 0
+
+
+def _size(text: str) -> tuple[int, int]:
+    width, _, height = text.partition("x")
+    if not (width.isdigit() and height.isdigit() and 32 <= int(width) <= 8192 and 32 <= int(height) <= 8192):
+        raise ArgumentTypeError(f"{text!r} is no size such as 1280x720, of 32 to 8192 pixels")
+    return int(width), int(height)
+
+
+def _check(arguments: Namespace, settings: "Settings") -> None:
+    most = settings.tracking.max_objects
+    for objects in arguments.objects:
+        if not 0 <= objects <= most:
+            raise ConfigError(f"--objects {objects}: must be from 0 to tracking.max_objects, which is {most}")
+    if arguments.windows < 1:
+        raise ConfigError(f"--windows {arguments.windows}: must be at least 1")
+
+
+def _frames(width: int, height: int, count: int) -> "Iterator[Frame]":
+    from stages.testsrc import ShapesWorld
+    from stages.types import Clock, Frame
+
+    world = ShapesWorld(0, width, height)
+    for index in range(count):
+        yield Frame(index, index, Fraction(1, 30), index / 30, Clock.FILE, world.render(index)[0])
+
+
+def _detect(models: "Models", settings: "Settings", image: "Image") -> float:
+    """Seconds that a detection takes."""
+    from stages.prompts import parse_prompts
+
+    prompts, spent = parse_prompts(["object"]), []
+    for _ in range(KEYFRAMES + 1):
+        started = time.perf_counter()
+        models.detector.detect([image], prompts, settings.detection.box_threshold, settings.detection.text_threshold)
+        spent.append(time.perf_counter() - started)
+    return statistics.median(spent[1:])
+
+
+def _measure(
+    models: "Models", settings: "Settings", frames: "list[Frame]", objects: int, windows: int, detect: float
+) -> Row:
+    from stages.types import Window
+
+    tracking = settings.tracking.model_copy(update={"lost_after": 1_000_000})  # what is hidden costs as much
+    tracker, window = models.new_tracker(tracking, 1.0), Window(0, tuple(frames), False)
+    tracker.step(window, None)
+    for _ in range(objects):
+        tracker.add(box=_middle(frames[0].image))
+    for _ in range(FULL // len(frames) + 1):
+        tracker.step(window, None)
+    spent = sorted(_seconds(tracker, window) for _ in range(windows))
+    frame = statistics.median(spent) / len(frames) + detect / settings.detection.every
+    return Row(objects, statistics.median(spent), spent[round(0.95 * (windows - 1))], frame, 1 / frame)
+
+
+def _seconds(tracker: "Tracker", window: "Window") -> float:
+    """Until the results are on the host."""
+    started = time.perf_counter()
+    tracker.step(window, None)
+    return time.perf_counter() - started
+
+
+def _middle(image: "Image") -> "NDArray[np.float32]":
+    import numpy as np
+
+    height, width = image.shape[:2]
+    return np.array([width / 4, height / 4, width * 3 / 4, height * 3 / 4], np.float32)
+
+
+def _tell(row: Row, settings: "Settings", detect: float, first: bool) -> None:
+    if first:
+        every, window = settings.detection.every, settings.tracking.window
+        print(f"a detection takes {1000 * detect:.0f} ms, once in {every} frames; windows of {window} frames")
+        print(f"{'objects':>8} {'window p50':>12} {'window p95':>12} {'a frame':>10} {'FPS':>8}")
+    times = f"{1000 * row.window_p50:>9.0f} ms {1000 * row.window_p95:>9.0f} ms {1000 * row.frame:>7.1f} ms"
+    print(f"{row.objects:>8} {times} {row.fps:>8.1f}", flush=True)
