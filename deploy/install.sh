@@ -117,12 +117,12 @@ install_files() {
     install -D -m 644 "$checkout/deploy/maskcast.sysusers" "$root/usr/lib/sysusers.d/maskcast.conf"
     keep_or_install maskcast.logrotate "$root/etc/logrotate.d/maskcast" 644
     install -d -m 750 "$config" "$root/var/lib/maskcast"
-    install -d -m 700 "$config/curve"
+    [ -d "$config/curve" ] || install -d -m 700 "$config/curve"
     keep_or_install maskcast.toml "$config/maskcast.toml" 640
     [ -z "$root" ] || return 0
     systemd-sysusers maskcast.conf
     chgrp maskcast "$config" "$config/maskcast.toml" # it may hold a camera's password
-    chown maskcast:maskcast /var/lib/maskcast "$config/curve" # the keys that root makes there will be its own too
+    chown maskcast:maskcast /var/lib/maskcast "$config/curve" # maskcast keys gives new keys to who owns the folder
 }
 
 keep_or_install() { # FILE PLACE MODE

@@ -126,7 +126,7 @@ class Ours:
     def features(self) -> FrameFeatures:
         """Of the frame tracked last."""
         assert self.tracker._last is not None
-        return self.tracker._feature
+        return self.tracker._look(self.tracker._last)
 
     def add(self, act: Act) -> None:
         self._id_of[act.number] = self.tracker.add(act.number, box=act.box, points=act.points, mask=act.mask)

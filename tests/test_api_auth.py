@@ -2,6 +2,7 @@
 
 import pytest
 
+from daemon.settings import Http
 from tests.site import Site, bearer
 
 TOKEN = "lét me in; now"
@@ -61,6 +62,16 @@ def test_changes_need_the_token_and_beyond_loopback_all_does(listen, token, who,
             ("DELETE", "/api/streams/gate", None),
         ):
             assert (site.ask(method, path, body, **who).status == 401) == (changing == 401)
+
+
+def test_beyond_loopback_without_a_token_only_insecure_serves_and_then_everybody_but_other_sites():
+    with pytest.raises(ValueError, match="needs a token"):
+        Http(listen=BEYOND)
+    with Site(listen=BEYOND, insecure=True) as site:
+        site.add()
+        assert site.ask("GET", "/api/streams").status == 200
+        assert change(site, Origin="http://evil.example") == 400
+        assert change(site) == 201
 
 
 def test_a_refusal_says_which_header_is_missing_and_nothing_of_the_token():

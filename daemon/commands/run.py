@@ -10,6 +10,7 @@ examples:
 """
 
 import json
+import os
 from argparse import ArgumentParser, Namespace
 from dataclasses import asdict
 from pathlib import Path
@@ -45,7 +46,9 @@ def run(arguments: Namespace) -> int:
     service = build(settings)
     # with --json, stdout is for programs
     announcer = Announcer(settings, aside=arguments.json)
-    code = service.run(rotation, announcer, Refusals(settings.publish), watch_progress(), Systemd())
+    # systemd shows STATUS=; lines of progress would fill its journal
+    progress = [] if "NOTIFY_SOCKET" in os.environ else [watch_progress()]
+    code = service.run(rotation, announcer, Refusals(settings.publish), *progress, Systemd())
     reports = [report(stream) for stream in service.streams.values()]
     if arguments.json:
         print(json.dumps({"streams": [asdict(stream) for stream in reports]}, ensure_ascii=False))

@@ -88,7 +88,8 @@ export class Stream {
     this.#picture.style.setProperty("--ratio", (stream.width || 16) / (stream.height || 9));
     status(this.#status, stream);
     veil(this.#veil, stream);
-    say(this.#source, [stream.source, stream.width ? `${stream.width} × ${stream.height}` : ""].filter(Boolean).join("  ·  "));
+    say(this.#source, [stream.width ? `${stream.width} × ${stream.height}` : "", stream.source].filter(Boolean).join("  ·  "));
+    mark(this.#source, { title: stream.source });
     this.#follow(stream);
     this.#figures.update(stream);
     this.#prompts.update(stream);

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from daemon.metrics import DROP_REASONS
+from daemon.stream_metrics import DROP_REASONS
 from stages.testsrc import ShapesWorld
 from tests.measured import MeasuredProgram, Scrape, subscriber
 
