@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 class Detector(Protocol):
     """stages.detect.Detector, as far as the engine knows it."""
 
-    def captions(self, prompts: Sequence[Prompt]) -> object: ...
+    def captions(self, prompts: Sequence[Prompt]) -> Sequence[object]: ...
 
     def detect(
         self, images: Sequence[Image], prompts: Sequence[Prompt], box_threshold: float, text_threshold: float

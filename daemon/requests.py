@@ -12,6 +12,7 @@ from daemon.lane import Models
 from daemon.out_of_memory import let_go
 from stages.errors import MaskcastError, one_line
 
+AT_ONCE = 2  # requests before windows have their turn again
 PATIENCE = 10.0  # seconds until the engine must have begun, and again until it must be done
 
 Answer = TypeVar("Answer")
@@ -48,9 +49,11 @@ class Requests:
             raise BusyError("the engine is still at work on it; look whether it was done before trying again") from None
 
     def serve(self, models: Models) -> bool:
-        """Engine only: do all that waits; False when nothing did. What goes wrong is the asker's alone."""
+        """Engine only: do some of what waits; False when nothing did. What goes wrong is the asker's alone."""
         served = False
-        for _ in range(len(self._waiting)):  # not those that come meanwhile: windows wait too
+        for _ in range(AT_ONCE):
+            if not self._waiting:
+                break
             request, answer = self._waiting.popleft()
             if not answer.set_running_or_notify_cancel():
                 continue
@@ -69,7 +72,10 @@ class Requests:
         """Take no more, and refuse what waits."""
         with self._lock:
             self._closed = True
-        while self._waiting:
-            _, answer = self._waiting.popleft()
+        while True:
+            try:
+                _, answer = self._waiting.popleft()
+            except IndexError:  # whoever adds a stream to an engine that has died closes too
+                return
             if answer.set_running_or_notify_cancel():
                 answer.set_exception(BusyError("the daemon is stopping"))

@@ -63,6 +63,7 @@ class Service:
     def __init__(self, parts: Parts, streams: Iterable[StreamSettings]) -> None:
         self.streams: dict[str, Stream] = {}  # replaced, never changed: any thread may be going through it
         self.engine = parts.engine
+        self.steered = False  # somebody has changed which streams there are, and may do so again
         self._parts = parts
         self._configured = tuple(streams)
         self._opened = ExitStack()  # closes in reverse order, past failures
@@ -174,9 +175,9 @@ class Service:
 
     @property
     def ended(self) -> bool:
-        """Nothing is left to do. Without a stream there is: one may be added."""
+        """Nothing is left to do. Without a stream there is, and once somebody steers: one may be added."""
         staying = self._staying()
-        return bool(staying) and all(stream.ended for stream in staying.values())
+        return not self.steered and bool(staying) and all(stream.ended for stream in staying.values())
 
     @property
     def progress(self) -> float:

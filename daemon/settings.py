@@ -173,7 +173,7 @@ class Settings(BaseSettings):
         if not (publish.curve_dir or publish.insecure or kind.stays_here(publish.endpoint)):
             raise ValueError(
                 f"needs keys, because {publish.endpoint} can be reached from other machines; set publish.curve_dir "
-                "(maskcast keys new makes it), or publish.insecure = true to let everybody in"
+                "(maskcast keys new --dir DIR makes it), or publish.insecure = true to let everybody in"
             )
         return publish
 

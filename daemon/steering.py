@@ -11,8 +11,11 @@ from daemon.control import StreamView, UnknownNameError
 from daemon.preview import Preview
 from daemon.settings import StreamSettings
 from daemon.stream import Stream
-from stages.errors import one_line
+from stages.errors import ConfigError, one_line
 from stages.prompts import Prompt, parse_prompts
+
+MOST_STREAMS = 64  # from which on none is added: each has threads, files and metrics of its own
+MOST_CAPTIONS = 8  # passes of the detector at a keyframe that one stream may ask for while others wait
 
 if TYPE_CHECKING:
     from daemon.service import Service
@@ -37,11 +40,15 @@ class Steering:
         return self._find(stream).preview
 
     def add(self, settings: StreamSettings) -> None:
+        if len(self._service.streams) >= MOST_STREAMS:
+            raise ConfigError(f"there are {MOST_STREAMS} streams already; remove one, or run a second daemon")
         if self._engine.ready.is_set():
             self._check(parse_prompts(settings.prompts))
+        self._service.steered = True
         self._service.add(settings)
 
     def remove(self, name: str) -> None:
+        self._service.steered = True
         self._service.remove(name)
 
     def set_prompts(self, stream: str, prompts: Sequence[str]) -> None:
@@ -77,7 +84,10 @@ class Steering:
 
     def _check(self, prompts: Sequence[Prompt]) -> None:
         """Raises ConfigError for a prompt that the detector cannot read: a stream would end by it."""
-        self._engine.ask(lambda models: models.detector.captions(prompts))
+        captions = len(self._engine.ask(lambda models: models.detector.captions(prompts)))
+        if captions > MOST_CAPTIONS:
+            most = f"the detector would run {captions} times at each keyframe, at most {MOST_CAPTIONS}"
+            raise ConfigError(f"{len(prompts)} prompts are too many: {most}; give fewer or shorter ones")
 
     def _view(self, stream: Stream) -> StreamView:
         last, metrics = stream.last_frame, stream.metrics

@@ -38,6 +38,8 @@ class Vocabulary:
         for prompt, number in zip(self.prompts, self.numbers, strict=True):
             if prompt.written == written:
                 return number
+        if written in self.texts:
+            raise ConfigError(f"prompt {written[:60]!r} counts from the next keyframe on; try again then")
         looking = ", ".join(repr(prompt.written) for prompt in self.prompts) or "nothing"
         raise ConfigError(f"no prompt {written[:60]!r}; the stream looks for {looking}")
 

@@ -119,7 +119,10 @@ def test_value_out_of_range_is_an_error_that_says_what_is_allowed(
         ("[http]\nlisten = '0.0.0.0:9109'", "needs a token, because 0.0.0.0:9109 can be reached from other machines"),
         ("[http]\nlisten = '[::]:9109'\n[publish]\ninsecure = true", "set http.token, or http.insecure = true"),
         ("[publish]\nendpoint = 'tcp://*:5555'", "publish needs keys, because tcp://*:5555 can be reached from other"),
-        ("[publish]\nendpoint = 'tcp://0.0.0.0:5555'", "set publish.curve_dir (maskcast keys new makes it), or"),
+        (
+            "[publish]\nendpoint = 'tcp://0.0.0.0:5555'",
+            "set publish.curve_dir (maskcast keys new --dir DIR makes it), or",
+        ),
         ("[publish]\nendpoint = 'tcp://[::]:1'\n[http]\ninsecure = true", "publish.insecure = true to let"),
         ("[publish]\nendpoint = 'tcp://gpu-host:5555'", "tcp://gpu-host:5555 can be reached from other machines"),
         (GATE + "publish.insecure = true", "cannot set insecure for one stream"),

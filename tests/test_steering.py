@@ -132,7 +132,7 @@ def test_an_object_by_hand_can_go_by_a_prompt_of_the_stream(steer):
 NONSENSE: list[tuple[Callable[[Control], object], str]] = [
     (lambda control: control.set_prompts("gate", ["lorry " * 2000]), "tokens long"),
     (lambda control: control.set_prompts("gate", ["🦄"]), "names nothing"),
-    (lambda control: control.set_prompts("gate", [f"thing {n}" for n in range(1001)]), "1000 different prompts"),
+    (lambda control: control.set_prompts("gate", [f"thing {n}" for n in range(200)]), "200 prompts are too many"),
     (lambda control: control.set_prompts("yard", ["car"]), 'no stream is named "yard"; there are: gate'),
     (lambda control: control.add_object("gate", None, box=np.array([9, 9, 999, 999], np.float32)), "outside"),
     (lambda control: control.add_object("gate", None, mask=np.zeros((3, 3), bool)), "mask"),
@@ -150,6 +150,21 @@ def test_what_makes_no_sense_is_refused_and_the_stream_does_not_notice(steer):
     after = view_when(control, lambda view: view.frame > before.frame + 10)
     assert (after.state, after.prompts, after.drops) == ("up", (FIRST,), before.drops)
     assert tracked(before, FIRST) & tracked(after, FIRST)
+
+
+def test_a_daemon_whose_streams_are_changed_does_not_end_by_itself_and_takes_no_more_than_its_share(steer):
+    control = steer(FIRST, source="testsrc://shapes?seed=4&frames=3")
+    service = control._service
+    wait_until(lambda: service.ended)
+    control.add(StreamSettings(name="next", source="testsrc://shapes?seed=4&frames=3", prompts=(FIRST,)))
+    wait_until(lambda: control.view("next").state == "ended")
+    assert not service.ended
+    for number in range(62):
+        control.add(StreamSettings(name=f"more-{number}", source="testsrc://shapes?frames=1", prompts=(FIRST,)))
+    with pytest.raises(ConfigError, match="there are 64 streams already"):
+        control.add(StreamSettings(name="last", source="testsrc://shapes?frames=1", prompts=(FIRST,)))
+    control.remove("next")
+    control.add(StreamSettings(name="last", source="testsrc://shapes?frames=1", prompts=(FIRST,)))
 
 
 def test_pictures_are_drawn_only_while_somebody_watches(steer):

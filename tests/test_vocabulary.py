@@ -28,6 +28,9 @@ def test_what_was_asked_for_is_looked_for_only_once_it_is_taken_up():
 
 def test_only_a_prompt_that_is_looked_for_has_a_number_for_others():
     vocabulary = Vocabulary(parse_prompts(["car", "truck"]))
+    vocabulary.ask(parse_prompts(["truck", "dog"]))
+    with pytest.raises(ConfigError, match="'dog' counts from the next keyframe on"):
+        vocabulary.number("dog")
     vocabulary.ask(parse_prompts(["truck"]))
     vocabulary.take_up()
     assert vocabulary.number("truck") == 1

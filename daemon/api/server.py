@@ -15,7 +15,7 @@ from stages.errors import OutputError
 
 BACKLOG = 1024  # connections that may wait with the kernel
 FINISH = 1  # seconds that answers under way have when it closes
-GIVE_UP = 3.0  # seconds after which one that waits for the engine is left behind
+GIVE_UP = 1.0  # seconds after which one that waits for the engine is left behind
 UNREAD = 20_000  # milliseconds after which a client that does not read is cut off
 
 
