@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any
 
 import zmq
@@ -71,4 +72,8 @@ def whole(headers: list[Header]) -> bool:
     seq = [header["seq"] for header in headers]
     frames = [header["frame"] for header in headers]
     times = [header["captured_at"] for header in headers]
-    return seq == list(range(seq[0], seq[0] + len(seq))) and frames == sorted(set(frames)) and times == sorted(times)
+    holes = [(before, after) for before, after in pairwise(seq) if after != before + 1]
+    assert holes == [], "messages were lost"
+    assert frames == sorted(set(frames)), "a frame came twice or out of order"
+    assert all(before <= after for before, after in pairwise(times)), "times run backwards"
+    return True

@@ -28,7 +28,9 @@ def daemon(folder: Path, **sources: str) -> Iterator[tuple[Program, Subscriber, 
     """The program on its streams, a subscriber, and where its metrics are. It must end well when it is told to."""
     file = folder / "maskcast.toml"
     streams = [f"[[streams]]\nname = {json.dumps(n)}\nsource = {json.dumps(s)}\n" for n, s in sources.items()]
-    file.write_text("".join(f'{stream}prompts = ["red circle"]\n' for stream in streams))
+    # a camera that connects sends a burst, and a busy machine's subscriber may be late
+    publish = "[publish]\nsend_hwm = 2000\n"
+    file.write_text(publish + "".join(f'{stream}prompts = ["red circle"]\n' for stream in streams))
     program = Program("--config", str(file))
     try:
         masks, metrics = program.address("masks"), program.address("metrics")
@@ -58,6 +60,7 @@ def test_a_camera_that_dies_and_comes_back_twenty_times_goes_on_as_the_same_stre
             server.start()
         seen.wait(lambda: [h for h in seen.masks("gate") if h["epoch"] == 20])
         headers = seen.masks("gate")
+        assert value(metrics, 'publish_dropped_total{stream="gate"}') == 0
         assert whole(headers)
         first_of_epoch = [h for before, h in pairwise(headers) if h["epoch"] != before["epoch"]]
         assert [h["epoch"] for h in first_of_epoch] == list(range(1, 21))
