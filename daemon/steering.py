@@ -44,11 +44,12 @@ class Steering:
             raise ConfigError(f"there are {MOST_STREAMS} streams already; remove one, or run a second daemon")
         if self._engine.ready.is_set():
             self._check(parse_prompts(settings.prompts))
-        self._service.steered = True
         self._service.add(settings)
+        self._service.steered = True
 
     def remove(self, name: str) -> None:
-        self._service.steered = True
+        self._find(name)
+        self._service.steered = True  # before, or the daemon might end when nothing else runs
         self._service.remove(name)
 
     def set_prompts(self, stream: str, prompts: Sequence[str]) -> None:
