@@ -4,9 +4,9 @@ Every method of `Control` may be called from any thread. They raise UnknownNameE
 there, ConfigError for what makes no sense, and BusyError when the engine does not come round to it in time.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +15,18 @@ from daemon.preview import Preview
 from daemon.settings import StreamSettings
 from stages.errors import ConfigError, MaskcastError
 
+Stream = TypeVar("Stream")
+
 
 class UnknownNameError(ConfigError):
     """No stream or track is called so."""
+
+
+def named(streams: Mapping[str, Stream], name: str) -> Stream:
+    """The stream of that name. Raises UnknownNameError, which tells those there are."""
+    if name not in streams:
+        raise UnknownNameError(f'no stream is named "{name[:60]}"; there are: {", ".join(streams) or "none"}')
+    return streams[name]
 
 
 class BusyError(MaskcastError):

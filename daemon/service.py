@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from daemon.api import Api
-from daemon.control import Control, UnknownNameError
+from daemon.control import Control, named
 from daemon.engine import Engine
 from daemon.settings import StreamSettings
 from daemon.steering import Steering
@@ -157,10 +157,7 @@ class Service:
     def remove(self, name: str) -> None:
         """End a stream and forget it; what was read leaves first. Raises UnknownNameError."""
         with self._lock:
-            there = self._staying()
-            if name not in there:
-                raise UnknownNameError(f'no stream is named "{name}"; there are: {", ".join(there) or "none"}')
-            stream = there[name]
+            stream = named(self._staying(), name)
             self._leaving |= {name}
         stream.stop()
         if not stream.join(DRAIN):

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daemon import by_hand
-from daemon.control import StreamView, UnknownNameError
+from daemon.control import StreamView, named
 from daemon.preview import Preview
 from daemon.settings import StreamSettings
 from daemon.stream import Stream
@@ -78,10 +78,7 @@ class Steering:
         self._engine.ask(lambda _: by_hand.remove(lane, track))
 
     def _find(self, name: str) -> Stream:
-        streams = self._service.streams
-        if name not in streams:
-            raise UnknownNameError(f'no stream is named "{name[:60]}"; there are: {", ".join(streams) or "none"}')
-        return streams[name]
+        return named(self._service.streams, name)
 
     def _check(self, prompts: Sequence[Prompt]) -> None:
         """Raises ConfigError for a prompt that the detector cannot read: a stream would end by it."""
