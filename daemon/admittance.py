@@ -8,9 +8,9 @@ from pathlib import Path
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
-from stages.audience import HANDSHAKE_FAILED
-from stages.curve_keys import key_pair, server_public
 from stages.errors import ConfigError
+from stages.output.curve_keys import key_pair, server_public
+from stages.output.subscribers import HANDSHAKE_FAILED
 
 
 def show_keys(socket: "zmq.Socket[bytes]", key: Path | None, server: Path | None) -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from daemon.connection import Connection
 from daemon.lane import Lane
 from daemon.writer import Writer
-from stages.source import Source
+from stages.source.source import Source
 from stages.types import Frame
 
 CLOCK_SET_BACK = 5.0  # seconds by which a new connection's times may be earlier before the clock must have been set

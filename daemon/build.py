@@ -30,18 +30,18 @@ from daemon.stream import Stream
 from daemon.stream_metrics import StreamMetrics
 from daemon.vocabulary import Vocabulary
 from daemon.writer import Identity, Observer, Writer
+from stages.detection.auto_threshold import AutoThresholds
+from stages.detection.prompts import parse_prompts
 from stages.errors import ConfigError
-from stages.hardware import cuda_decoder
-from stages.prompts import parse_prompts
-from stages.publish import Publisher
-from stages.record import Recorder
-from stages.source import Source, is_live, open_source, redact
-from stages.thresholds import AutoThresholds
+from stages.output.publisher import Publisher
+from stages.output.recorder import Recorder
+from stages.source.gpu_decoder import cuda_decoder
+from stages.source.source import Source, is_live, open_source, redact
 
 if TYPE_CHECKING:
-    from stages.classify import Classifier
-    from stages.detect import Detector
-    from stages.sam2_model import Segmenter
+    from stages.classification.classifier import Classifier
+    from stages.detection.grounding_dino import Detector
+    from stages.sam2.segmenter import Segmenter
 
 WINDOWS = 2  # that may wait for the engine: one is read while one is tracked
 OUTCOMES = 2  # windows' results that may wait for the writer
@@ -120,8 +120,8 @@ def build_models(settings: Settings, metrics: Metrics | None = None, warm: bool 
 
     Raises ModelError, ConfigError for a device that is not there.
     """
-    from stages.roster import roster_bytes
-    from stages.tracker import Tracker, TrackerOptions
+    from stages.tracking.state import roster_bytes
+    from stages.tracking.tracker import Tracker, TrackerOptions
 
     metrics = metrics or Metrics()
     if pick_device(settings.models.device).type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
@@ -160,7 +160,7 @@ def build_models(settings: Settings, metrics: Metrics | None = None, warm: bool 
 def build_detector(chosen: ModelSettings) -> "Detector":
     """Load ``models.detector``. Raises ModelError, ConfigError."""
     # transformers takes seconds to import: the thread that loads the models does it, while sources are opened
-    from stages.detect import EMBEDDED, Detector
+    from stages.detection.grounding_dino import EMBEDDED, Detector
 
     device = pick_device(chosen.device)
     name = EMBEDDED if chosen.detector == "embedded" else chosen.detector
@@ -169,7 +169,7 @@ def build_detector(chosen: ModelSettings) -> "Detector":
 
 def build_segmenter(chosen: ModelSettings) -> "Segmenter":
     """Load ``models.segmenter``. Raises ModelError, ConfigError."""
-    from stages.sam2_load import load_segmenter
+    from stages.sam2.load import load_segmenter
 
     device = pick_device(chosen.device)
     compiled = chosen.compile and device.type == "cuda"
@@ -180,7 +180,7 @@ def build_classifier(chosen: ModelSettings) -> "Classifier | None":
     """Load ``models.classifier``; None where it is off. Raises ModelError, ConfigError."""
     if not chosen.classifier:
         return None
-    from stages.classify import Classifier
+    from stages.classification.classifier import Classifier
 
     device = pick_device(chosen.device)
     return Classifier(chosen.classifier, device, pick_dtype(chosen.precision, device))

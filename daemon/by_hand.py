@@ -15,14 +15,14 @@ def add(
     points: tuple[NDArray[np.float32], NDArray[np.int64]] | None,
     mask: NDArray[np.bool_] | None,
 ) -> int:
-    """Start a track on the frame tracked last. Raises ConfigError as stages.tracker.Tracker.add does."""
+    """Start a track on the frame tracked last. Raises ConfigError as stages.tracking.tracker.Tracker.add does."""
     tracker = _tracker(lane)
     number = None if prompt is None else lane.vocabulary.number(prompt)
     return tracker.add(number, box=box, points=points, mask=mask)
 
 
 def refine(lane: Lane, track: int, points: NDArray[np.float32], labels: NDArray[np.int64]) -> None:
-    """Correct a track's mask. Raises UnknownNameError, and ConfigError as stages.tracker.Tracker.refine does."""
+    """Correct a track's mask. Raises UnknownNameError, and ConfigError as Tracker.refine does."""
     _tracker_of(lane, track).refine(track, points, labels)
 
 

@@ -6,12 +6,12 @@ from dataclasses import replace
 from typing import Protocol
 
 from daemon.settings import Classification
-from stages.crops import object_crops
+from stages.classification.crops import object_crops
 from stages.types import Image, Label, Result
 
 
 class Classifier(Protocol):
-    """stages.classify.Classifier, as far as the daemon knows it."""
+    """stages.classification.classifier.Classifier, as far as the daemon knows it."""
 
     def classify(self, images: Sequence[Image], top: int = 3) -> list[tuple[Label, ...]]: ...
 

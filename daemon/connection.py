@@ -4,7 +4,7 @@ import random
 import threading
 import time
 
-from stages.source import Source
+from stages.source.source import Source
 
 FRAME_AGE = 20.0  # seconds without a frame after which a connection is given up; its own time-outs are shorter
 

@@ -103,14 +103,14 @@ class Control(Protocol):
         points: tuple[NDArray[np.float32], NDArray[np.int64]] | None = None,
         mask: NDArray[np.bool_] | None = None,
     ) -> int:
-        """Start a track on the frame tracked last, as stages.tracker.Tracker.add does; returns its id.
+        """Start a track on the frame tracked last, as stages.tracking.tracker.Tracker.add does; returns its id.
 
         ``prompt``: one of the stream's, or None.
         """
         ...
 
     def refine_object(self, stream: str, track: int, points: NDArray[np.float32], labels: NDArray[np.int64]) -> None:
-        """Correct a track's mask, as stages.tracker.Tracker.refine does."""
+        """Correct a track's mask, as stages.tracking.tracker.Tracker.refine does."""
         ...
 
     def remove_object(self, stream: str, track: int) -> None:

@@ -18,15 +18,15 @@ from daemon.outcome import Notice, Outcome, skip_outcome, skip_window
 from daemon.settings import Detection, Tracking
 from daemon.stream_metrics import StreamMetrics
 from daemon.vocabulary import Vocabulary
-from stages.prompts import Prompt
-from stages.thresholds import AutoThresholds
+from stages.detection.auto_threshold import AutoThresholds
+from stages.detection.prompts import Prompt
 from stages.types import Detections, Image, Result, Window
 
 log = logging.getLogger(__name__)
 
 
 class Detector(Protocol):
-    """stages.detect.Detector, as far as the engine knows it."""
+    """stages.detection.grounding_dino.Detector, as far as the engine knows it."""
 
     def captions(self, prompts: Sequence[Prompt]) -> Sequence[object]: ...
 
@@ -36,7 +36,7 @@ class Detector(Protocol):
 
 
 class Tracker(Protocol):
-    """stages.tracker.Tracker, as far as the engine knows it."""
+    """stages.tracking.tracker.Tracker, as far as the engine knows it."""
 
     @property
     def nbytes(self) -> int: ...

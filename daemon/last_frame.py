@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from daemon.control import TrackView
-from stages.wire import Header
+from stages.output.wire import Header
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from daemon.preview import Preview
 from daemon.settings import StreamSettings
-from stages import wire
-from stages.annotate import annotate, encode_jpeg
-from stages.publish import Publisher
+from stages.output import wire
+from stages.output.annotate import annotate, encode_jpeg
+from stages.output.publisher import Publisher
+from stages.output.wire import Kind
 from stages.types import Image, Label, Result
-from stages.wire import Kind
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -10,8 +10,8 @@ import numpy as np
 from daemon.lane import Detector, Lane, Models, Tracker
 from daemon.out_of_memory import is_out_of_memory, let_go
 from daemon.outcome import Notice, Outcome, skip_window
+from stages.detection.auto_threshold import FLOOR
 from stages.errors import ConfigError, WindowError, one_line
-from stages.thresholds import FLOOR
 from stages.types import Detections, Image, Result, StreamEvent, Window
 
 log = logging.getLogger(__name__)

@@ -13,8 +13,8 @@ from daemon.lane import Lane
 from daemon.outcome import Notice
 from daemon.writer import Writer
 from stages.errors import MaskcastError, SourceError, SourceStalled, one_line
-from stages.record import Recorder
-from stages.source import Source
+from stages.output.recorder import Recorder
+from stages.source.source import Source
 from stages.types import StreamEvent, Window
 from stages.windows import cut_windows
 

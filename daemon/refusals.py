@@ -6,7 +6,7 @@ from pathlib import Path
 
 from daemon.service import Service
 from daemon.settings import Publish
-from stages.curve_keys import allowed_clients
+from stages.output.curve_keys import allowed_clients
 
 LINE_EVERY = 10.0  # seconds
 

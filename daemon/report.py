@@ -9,7 +9,7 @@ from daemon.service import Service
 from daemon.settings import Record, Settings, StreamSettings
 from daemon.stream import Stream
 from stages.errors import one_line
-from stages.source import redact
+from stages.source.source import redact
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from daemon.settings import StreamSettings
 from daemon.steering import Steering
 from daemon.stream import Stream
 from stages.errors import ConfigError, MaskcastError, one_line
-from stages.publish import Publisher
+from stages.output.publisher import Publisher
 
 TICK = 0.1  # seconds between two looks at streams and signals
 # with the second that the publisher lingers these stay below 10 s

@@ -9,8 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from daemon import settings_types as kind
+from stages.detection.prompts import parse_prompts
 from stages.errors import ConfigError
-from stages.prompts import parse_prompts
 
 PREFIX = "MASKCAST_"  # of environment variables
 

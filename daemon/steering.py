@@ -11,8 +11,8 @@ from daemon.control import StreamView, named
 from daemon.preview import Preview
 from daemon.settings import StreamSettings
 from daemon.stream import Stream
+from stages.detection.prompts import Prompt, parse_prompts
 from stages.errors import ConfigError, one_line
-from stages.prompts import Prompt, parse_prompts
 
 MOST_STREAMS = 64  # from which on none is added: each has threads, files and metrics of its own
 MOST_CAPTIONS = 8  # passes of the detector at a keyframe that one stream may ask for while others wait

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
+from stages.detection.prompts import Prompt
 from stages.errors import ConfigError
-from stages.prompts import Prompt
 
 MOST = 1000  # texts that a stream can learn in its life: each keeps its number
 

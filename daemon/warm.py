@@ -4,10 +4,10 @@ from fractions import Fraction
 
 import numpy as np
 
-from stages.detect import Detector
-from stages.prompts import parse_prompts
-from stages.sam2_model import Segmenter
-from stages.tracker import Tracker, TrackerOptions
+from stages.detection.grounding_dino import Detector
+from stages.detection.prompts import parse_prompts
+from stages.sam2.segmenter import Segmenter
+from stages.tracking.tracker import Tracker, TrackerOptions
 from stages.types import Clock, Frame, Window
 
 SIDE = 256  # pixels of the pictures, which show nothing

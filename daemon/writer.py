@@ -19,13 +19,13 @@ from daemon.pictures import Drawn, Pictures
 from daemon.settings import StreamSettings
 from daemon.stream_metrics import BY_HAND, StreamMetrics
 from daemon.vocabulary import Vocabulary
-from stages import wire
 from stages.errors import OutputError, one_line
-from stages.publish import Publisher
-from stages.record import Recorder
-from stages.rle import full_masks
+from stages.output import wire
+from stages.output.publisher import Publisher
+from stages.output.recorder import Recorder
+from stages.output.rle import full_masks
+from stages.output.wire import Header, Kind
 from stages.types import Result, StreamEvent, TrackChange, TrackEvent
-from stages.wire import Header, Kind
 
 STATUS_EVERY = 5.0  # seconds
 

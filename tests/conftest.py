@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from daemon import settings_load
-from stages.sam2_load import load_segmenter
-from stages.testsrc import ShapesWorld
+from stages.sam2.load import load_segmenter
+from stages.testsrc.world import ShapesWorld
 from stages.types import Clock, Frame
 from tests.site import Site
 

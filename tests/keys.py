@@ -7,7 +7,7 @@ from typing import Any
 
 import zmq
 
-from stages.curve_keys import key_pair, new_client, new_server, server_public
+from stages.output.curve_keys import key_pair, new_client, new_server, server_public
 
 Pair = tuple[bytes, bytes]
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.testsrc import ShapesWorld
+from stages.testsrc.world import ShapesWorld
 from tests.media import free_port, write_video
 
 PYTHON = "/usr/bin/python3"  # the one that has GStreamer's bindings

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from torchvision.models import ViT_B_16_Weights
 
-from stages.detect import EMBEDDED
+from stages.detection.grounding_dino import EMBEDDED
 from tests.checkpoints import write_sam2
 from tests.hub import serving
 from tests.program import lines_of

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from stages.annotate import COLOURS, annotate, encode_jpeg
-from stages.testsrc import ShapesWorld
+from stages.output.annotate import COLOURS, annotate, encode_jpeg
+from stages.testsrc.world import ShapesWorld
 from stages.types import Image, Label, Track, TrackState
 
 GREY = 90

@@ -5,7 +5,7 @@ import http.client
 import json
 import socket
 
-from stages.testsrc import ShapesWorld
+from stages.testsrc.world import ShapesWorld
 from tests.program import Program, get, lines_of, wait_until
 
 FRAMES = 60

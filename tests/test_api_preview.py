@@ -11,7 +11,7 @@ import pytest
 from daemon.api import server
 from daemon.api.preview import MOST
 from daemon.preview import PAUSE, Preview
-from stages.annotate import encode_jpeg
+from stages.output.annotate import encode_jpeg
 from tests.program import PATIENCE, wait_until
 from tests.site import PREVIEW, Site
 

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from daemon.api.models import MOST_POINTS, MOST_PROMPTS
-from stages import rle
+from stages.output import rle
 from tests.site import HEIGHT, WIDTH, Site
 
 STREAMS, PROMPTS, OBJECTS = "/api/streams", "/api/streams/gate/prompts", "/api/streams/gate/objects"

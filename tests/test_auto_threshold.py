@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import zmq
 
-from stages.testsrc import ShapesWorld
+from stages.testsrc.world import ShapesWorld
 from tests.program import PATIENCE, Program
 
 SHOWN = [name.title() for name in dict.fromkeys(ShapesWorld(3).labels)]

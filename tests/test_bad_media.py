@@ -8,9 +8,9 @@ import traceback
 import numpy as np
 import pytest
 
-from stages.container import Patience
 from stages.errors import ConfigError, MaskcastError, SourceError, SourceStalled
-from stages.source import open_source
+from stages.source.container import Patience
+from stages.source.source import open_source
 from tests.media import free_port, http_server, numbered, numbers, write_sound, write_video
 
 EVERY_PICTURE_IS_KEY = {"g": "1", "bf": "0"}

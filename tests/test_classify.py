@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import nn
 
-from stages.classify import EMBEDDED, Classifier, build_model, checkpoint, load_checkpoint, load_model
+from stages.classification.card import Card, Preprocessing
+from stages.classification.classifier import EMBEDDED, Classifier, build_model, checkpoint, load_checkpoint, load_model
 from stages.errors import ModelError, WindowError
-from stages.model_card import Card, Preprocessing
-from stages.testsrc import ShapesWorld
+from stages.testsrc.world import ShapesWorld
 from stages.types import Image
 from trainer.embedded.classifier import score
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from daemon.__main__ import main
-from stages.classify import EMBEDDED, load_checkpoint
-from stages.testsrc import ShapesWorld
+from stages.classification.classifier import EMBEDDED, load_checkpoint
+from stages.testsrc.world import ShapesWorld
 from tests.program import Program, get, lines_of
 from tests.test_wire import validate
 from trainer.embedded.classifier import LABELS, name_colour

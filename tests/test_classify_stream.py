@@ -20,10 +20,10 @@ from daemon.settings import Classification, Detection, Publish, Record, Settings
 from daemon.stream_metrics import StreamMetrics
 from daemon.vocabulary import Vocabulary
 from daemon.writer import Identity, Writer
+from stages.detection.prompts import parse_prompts
 from stages.errors import WindowError
-from stages.prompts import parse_prompts
-from stages.publish import Publisher
-from stages.record import Recorder
+from stages.output.publisher import Publisher
+from stages.output.recorder import Recorder
 from stages.types import Image, Label, Result, StreamEvent, Track, TrackState, Window
 from tests.fakes import FakeDetector, FakeTracker, frames, window
 from tests.program import lines_of

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from stages.crops import MARGIN, crop, object_crops
+from stages.classification.crops import MARGIN, crop, object_crops
 from stages.types import Clock, Frame, Image, Result, Track, TrackState
 
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from stages.cues import Cues, colours, likeness
+from stages.tracking.cues import Cues, colours, likeness
 
 
 def square(x: float, y: float = 10, side: int = 8) -> torch.Tensor:

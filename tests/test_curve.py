@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import zmq
 
-from stages.curve import Gate
-from stages.curve_keys import new_server
 from stages.errors import ConfigError, OutputError
-from stages.publish import Publisher
+from stages.output.curve_auth import Gate
+from stages.output.curve_keys import new_server
+from stages.output.publisher import Publisher
 from tests.keys import Keys, Pair, eventually, stranger, subscriber
 
 MESSAGE = [b"v1/gate/masks", b"{}", b"x" * 200_000]

@@ -14,9 +14,9 @@ import zmq
 
 from daemon.__main__ import main
 from daemon.admittance import show_keys
-from stages.curve_keys import new_server
 from stages.errors import ConfigError
-from stages.publish import Publisher
+from stages.output.curve_keys import new_server
+from stages.output.publisher import Publisher
 from tests import zmtp
 from tests.keys import Keys, eventually
 from tests.program import PATIENCE, Program, get, lines_of, wait_until

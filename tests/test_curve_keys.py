@@ -11,8 +11,8 @@ import zmq
 from zmq.auth import load_certificate
 
 from daemon.__main__ import main
-from stages.curve_keys import allowed_clients, key_pair, new_client, new_server, server_public, server_secret
 from stages.errors import ConfigError, OutputError
+from stages.output.curve_keys import allowed_clients, key_pair, new_client, new_server, server_public, server_secret
 
 pytestmark = pytest.mark.usefixtures("bare_machine")
 
@@ -72,7 +72,7 @@ def test_no_moment_passes_at_which_others_could_read_a_secret(tmp_path: Path) ->
     code = (
         "import os, sys\n"
         "from pathlib import Path\n"
-        "from stages.curve_keys import new_client, new_server\n"
+        "from stages.output.curve_keys import new_client, new_server\n"
         "def refuse(event, _):\n"
         "    if event == 'os.chmod':\n"
         "        os._exit(9)\n"

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from torchvision.ops import box_iou
 from transformers import AutoModelForZeroShotObjectDetection, AutoProcessor
 
-from stages.detect import EMBEDDED, NMS_IOU, Detector
+from stages.detection.grounding_dino import EMBEDDED, NMS_IOU, Detector
+from stages.detection.prompts import Prompt, parse_prompts
 from stages.errors import ConfigError
-from stages.prompts import Prompt, parse_prompts
-from stages.shapes_bodies import LABELS
-from stages.testsrc import ShapesWorld, Truth
+from stages.testsrc.bodies import LABELS
+from stages.testsrc.world import ShapesWorld, Truth
 from stages.types import Detections, Image
 
 THRESHOLD = 0.3

@@ -25,10 +25,10 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from stages.detect import EMBEDDED, Detector
+from stages.detection.grounding_dino import EMBEDDED, Detector
+from stages.detection.prompts import parse_prompts
 from stages.errors import ModelError, WindowError
-from stages.prompts import parse_prompts
-from stages.testsrc import ShapesWorld
+from stages.testsrc.world import ShapesWorld
 from tests.checkpoints import write_grounding_dino
 
 CPU = torch.device("cpu")

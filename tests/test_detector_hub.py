@@ -5,12 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from stages.detect import EMBEDDED
+from stages.detection.grounding_dino import EMBEDDED
 from tests.hub import serving
 
 LOAD_EACH = """
 import sys, torch
-from stages.detect import Detector
+from stages.detection.grounding_dino import Detector
 from stages.errors import ModelError
 for name in sys.argv[1:]:
     try:

@@ -16,9 +16,9 @@ from daemon.outcome import Notice, Outcome, skip_outcome
 from daemon.settings import Detection, Tracking
 from daemon.stream_metrics import StreamMetrics
 from daemon.vocabulary import Vocabulary
+from stages.detection.auto_threshold import FLOOR, WARM_UP, AutoThresholds
+from stages.detection.prompts import parse_prompts
 from stages.errors import ConfigError, ModelError, WindowError
-from stages.prompts import parse_prompts
-from stages.thresholds import FLOOR, WARM_UP, AutoThresholds
 from stages.types import Detections, StreamEvent, Window
 from tests.fakes import FakeDetector, FakeTracker, models, window
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from stages.classify import Classifier, build_model, checkpoint
-from stages.model_card import Card, Preprocessing
+from stages.classification.card import Card, Preprocessing
+from stages.classification.classifier import Classifier, build_model, checkpoint
 from tests.test_cli import error_of, maskcast
 from tests.training import small_recipe, train_here, two_colours
 from trainer.data import load_data

@@ -8,9 +8,9 @@ import onnx
 import pytest
 import torch
 
-from stages.classify import Classifier, build_model, checkpoint
+from stages.classification.card import Card, Preprocessing
+from stages.classification.classifier import Classifier, build_model, checkpoint
 from stages.errors import ModelError, OutputError
-from stages.model_card import Card, Preprocessing
 from tests.small_disk import full_at
 from tests.test_cli import error_of, maskcast
 from trainer import export as module

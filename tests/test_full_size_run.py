@@ -9,7 +9,7 @@ from pathlib import Path
 import av
 import pytest
 
-from stages.testsrc import ShapesWorld
+from stages.testsrc.world import ShapesWorld
 from tests.checkpoints import write_grounding_dino, write_sam2
 from tests.media import write_video
 

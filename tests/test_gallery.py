@@ -2,8 +2,8 @@
 
 import torch
 
-from stages.gallery import Gallery
-from stages.lives import Life
+from stages.tracking.gallery import Gallery
+from stages.tracking.track_table import Life
 
 CPU = torch.device("cpu")
 

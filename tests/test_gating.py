@@ -2,7 +2,7 @@
 
 import torch
 
-from stages.gating import converged, flooding, shared_out, stolen
+from stages.tracking.mask_filter import converged, flooding, shared_out, stolen
 
 
 def square(x: int, side: int = 8) -> torch.Tensor:

@@ -10,9 +10,9 @@ import pycocotools.mask as coco
 import pytest
 import supervision
 
-from stages import rle, wire
+from stages.output import rle, wire
+from stages.output.wire import Kind
 from stages.types import StreamEvent, TrackChange
-from stages.wire import Kind
 from tests.golden import make
 from tests.golden.make import FOLDER
 from tests.test_wire import validate

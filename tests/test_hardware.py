@@ -6,9 +6,9 @@ import av
 import numpy as np
 import pytest
 
-import stages.media
-from stages.hardware import Trial, _on_gpu, cuda_decoder
-from stages.source import open_source
+import stages.source.ffmpeg
+from stages.source.gpu_decoder import Trial, _on_gpu, cuda_decoder
+from stages.source.source import open_source
 from tests.media import numbered, numbers, write_video
 
 needs_decoder = pytest.mark.skipif(cuda_decoder(0) is None, reason="no GPU that FFmpeg can decode on")
@@ -53,7 +53,7 @@ def test_after_a_failed_trial_the_source_is_read_from_its_start_in_software(tmp_
         opened.append(stream)
         return "cuda" if len(opened) == 1 else "software"
 
-    monkeypatch.setattr(stages.media, "decoder_of", decoder_of)
+    monkeypatch.setattr(stages.source.ffmpeg, "decoder_of", decoder_of)
     source = open_source(str(path), hardware=0)
     assert source.decoder == "cuda"
     frames = list(source.frames())

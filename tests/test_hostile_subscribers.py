@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import zmq
 
-from stages.publish import Publisher
+from stages.output.publisher import Publisher
 from tests import zmtp
 from tests.keys import Keys, Pair, eventually, subscriber
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from stages.identity import Evidence, Plan, assign, plan
+from stages.tracking.association import Evidence, Plan, assign, plan
 
 
 def make(overlap, whole=None, same_prompt=None, likeness=None, between=None, near=None, reidentify=True) -> Plan:

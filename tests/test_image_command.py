@@ -10,8 +10,8 @@ import torch
 
 from daemon.__main__ import main
 from daemon.commands.image import read_picture
-from stages import rle, wire
-from stages.testsrc import ShapesWorld, Truth
+from stages.output import rle, wire
+from stages.testsrc.world import ShapesWorld, Truth
 
 EMBEDDED = ["--detector", "embedded", "--segmenter", "embedded", "--device", "cpu"]
 

@@ -12,10 +12,10 @@ import av
 import pytest
 
 from stages.errors import SourceError
-from stages.lateness import Lateness, Step
-from stages.media import MediaSource
-from stages.picture import Converter
-from stages.source import open_source
+from stages.source.ffmpeg import MediaSource
+from stages.source.frame_skipping import Lateness, Step
+from stages.source.source import open_source
+from stages.source.to_rgb import Converter
 from tests.media import http_server, number, numbered, write_video
 
 FRAMES, RATE, KEYS = 150, 25, 10

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from stages.memory import CONDITIONING, MemoryBank
+from stages.tracking.memory_bank import CONDITIONING, MemoryBank
 
 
 @pytest.fixture

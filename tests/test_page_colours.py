@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.annotate import COLOURS
+from stages.output.annotate import COLOURS
 
 WEB = Path(__file__).parent.parent / "daemon" / "web"
 PAIRS = (  # what is written on what

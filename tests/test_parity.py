@@ -15,11 +15,11 @@ import pytest
 import torch
 from sam2 import sam2_video_predictor
 
-from stages import affinity
-from stages.memory import MemoryBank
-from stages.sam2_load import EMBEDDED
-from stages.testsrc import ShapesWorld, Truth
-from stages.tracker import Tracker, TrackerOptions
+from stages.sam2.load import EMBEDDED
+from stages.testsrc.world import ShapesWorld, Truth
+from stages.tracking import mask_ops
+from stages.tracking.memory_bank import MemoryBank
+from stages.tracking.tracker import Tracker, TrackerOptions
 from stages.types import Image
 from tests.parity import Act, Agreement, Ours, Upstream, compare, torch_without_bfloat16
 from tests.upstream import build_upstream
@@ -143,7 +143,7 @@ def half_found(segmenter, clip: Scene, t: int, n: int) -> np.ndarray:
     for part in product((0.4, 0.5, 0.6, 0.7, 1), repeat=2):
         box = np.concatenate([low, low + part * (high - low)])
         at = torch.from_numpy(box * segmenter.image_size / 256)[None]
-        if 0.4 < affinity.overlap(segmenter.prompt_boxes(ours.features(), at).masks, tracked[n][None]) < 0.6:
+        if 0.4 < mask_ops.overlap(segmenter.prompt_boxes(ours.features(), at).masks, tracked[n][None]) < 0.6:
             return box
     raise AssertionError(f"no part of object {n} on frame {t} will do: choose another")
 

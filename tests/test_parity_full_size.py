@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 import torch
 
-from stages import sam2_load
-from stages.memory import MemoryBank
-from stages.sam2_load import config_file, load_segmenter
-from stages.sam2_model import Segmenter
-from stages.testsrc import ShapesWorld
-from stages.tracker import Tracker, TrackerOptions
+from stages.sam2 import load as sam2_load
+from stages.sam2.load import config_file, load_segmenter
+from stages.sam2.segmenter import Segmenter
+from stages.testsrc.world import ShapesWorld
+from stages.tracking.memory_bank import MemoryBank
+from stages.tracking.tracker import Tracker, TrackerOptions
 from stages.types import Image
 from tests.parity import Act, Agreement, Ours, Upstream, compare
 from tests.upstream import build_upstream

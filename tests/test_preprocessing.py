@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from torchvision.models import ViT_B_16_Weights
 
-from stages.classify import Classifier
-from stages.model_card import Card, Preprocessing
+from stages.classification.card import Card, Preprocessing
+from stages.classification.classifier import Classifier
 from stages.types import Image
 from trainer.pictures import Collate, Pictures, Prepare
 
@@ -67,7 +67,9 @@ def test_the_stage_sees_the_bits_that_the_trainer_saw_of_the_same_file(
     cv2.imwrite(str(file), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     items = [Pictures([file], np.zeros(1, np.int64))[0]]
     trained, _ = Collate(look)(items)
-    monkeypatch.setattr("stages.classify.load_model", lambda _: (Card("any", ("a", "b"), look), network))
+    monkeypatch.setattr(
+        "stages.classification.classifier.load_model", lambda _: (Card("any", ("a", "b"), look), network)
+    )
     Classifier("any.pt", CPU, torch.float32).classify([image])
     assert torch.equal(Prepare(look)(trained), network.seen)
 

@@ -4,9 +4,9 @@ import pytest
 from transformers import AutoTokenizer
 from transformers.models.grounding_dino.modeling_grounding_dino import SPECIAL_TOKENS
 
-from stages.detect import EMBEDDED
+from stages.detection.grounding_dino import EMBEDDED
+from stages.detection.prompts import CLS, DELIMITERS, NO_PROMPT, PAD, SEP, STOP, Prompt, build_captions, parse_prompts
 from stages.errors import ConfigError
-from stages.prompts import CLS, DELIMITERS, NO_PROMPT, PAD, SEP, STOP, Prompt, build_captions, parse_prompts
 
 
 @pytest.mark.parametrize(

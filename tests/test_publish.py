@@ -13,7 +13,7 @@ import pytest
 import zmq
 
 from stages.errors import OutputError
-from stages.publish import Publisher
+from stages.output.publisher import Publisher
 
 BIG = b"x" * 200_000  # large enough to fill the kernel's buffers after a few
 TOPIC = b"v1/gate/masks"

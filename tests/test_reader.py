@@ -19,8 +19,8 @@ from daemon.reader import Reader, Sources
 from daemon.settings import Detection, Tracking
 from daemon.stream_metrics import StreamMetrics
 from daemon.vocabulary import Vocabulary
+from stages.detection.prompts import parse_prompts
 from stages.errors import ConfigError, OutputError, SourceError, SourceStalled
-from stages.prompts import parse_prompts
 from stages.types import Clock, Frame, Window
 from tests.fakes import frames
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pycocotools.mask
 
-from stages.testsrc import ShapesWorld
+from stages.testsrc.world import ShapesWorld
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 FRAMES = 20

@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 
 from stages.errors import OutputError
-from stages.record import Recorder
-from stages.shapes_bodies import COLOURS
-from stages.testsrc import ShapesWorld
+from stages.output.atomic_file import WholeFile
+from stages.output.recorder import Recorder
+from stages.testsrc.bodies import COLOURS
+from stages.testsrc.world import ShapesWorld
 from stages.types import Image
-from stages.whole_file import WholeFile
 from tests.small_disk import full_at, on_small_disk
 
 WORLD = ShapesWorld(seed=1)
@@ -206,8 +206,8 @@ def record_and_die(folder: Path, frames: int, fps: float = 30.0) -> None:
     script = """
 import sys
 from pathlib import Path
-from stages.record import Recorder
-from stages.testsrc import ShapesWorld
+from stages.output.recorder import Recorder
+from stages.testsrc.world import ShapesWorld
 
 frames, fps = int(sys.argv[2]), float(sys.argv[3])
 world, recorder = ShapesWorld(seed=1), Recorder(Path(sys.argv[1]), "gate", fps)
@@ -315,7 +315,7 @@ FILL_A_DISK = """
 import sys
 from pathlib import Path
 from stages.errors import OutputError
-from stages.record import Recorder
+from stages.output.recorder import Recorder
 from tests.test_record import header, noise
 
 folder = Path(sys.argv[1])
@@ -356,7 +356,7 @@ def test_a_file_system_that_is_read_only_is_one_clear_line(tmp_path: Path) -> No
 import subprocess, sys
 from pathlib import Path
 from stages.errors import OutputError
-from stages.record import Recorder
+from stages.output.recorder import Recorder
 
 Recorder(Path(sys.argv[1]), "gate", 10.0).close()
 subprocess.run(["mount", "-o", "remount,ro", sys.argv[1]], check=True)

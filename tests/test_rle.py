@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from stages import rle
 from stages.errors import WireError
-from stages.testsrc import ShapesWorld
+from stages.output import rle
+from stages.testsrc.world import ShapesWorld
 from stages.types import Clock, Frame, Result
 
 

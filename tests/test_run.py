@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from stages.testsrc import ShapesWorld
+from stages.testsrc.world import ShapesWorld
 from tests.media import write_video
 from tests.program import PATIENCE, Program, deaf_subscriber, get, lines_of, pictures_in, wait_until
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from stages.errors import ModelError
-from stages.sam2_load import load_segmenter
-from stages.tracker import Tracker, TrackerOptions
+from stages.sam2.load import load_segmenter
+from stages.tracking.tracker import Tracker, TrackerOptions
 from stages.types import Clock, Detections, Frame, Window
 from tests.checkpoints import SAM2_SIZES, write_sam2
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from stages.errors import ConfigError
-from stages.shapes_motion import Tour
-from stages.testsrc import ShapesWorld
+from stages.testsrc.motion import Tour
+from stages.testsrc.world import ShapesWorld
 
 SEEDS = (0, 3, 200, 209, 219)
 FRAMES, SIDE = 600, 64

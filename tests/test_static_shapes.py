@@ -4,11 +4,11 @@ import numpy as np
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from stages.roster import Roster, TrackerOptions
-from stages.sam2_heads import Heads
-from stages.sam2_load import EMBEDDED, build, load_segmenter
-from stages.sam2_model import Segmenter
-from stages.tracker import Tracker
+from stages.sam2.load import EMBEDDED, build, load_segmenter
+from stages.sam2.outputs import Heads
+from stages.sam2.segmenter import Segmenter
+from stages.tracking.state import Roster, TrackerOptions
+from stages.tracking.tracker import Tracker
 from stages.types import Window
 
 CPU = torch.device("cpu")

@@ -16,8 +16,8 @@ from daemon.service import Service
 from daemon.settings import Settings, StreamSettings
 from daemon.steering import Steering
 from stages.errors import ConfigError
-from stages.testsrc import ShapesWorld
-from stages.wire import unpack
+from stages.output.wire import unpack
+from stages.testsrc.world import ShapesWorld
 from tests.program import wait_until
 
 WORLD = ShapesWorld(4)

@@ -16,7 +16,7 @@ from daemon.service import ABORT, DRAIN, Service
 from daemon.settings import Settings
 from daemon.systemd import Systemd
 from stages.errors import ModelError
-from stages.publish import LINGER_MS
+from stages.output.publisher import LINGER_MS
 from tests.fakes import FakeTracker, models
 from tests.program import Program, lines_of, pictures_in, wait_until
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from stages.detect import EMBEDDED, Detector
-from stages.prompts import parse_prompts
-from stages.shapes_bodies import LABELS
-from stages.testsrc import ShapesWorld
-from stages.thresholds import BEST, FLOOR, LIMITS, STEP, WARM_UP, AutoThresholds
+from stages.detection.auto_threshold import BEST, FLOOR, LIMITS, STEP, WARM_UP, AutoThresholds
+from stages.detection.grounding_dino import EMBEDDED, Detector
+from stages.detection.prompts import parse_prompts
+from stages.testsrc.bodies import LABELS
+from stages.testsrc.world import ShapesWorld
 from stages.types import Detections
 
 START = 0.3

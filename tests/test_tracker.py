@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import torch
 
-from stages.tracker import Tracker, TrackerOptions
+from stages.tracking.tracker import Tracker, TrackerOptions
 from stages.types import Detections, Frame, TrackChange, TrackState, Window
 from tests.truth import truth_detections
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from stages.errors import ConfigError
-from stages.tracker import Tracker, TrackerOptions
+from stages.tracking.tracker import Tracker, TrackerOptions
 from stages.types import Detections, TrackChange, Window
 from tests.truth import truth_detections
 

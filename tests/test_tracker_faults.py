@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from stages import affinity, gating, roster
-from stages.cues import Cues
-from stages.gallery import Gallery
-from stages.memory import MemoryBank
-from stages.memory_ring import Ring
-from stages.roster import Roster
-from stages.sam2_model import Segmenter
-from stages.tracker import Tracker, TrackerOptions
+from stages.sam2.segmenter import Segmenter
+from stages.tracking import mask_filter, mask_ops, state
+from stages.tracking.cues import Cues
+from stages.tracking.gallery import Gallery
+from stages.tracking.memory_bank import MemoryBank
+from stages.tracking.memory_ring import Ring
+from stages.tracking.state import Roster
+from stages.tracking.tracker import Tracker, TrackerOptions
 from stages.types import Detections, Result, TrackChange, Window
 from tests.truth import truth_detections
 
@@ -33,8 +33,8 @@ CALLED = [
     (Cues, "reorder", 1),
     (Roster, "find_rivals", 1),
     (Roster, "find_rivals", 2),
-    (roster, "colours", 1),
-    (gating, "shared_out", 1),
+    (state, "colours", 1),
+    (mask_filter, "shared_out", 1),
 ]
 
 # a change, what takes it back, and where the memory runs out amid it
@@ -161,7 +161,7 @@ def test_an_end_of_tracks_that_failed_has_not_been(segmenter, world, track, monk
     assert same(track(tracker, 6, 9), track(untouched, 6, 9))
 
 
-@pytest.mark.parametrize(("owner", "name"), [(affinity, "areas"), (Segmenter, "memorise"), (MemoryBank, "append")])
+@pytest.mark.parametrize(("owner", "name"), [(mask_ops, "areas"), (Segmenter, "memorise"), (MemoryBank, "append")])
 def test_an_object_that_could_not_be_added_by_hand_has_not_been(owner, name, segmenter, world, track, monkeypatch):
     tracker, untouched = Tracker(segmenter), Tracker(segmenter)
     for each in (tracker, untouched):

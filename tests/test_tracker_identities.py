@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from stages.sam2_streaming import StreamingSAM2
-from stages.testsrc import ShapesWorld
-from stages.tracker import Tracker, TrackerOptions
+from stages.sam2.streaming import StreamingSAM2
+from stages.testsrc.world import ShapesWorld
+from stages.tracking.tracker import Tracker, TrackerOptions
 from stages.types import Detections, TrackChange, TrackState, Window
 
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from stages.cues import Cues
-from stages.roster import roster_bytes
-from stages.sam2_load import EMBEDDED, build, load_segmenter
-from stages.sam2_model import Segmenter
-from stages.tracker import Tracker, TrackerOptions
+from stages.sam2.load import EMBEDDED, build, load_segmenter
+from stages.sam2.segmenter import Segmenter
+from stages.tracking.cues import Cues
+from stages.tracking.state import roster_bytes
+from stages.tracking.tracker import Tracker, TrackerOptions
 from stages.types import Detections, Frame, Result, TrackChange, TrackState, Window
 from tests.truth import truth_detections
 

@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 
 from daemon.__main__ import main
-from stages.classify import Classifier
-from stages.source import open_source
+from stages.classification.classifier import Classifier
+from stages.source.source import open_source
 from tests.small_disk import on_small_disk
 from tests.test_cli import maskcast
 from tests.training import cifar, two_colours, write_picture

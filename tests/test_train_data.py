@@ -13,8 +13,8 @@ from PIL import Image
 from torch.utils.data import DataLoader
 from torchvision.datasets import CIFAR10
 
+from stages.classification.card import Preprocessing
 from stages.errors import ConfigError, SourceError
-from stages.model_card import Preprocessing
 from tests.training import two_colours, write_picture
 from trainer.data import load_data
 from trainer.pictures import Augment, Collate, Pictures, Prepare, as_read, read_picture

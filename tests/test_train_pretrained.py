@@ -7,9 +7,9 @@ import pytest
 import torch
 import torchvision.models as zoo
 
-from stages.classify import build_model
+from stages.classification.card import Card
+from stages.classification.classifier import build_model
 from stages.errors import ModelError
-from stages.model_card import Card
 from tests.training import two_colours
 from trainer.data import load_data
 from trainer.machine import new_accelerator

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from stages.classify import build_model
+from stages.classification.classifier import build_model
 from stages.errors import ConfigError
 from trainer.commands.train import new_recipe
 from trainer.freezing import count_parameters, freeze

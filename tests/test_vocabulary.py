@@ -3,8 +3,8 @@
 import pytest
 
 from daemon.vocabulary import MOST, Vocabulary
+from stages.detection.prompts import parse_prompts
 from stages.errors import ConfigError
-from stages.prompts import parse_prompts
 
 
 def test_a_prompt_keeps_its_number_however_prompts_come_and_go():

@@ -3,8 +3,8 @@
 import torch
 
 from daemon.warm import warm_up
-from stages.detect import EMBEDDED, Detector
-from stages.sam2_load import load_segmenter
+from stages.detection.grounding_dino import EMBEDDED, Detector
+from stages.sam2.load import load_segmenter
 from tests.test_static_shapes import CPU, run
 
 

@@ -16,10 +16,10 @@ import torch
 import zmq
 
 from daemon.commands import watch
-from stages import wire
 from stages.errors import ConfigError, OutputError, WireError
+from stages.output import wire
+from stages.output.wire import Kind
 from stages.types import Clock, Frame, Label, Result, StreamEvent, Track, TrackChange, TrackState
-from stages.wire import Kind
 
 JPEG = b"\xff\xd8 a picture \xff\xd9"
 

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from stages import rle, wire
 from stages.errors import MaskcastError, WireError
+from stages.output import rle, wire
+from stages.output.wire import Header, Kind, Message
 from stages.types import Clock, Frame, Label, Result, StreamEvent, Track, TrackChange, TrackState
-from stages.wire import Header, Kind, Message
 
 GOLDEN = Path(__file__).parent / "golden"
 SESSION = "9f1c0a52-5b1e-4c7e-8a5e-0d6f2b9c4e11"

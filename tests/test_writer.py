@@ -20,10 +20,10 @@ from daemon.settings import Publish, Record, Settings, StreamSettings
 from daemon.stream_metrics import StreamMetrics
 from daemon.vocabulary import Vocabulary
 from daemon.writer import Identity, Observer, Writer
+from stages.detection.prompts import parse_prompts
 from stages.errors import OutputError
-from stages.prompts import parse_prompts
-from stages.publish import Publisher
-from stages.record import Recorder
+from stages.output.publisher import Publisher
+from stages.output.recorder import Recorder
 from stages.types import Clock, Frame, Result, StreamEvent, TrackChange, TrackEvent
 from tests.program import lines_of, pictures_in, wait_until
 from tests.small_disk import full_at

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from stages.testsrc import ShapesWorld
+from stages.testsrc.world import ShapesWorld
 from stages.types import Detections
 
 

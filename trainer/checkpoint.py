@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from stages.classify import load_checkpoint
+from stages.classification.classifier import load_checkpoint
 from stages.errors import ConfigError, OutputError
 
 _TRAINING = ("optimizer", "schedule", "epoch", "step", "sums", "history", "best", "waited", "options")

@@ -13,9 +13,9 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 from torchvision.transforms.v2 import functional as T
 
-from stages.classify import EMBEDDED, load_model
+from stages.classification.card import Card
+from stages.classification.classifier import EMBEDDED, load_model
 from stages.errors import ConfigError, ModelError
-from stages.model_card import Card
 from trainer.counting import counted
 from trainer.data import Data
 from trainer.machine import leave_signals_to_parent
@@ -37,7 +37,7 @@ class Network:
 def open_network(path: str, accelerator: Accelerator) -> Network:
     """A checkpoint, an .onnx file or "embedded", in the accelerator's precision. Raises ModelError."""
     if path.endswith(".onnx"):
-        from stages.classify_onnx import load_onnx
+        from stages.classification.onnx import load_onnx
 
         card, forward = load_onnx(path, accelerator.device)
         return Network(path, card, forward)

@@ -11,10 +11,10 @@ import torch
 from torch import nn
 from torch.export import Dim
 
-from stages.classify import EMBEDDED, load_model
-from stages.classify_onnx import KEY, load_onnx
+from stages.classification.card import Card
+from stages.classification.classifier import EMBEDDED, load_model
+from stages.classification.onnx import KEY, load_onnx
 from stages.errors import ModelError, OutputError
-from stages.model_card import Card
 from trainer.checkpoint import make_room
 
 TOLERANCE = 1e-4  # largest difference of a logit

@@ -3,9 +3,9 @@
 import re
 from pathlib import Path
 
-from stages.annotate import encode_jpeg
 from stages.errors import ConfigError
-from stages.source import open_source, redact
+from stages.output.annotate import encode_jpeg
+from stages.source.source import open_source, redact
 from trainer.checkpoint import make_room, write_whole
 from trainer.counting import counted
 

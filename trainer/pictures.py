@@ -12,8 +12,8 @@ from PIL import ImageOps
 from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
+from stages.classification.card import Preprocessing
 from stages.errors import SourceError
-from stages.model_card import Preprocessing
 
 Batch = TypeVar("Batch")
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from stages.errors import ConfigError
 
 if TYPE_CHECKING:
-    from stages.model_card import Card
+    from stages.classification.card import Card
 
 COMPACT = "compact_vit"
 
@@ -66,8 +66,8 @@ def new_card(recipe: Recipe, labels: tuple[str, ...]) -> "Card":
 
     A picture is squeezed whole to the network's size: what matters in a camera's view may well stand at its edge.
     """
-    from stages.classify import model_names, published_weights
-    from stages.model_card import Card, Preprocessing
+    from stages.classification.card import Card, Preprocessing
+    from stages.classification.classifier import model_names, published_weights
 
     if recipe.model == COMPACT:
         return Card(COMPACT, labels, Preprocessing(size=32), seed=recipe.seed)

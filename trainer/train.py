@@ -12,9 +12,9 @@ from accelerate import Accelerator
 from accelerate.utils.memory import should_reduce_batch_size
 from torch import nn
 
-from stages.classify import build_model
+from stages.classification.card import Card
+from stages.classification.classifier import build_model
 from stages.errors import ConfigError, OutputError
-from stages.model_card import Card
 from trainer import checkpoint
 from trainer.data import Data
 from trainer.errors import InterruptedTraining, TrainingError

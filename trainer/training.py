@@ -22,8 +22,8 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 from transformers import get_cosine_schedule_with_warmup
 
-from stages.classify import checkpoint
-from stages.model_card import Card
+from stages.classification.card import Card
+from stages.classification.classifier import checkpoint
 from trainer.data import Data
 from trainer.errors import TrainingError
 from trainer.freezing import freeze

@@ -10,9 +10,9 @@ from pydantic.json_schema import SkipJsonSchema
 
 from daemon.settings import Publish, StreamSettings
 from daemon.settings_types import SecretText, StreamName
-from stages import rle
+from stages.detection.prompts import parse_prompts
 from stages.errors import ConfigError, WireError
-from stages.prompts import parse_prompts
+from stages.output import rle
 
 MOST_PROMPTS = 100  # each costs the detector time on every keyframe, and has its own series in /metrics
 MOST_POINTS = 64

@@ -99,7 +99,7 @@ def _check(arguments: Namespace, settings: "Settings") -> None:
 
 
 def _frames(width: int, height: int, count: int) -> "Iterator[Frame]":
-    from stages.testsrc import ShapesWorld
+    from stages.testsrc.world import ShapesWorld
     from stages.types import Clock, Frame
 
     world = ShapesWorld(0, width, height)
@@ -109,7 +109,7 @@ def _frames(width: int, height: int, count: int) -> "Iterator[Frame]":
 
 def _detect(models: "Models", settings: "Settings", image: "Image") -> float:
     """Seconds that a detection takes."""
-    from stages.prompts import parse_prompts
+    from stages.detection.prompts import parse_prompts
 
     prompts, spent = parse_prompts(["object"]), []
     for _ in range(KEYFRAMES + 1):

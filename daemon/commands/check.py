@@ -144,7 +144,7 @@ def _classifier(settings: Settings) -> str:
 def _source(settings: Settings, stream: StreamSettings) -> str:
     """Read one frame."""
     from daemon.build import decoding_gpu, pick_device
-    from stages.source import open_source
+    from stages.source.source import open_source
 
     source = open_source(stream.source, decoding_gpu(pick_device(settings.models.device)))
     try:
@@ -159,14 +159,14 @@ def _source(settings: Settings, stream: StreamSettings) -> str:
 
 
 def _endpoint(endpoint: str) -> str:
-    from stages.publish import Publisher
+    from stages.output.publisher import Publisher
 
     Publisher(endpoint).close()
     return f"{endpoint} is free"
 
 
 def _curve_dir(folder: Path) -> str:
-    from stages.curve_keys import allowed_clients, server_secret
+    from stages.output.curve_keys import allowed_clients, server_secret
 
     server_secret(folder)
     clients, problems = allowed_clients(folder)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from daemon.report import Report
     from daemon.settings import Settings
-    from stages.testsrc import ShapesWorld
+    from stages.testsrc.world import ShapesWorld
 
 SEED = 12  # a world with look-alikes, and with an object that leaves and comes back; others are harder
 SIDE = 256  # pixels
@@ -49,9 +49,9 @@ def run(arguments: Namespace) -> int:
     from daemon.build import build
     from daemon.progress import Announcer, watch_progress
     from daemon.report import recorded, report
-    from stages.prompts import parse_prompts
-    from stages.quality import Quality
-    from stages.testsrc import ShapesWorld
+    from stages.detection.prompts import parse_prompts
+    from stages.testsrc.score import Quality
+    from stages.testsrc.world import ShapesWorld
 
     world = ShapesWorld(SEED, SIDE, SIDE)
     arguments.sources = [f"testsrc://{STREAM}?seed={SEED}&frames={arguments.length}&size={SIDE}x{SIDE}"]
@@ -71,7 +71,7 @@ def run(arguments: Namespace) -> int:
 
 def _absent_label(world: "ShapesWorld") -> str:
     """A name that fits the world, but nothing in it."""
-    from stages.shapes_bodies import LABELS
+    from stages.testsrc.bodies import LABELS
 
     return next(label for label in LABELS if label not in world.labels)
 

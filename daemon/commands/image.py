@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from daemon.cli_streams import stream_name, unique
 from daemon.flags import add_prompt_flag, add_settings_flags, load_settings
+from stages.detection.prompts import Prompt, parse_prompts
 from stages.errors import OutputError, SourceError
-from stages.prompts import Prompt, parse_prompts
 
 if TYPE_CHECKING:
     from daemon.lane import Models
@@ -100,7 +100,7 @@ def _write(
     folder: Path, stem: str, result: "Result", prompts: Sequence[Prompt], settings: "Settings"
 ) -> dict[str, Any]:
     """Write picture and header; what the summary says of them."""
-    from stages import annotate, rle, wire
+    from stages.output import annotate, rle, wire
 
     texts = [prompt.written for prompt in prompts]
     masks = rle.full_masks(result)

@@ -35,7 +35,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace) -> int:
     """Make the keys and say what comes next. Raises ConfigError for keys that exist, OutputError."""
-    from stages.curve_keys import SERVER, new_client, new_server
+    from stages.output.curve_keys import SERVER, new_client, new_server
 
     publish = load_settings(arguments).publish
     folder = Path(publish.curve_dir or DEFAULT_FOLDER).absolute()

@@ -23,7 +23,7 @@ from daemon.settings import Publish
 from stages.errors import ConfigError, OutputError
 
 if TYPE_CHECKING:
-    from stages.wire import Message
+    from stages.output.wire import Message
 
 _RECEIVE_HWM = 64  # messages; more would only be old
 _PATIENCE = 3000  # ms without any message before a hint
@@ -71,8 +71,8 @@ def _subscribe(socket: "zmq.Socket[bytes]", arguments: Namespace) -> None:
 
 
 def _watch(socket: "zmq.Socket[bytes]", admitted: Admittance, arguments: Namespace) -> None:
+    from stages.output.wire import Kind, unpack
     from stages.types import StreamEvent
-    from stages.wire import Kind, unpack
 
     counted = Kind.FRAME if arguments.save else Kind.MASKS
     left = arguments.count

@@ -16,11 +16,11 @@ from pathlib import Path
 import torch
 
 from daemon.build import pick_device, pick_dtype
-from stages.detect import EMBEDDED, Detector
+from stages.detection.grounding_dino import EMBEDDED, Detector
+from stages.detection.prompts import parse_prompts
 from stages.errors import ConfigError
-from stages.prompts import parse_prompts
-from stages.sam2_load import load_segmenter
-from stages.testsrc import ShapesWorld
+from stages.sam2.load import load_segmenter
+from stages.testsrc.world import ShapesWorld
 from stages.types import Image
 from tests.benchmarks.stopwatch import now, settle
 from tests.benchmarks.tracker import NAMES, SIZES

@@ -30,14 +30,14 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from trackeval.metrics import CLEAR, HOTA, Identity
 
-from stages.detect import Detector
-from stages.prompts import parse_prompts
-from stages.quality import CLEARLY_VISIBLE
-from stages.rle import full_masks
-from stages.sam2_load import EMBEDDED, load_segmenter
-from stages.sam2_model import Segmenter
-from stages.testsrc import ShapesWorld, Truth
-from stages.tracker import Tracker, TrackerOptions
+from stages.detection.grounding_dino import Detector
+from stages.detection.prompts import parse_prompts
+from stages.output.rle import full_masks
+from stages.sam2.load import EMBEDDED, load_segmenter
+from stages.sam2.segmenter import Segmenter
+from stages.testsrc.score import CLEARLY_VISIBLE
+from stages.testsrc.world import ShapesWorld, Truth
+from stages.tracking.tracker import Tracker, TrackerOptions
 from tests.benchmarks.worlds import track
 
 HELD_OUT = range(500, 520)  # nothing was trained, tuned or looked at there

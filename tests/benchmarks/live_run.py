@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from daemon.stream_metrics import DROP_REASONS
-from stages.testsrc import ShapesWorld
+from stages.testsrc.world import ShapesWorld
 from tests.measured import MeasuredProgram, Scrape, subscriber
 
 GRACE = 30.0  # seconds that the last frames have to come out

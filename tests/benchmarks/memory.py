@@ -28,9 +28,9 @@ import psutil
 import torch
 from matplotlib.figure import Figure
 
-from stages.sam2_load import EMBEDDED, load_segmenter
-from stages.testsrc import ShapesWorld, Truth
-from stages.tracker import Tracker, TrackerOptions
+from stages.sam2.load import EMBEDDED, load_segmenter
+from stages.testsrc.world import ShapesWorld, Truth
+from stages.tracking.tracker import Tracker, TrackerOptions
 from stages.types import Clock, Detections, Frame, Image, Window
 from stages.windows import FixedPace, cut_windows
 from tests.benchmarks.streams import UpstreamStream, held_bytes, load_upstream

@@ -11,14 +11,14 @@ import json
 import numpy as np
 import torch
 
-from stages.detect import Detector
-from stages.prompts import parse_prompts
-from stages.quality import Quality
-from stages.rle import full_masks
-from stages.sam2_load import EMBEDDED, load_segmenter
-from stages.shapes_bodies import COLOURS, SHAPES
-from stages.testsrc import ShapesWorld
-from stages.tracker import Tracker
+from stages.detection.grounding_dino import Detector
+from stages.detection.prompts import parse_prompts
+from stages.output.rle import full_masks
+from stages.sam2.load import EMBEDDED, load_segmenter
+from stages.testsrc.bodies import COLOURS, SHAPES
+from stages.testsrc.score import Quality
+from stages.testsrc.world import ShapesWorld
+from stages.tracking.tracker import Tracker
 from tests.benchmarks.worlds import WINDOW, track
 
 HELD_OUT = range(100, 120)

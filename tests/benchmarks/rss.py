@@ -16,7 +16,7 @@ import numpy as np
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
-from stages.testsrc import ShapesWorld
+from stages.testsrc.world import ShapesWorld
 
 
 def published(url: str) -> int:

@@ -14,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 from sam2 import sam2_video_predictor
 
-from stages.sam2_load import load_segmenter
-from stages.sam2_model import Segmenter
-from stages.tracker import Tracker, TrackerOptions
+from stages.sam2.load import load_segmenter
+from stages.sam2.segmenter import Segmenter
+from stages.tracking.tracker import Tracker, TrackerOptions
 from stages.types import Clock, Frame, Image, Window
 from tests.benchmarks.stopwatch import Stopwatch
 from tests.upstream import build_upstream, normalised

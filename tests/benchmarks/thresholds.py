@@ -23,12 +23,12 @@ import torch
 from numpy.typing import NDArray
 
 from daemon.settings import Detection
-from stages.detect import EMBEDDED, Detector
-from stages.prompts import Prompt
-from stages.quality import Quality
-from stages.shapes_bodies import LABELS
-from stages.testsrc import ShapesWorld
-from stages.thresholds import FLOOR, AutoThresholds
+from stages.detection.auto_threshold import FLOOR, AutoThresholds
+from stages.detection.grounding_dino import EMBEDDED, Detector
+from stages.detection.prompts import Prompt
+from stages.testsrc.bodies import LABELS
+from stages.testsrc.score import Quality
+from stages.testsrc.world import ShapesWorld
 from stages.types import Clock, Detections, Frame, Image, Result
 from tests.benchmarks.quality import absent_labels
 

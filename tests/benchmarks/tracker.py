@@ -27,8 +27,8 @@ from numpy.typing import NDArray
 
 from daemon.build import pick_device, pick_dtype
 from stages.errors import ConfigError
-from stages.sam2_load import EMBEDDED, config_file
-from stages.testsrc import ShapesWorld
+from stages.sam2.load import EMBEDDED, config_file
+from stages.testsrc.world import ShapesWorld
 from stages.types import Image
 from tests.benchmarks.stopwatch import counted_flops, now, peak_flops, settle
 from tests.benchmarks.streams import Model, load_ours, load_upstream

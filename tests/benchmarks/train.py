@@ -25,9 +25,9 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
-from stages.classify import build_model
+from stages.classification.card import Card
+from stages.classification.classifier import build_model
 from stages.errors import MaskcastError
-from stages.model_card import Card
 from tests.benchmarks.stopwatch import now, settle
 from trainer.data import load_data
 from trainer.freezing import freeze

@@ -4,10 +4,10 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
-from stages.detect import Detector
-from stages.prompts import Prompt
-from stages.testsrc import ShapesWorld, Truth
-from stages.tracker import Tracker
+from stages.detection.grounding_dino import Detector
+from stages.detection.prompts import Prompt
+from stages.testsrc.world import ShapesWorld, Truth
+from stages.tracking.tracker import Tracker
 from stages.types import Clock, Frame, Result
 from stages.windows import FixedPace, cut_windows
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from stages.testsrc import ShapesWorld
+from stages.testsrc.world import ShapesWorld
 from tests.media import write_video
 
 CONTAINERS = ("mp4", "ts", "mkv")

@@ -18,7 +18,7 @@ import numpy as np
 import psutil
 
 from stages.errors import SourceError
-from stages.source import open_source
+from stages.source.source import open_source
 from stages.types import Frame
 
 LONGEST_SIDE = 16_384  # pixels; more is damage, not a picture
@@ -44,7 +44,7 @@ class Reading:
 
 
 def read(path: str) -> Reading:
-    """Read the file through stages.source to its end, and judge what came."""
+    """Read the file through stages.source.source to its end, and judge what came."""
     source, frames, told, said, wrong, latest, last = None, 0, 0, "", "", -math.inf, -1
     try:
         source = open_source(path)

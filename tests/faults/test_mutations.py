@@ -112,7 +112,7 @@ def test_a_source_that_breaks_a_promise_is_wrong(tmp_path, monkeypatch, given, d
                 raise one
             yield one
 
-    monkeypatch.setattr("stages.media.MediaSource.frames", broken)
+    monkeypatch.setattr("stages.source.ffmpeg.MediaSource.frames", broken)
     reading = read(str(write_video(tmp_path / "video.mp4", numbered(5))))
     assert reading.verdict == "wrong"
     assert detail in reading.detail

@@ -12,8 +12,8 @@ import pytest
 from daemon.cli_streams import streams_of
 from daemon.settings_load import load
 from stages.errors import ConfigError, OutputError
-from stages.record import Recorder
-from stages.testsrc import ShapesWorld
+from stages.output.recorder import Recorder
+from stages.testsrc.world import ShapesWorld
 from stages.types import Clock, Frame, Image
 from tests.media import write_video
 from tests.program import Program, lines_of, pictures_in, wait_until

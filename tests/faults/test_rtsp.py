@@ -14,9 +14,9 @@ from pathlib import Path
 import av
 import pytest
 
-from stages.container import Patience
 from stages.errors import SourceError, SourceStalled
-from stages.source import open_source
+from stages.source.container import Patience
+from stages.source.source import open_source
 from stages.types import Clock, Frame
 from tests.media import free_port, http_server, numbered, numbers, write_video
 from tests.rtsp import RtspServer, frameless_server, needs_rtsp_server, silent_server

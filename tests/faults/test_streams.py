@@ -9,8 +9,8 @@ import zmq
 from daemon.build import build
 from daemon.progress import Lines
 from daemon.settings import Settings
-from stages.testsrc import ShapesWorld
-from stages.tracker import Tracker
+from stages.testsrc.world import ShapesWorld
+from stages.tracking.tracker import Tracker
 from tests.media import write_video
 from tests.program import Program, get, lines_of, pictures_in, wait_until
 

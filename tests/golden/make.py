@@ -17,8 +17,8 @@ from typing import Any
 
 import cv2
 
-from stages import wire
-from stages.wire import Header, Kind
+from stages.output import wire
+from stages.output.wire import Header, Kind
 from tests.golden.scenes import PROMPTS, SESSIONS, Mask, Scene, events, scenes, states
 
 FOLDER = Path(__file__).parent / "vectors"

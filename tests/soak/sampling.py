@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from stages.testsrc import ShapesWorld
+from stages.testsrc.world import ShapesWorld
 from tests.measured import MeasuredProgram, subscriber
 
 SEED = 11

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torchvision.ops import box_convert
 
-from stages.shapes_bodies import COLOURS, LABELS, SHAPES
-from stages.testsrc import ShapesWorld
+from stages.testsrc.bodies import COLOURS, LABELS, SHAPES
+from stages.testsrc.world import ShapesWorld
 from trainer.embedded.grounding_dino import CLS, DOT, SEP, UNK
 from trainer.embedded.worlds import MEAN, STD
 

@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import nn
 
-from stages.classify import Card, Preprocessing, build_model, checkpoint
-from stages.crops import crop
-from stages.shapes_bodies import COLOURS
-from stages.testsrc import ShapesWorld, Truth
+from stages.classification.classifier import Card, Preprocessing, build_model, checkpoint
+from stages.classification.crops import crop
+from stages.testsrc.bodies import COLOURS
+from stages.testsrc.world import ShapesWorld, Truth
 from stages.types import Image
 from trainer.embedded.worlds import FIRST_TRAINING_SEED, draw_world
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from stages.testsrc import ShapesWorld
+from stages.testsrc.world import ShapesWorld
 from stages.types import Image
 from trainer.embedded.worlds import MEAN, STD, draw_world
 

@@ -16,7 +16,7 @@ from torchvision.ops import box_convert, box_iou
 from transformers import GroundingDinoForObjectDetection
 from transformers.models.grounding_dino.modeling_grounding_dino import build_label_maps
 
-from stages.testsrc import ShapesWorld
+from stages.testsrc.world import ShapesWorld
 from trainer.embedded.captions import draw_sample, encode_captions, pixels
 from trainer.embedded.grounding_dino import build_model, build_processor, calibrate, vocabulary
 from trainer.embedded.losses import batch_loss

@@ -13,7 +13,7 @@ from transformers import (
     GroundingDinoProcessor,
 )
 
-from stages.shapes_bodies import COLOURS, SHAPES
+from stages.testsrc.bodies import COLOURS, SHAPES
 
 LONGEST_CAPTION = 48  # tokens
 CLS, SEP, UNK, DOT = 101, 102, 100, 1012  # ids that transformers' Grounding DINO hard-codes, and BERT's own

@@ -2,7 +2,7 @@
 
 Every step draws a few worlds, prompts their objects on the first frame (sometimes again on a later one) and propagates.
 The memory of a frame is first built from the true mask, later from the model's own. What lets a small SAM 2 learn to
-use its memory at all: normalised neck outputs (``stages.sam2_streaming.NormNeck``), cross attention that starts by
+use its memory at all: normalised neck outputs (``stages.sam2.streaming.NormNeck``), cross attention that starts by
 looking where the object was, and temporal codes that are visible beside the sine codes.
 """
 
@@ -18,8 +18,8 @@ import torch
 import torch.nn.functional as F
 from sam2.modeling.sam2_base import SAM2Base
 
-from stages.sam2_load import EMBEDDED, build
-from stages.testsrc import ShapesWorld
+from stages.sam2.load import EMBEDDED, build
+from stages.testsrc.world import ShapesWorld
 from trainer.embedded.clips import SMALLEST, Batch, Phase, Prompt, box_prompt, draw_batch, draw_prompt, prepare
 
 CURRICULUM = (

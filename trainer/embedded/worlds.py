@@ -5,7 +5,7 @@ from functools import cache
 import numpy as np
 import torch
 
-from stages.testsrc import ShapesWorld
+from stages.testsrc.world import ShapesWorld
 
 FIRST_TRAINING_SEED = 1_000_000  # worlds with smaller seeds are held out
 MEAN = torch.tensor([0.485, 0.456, 0.406])[:, None, None]  # of ImageNet, as the public models normalise

@@ -1,0 +1,205 @@
+"""Grounding DINO (Liu et al., ECCV 2024, arXiv 2303.05499) through transformers: images and prompts -> boxes."""
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from logging import CRITICAL
+from pathlib import Path
+from textwrap import shorten
+from typing import Any
+
+import numpy as np
+import torch
+from huggingface_hub.utils import logging as hub_log
+from torchvision.ops import batched_nms, box_convert, clip_boxes_to_image
+from transformers import AutoConfig, AutoModelForZeroShotObjectDetection, AutoProcessor
+from transformers.utils import logging as transformers_log
+
+from stages.detection.prompts import CLS, NO_PROMPT, SEP, STOP, Caption, Prompt, build_captions
+from stages.errors import ModelError, WindowError
+from stages.hub import copy_from_elsewhere, reachable
+from stages.types import Detections, Image
+
+EMBEDDED = Path(__file__).parents[1] / "embedded" / "detector"
+FAMILY = ("grounding-dino", "mm-grounding-dino")  # model types of transformers that share one interface
+NMS_IOU = 0.7  # of two boxes of one prompt that overlap more, the weaker goes
+
+
+class Detector:
+    """A checkpoint of the Grounding DINO family.
+
+    ``model`` is a hub id or a folder in the format of ``save_pretrained``. With a ``dtype`` other than float32 the
+    weights stay float32 and the matrix products are autocast: reference points and the sampling grids of deformable
+    attention stay exact (all in bfloat16, boxes were more than three times as far off).
+
+    Raises ModelError, one line, for whatever keeps the checkpoint from loading completely.
+    """
+
+    def __init__(self, model: str | Path, device: torch.device, dtype: torch.dtype) -> None:
+        self.name = str(model)
+        self.network, processor = _load(self.name)
+        self.network.to(device).eval()
+        self._device, self._dtype = device, dtype
+        self._pictures, self._tokenizer = processor.image_processor, processor.tokenizer
+        config = self.network.config
+        self._longest: int = min(config.max_text_len, config.text_config.max_position_embeddings)
+
+    def captions(self, prompts: Sequence[Prompt]) -> list[Caption]:
+        """The texts that the model will read. Raises ConfigError naming a prompt that it cannot read."""
+        tokens = [self._tokenizer.encode(prompt.phrase, add_special_tokens=False, verbose=False) for prompt in prompts]
+        return build_captions(prompts, tokens, self._longest)
+
+    @torch.inference_mode()
+    def detect(
+        self, images: Sequence[Image], prompts: Sequence[Prompt], box_threshold: float, text_threshold: float
+    ) -> list[Detections]:
+        """Find ``prompts`` on each of ``images`` (uint8 (H, W, 3) RGB, sizes may differ); best scores first.
+
+        A query is kept when its best token scores at least ``box_threshold``, which becomes the detection's score; its
+        prompt is the one with the best mean over its tokens (as in the reference's COCO evaluation), and the best token
+        of that prompt must score at least ``text_threshold``. Per prompt, non-maximum suppression at IoU 0.7. Boxes are
+        clipped to the image.
+
+        Raises ConfigError for a prompt that the model cannot read, WindowError when the scores are not numbers.
+        """
+        captions = self.captions(prompts)
+        if not images or not captions:
+            return [Detections.empty() for _ in images]
+        pictures = self._pictures(
+            images=[torch.from_numpy(image.copy()).permute(2, 0, 1) for image in images],
+            do_pad=True,  # images of one batch may differ in size
+            input_data_format="channels_first",
+            device=self._device,
+            return_tensors="pt",
+        )
+        queries = [self._read(pictures, caption, text_threshold) for caption in captions]
+        boxes, scores, owners = (torch.cat(parts, 1) for parts in zip(*queries, strict=True))
+        return [
+            _select(boxes[i], scores[i], owners[i], image.shape[:2], box_threshold) for i, image in enumerate(images)
+        ]
+
+    def _read(
+        self, pictures: Any, caption: Caption, text_threshold: float
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """One forward pass: boxes (B, Q, 4) cxcywh in [0, 1], scores (B, Q) and prompts (B, Q), on the CPU.
+
+        The score of a query whose prompt does not reach ``text_threshold`` is 0.
+        """
+        ids = torch.tensor(caption.input_ids, device=self._device)
+        batch = len(pictures["pixel_values"])
+        with torch.autocast(self._device.type, self._dtype, enabled=self._dtype != torch.float32):
+            out = self.network(input_ids=ids.expand(batch, -1), **pictures)
+        tokens = out.logits[..., : len(ids)].float().sigmoid()
+        boxes = out.pred_boxes.float()
+        if not bool(tokens.isfinite().all() & boxes.isfinite().all()):
+            raise WindowError(f"detector {self.name}: scores are not numbers; try precision float32")
+        scores, owners = _assign(tokens, torch.tensor(caption.prompt_of_token, device=self._device), text_threshold)
+        return boxes.cpu(), scores.cpu(), owners.cpu()
+
+
+def _assign(
+    tokens: torch.Tensor, prompt_of_token: torch.Tensor, text_threshold: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Token scores (B, Q, T) in [0, 1] and the prompt of each token (T,) -> score and prompt of each query, (B, Q)."""
+    named = prompt_of_token != NO_PROMPT
+    tokens, prompt_of_token = tokens[..., named], prompt_of_token[named]
+    prompts, member = torch.unique(prompt_of_token, return_inverse=True)
+    share = torch.nn.functional.one_hot(member).float()
+    choice = (tokens @ (share / share.sum(0))).argmax(-1)
+    own = tokens.masked_fill(member != choice[..., None], 0).amax(-1)
+    return tokens.amax(-1).masked_fill(own < text_threshold, 0), prompts[choice]
+
+
+def _select(
+    boxes: torch.Tensor, scores: torch.Tensor, owners: torch.Tensor, size: tuple[int, int], threshold: float
+) -> Detections:
+    """Queries of one image (Q, 4), (Q,), (Q,) -> what is left after threshold and suppression."""
+    keep = (scores >= threshold) & (scores > 0)
+    boxes, scores, owners = boxes[keep], scores[keep], owners[keep]
+    height, width = size
+    boxes = box_convert(boxes, "cxcywh", "xyxy") * torch.tensor([width, height, width, height])
+    boxes = clip_boxes_to_image(boxes, size)
+    best = batched_nms(boxes, scores, owners, NMS_IOU)
+    return Detections(boxes[best].numpy(), scores[best].numpy(), owners[best].numpy().astype(np.int64))
+
+
+def _load(name: str) -> tuple[Any, Any]:
+    """The model, complete, in float32 on the CPU, and its processor."""
+    _check_place(name)
+    here = Path(name).is_dir()
+    offline = not here and not reachable()  # then what is in the cache has to do
+    try:
+        with _quiet():
+            config = AutoConfig.from_pretrained(name, local_files_only=offline)
+            if config.model_type not in FAMILY:
+                raise ModelError(f"detector {name} is a {config.model_type!r} model: give one of {', '.join(FAMILY)}")
+            processor = AutoProcessor.from_pretrained(name, local_files_only=offline)
+            model, report = AutoModelForZeroShotObjectDetection.from_pretrained(
+                name,
+                local_files_only=offline,
+                dtype=torch.float32,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,
+            )
+    except ModelError:
+        raise
+    except Exception as error:  # foreign data fails in every way that json, safetensors, a configuration or a hub can
+        if offline and isinstance(error, OSError):  # not in the cache, or not all of it
+            raise ModelError(copy_from_elsewhere("detector", name)) from error
+        help_ = (
+            "is the folder whole? copy or fetch it again" if here else "check the name, or give a folder with the model"
+        )
+        raise ModelError(f"detector {name} cannot be loaded: {_first_sentence(error)}; {help_}") from error
+    _check_weights(name, report)
+    _check_tokenizer(name, processor.tokenizer, config.text_config.vocab_size)
+    return model, processor
+
+
+def _check_place(name: str) -> None:
+    """Refuse a path that is no model folder; transformers would take it for a hub id."""
+    place = Path(name)
+    if place.is_dir() and not (place / "config.json").is_file():
+        inside = sorted(file.parent for file in place.glob("*/config.json"))
+        help_ = f"; give the folder inside it, {inside[0]}" if len(inside) == 1 else "; is it another folder?"
+        raise ModelError(f"detector {name}: the folder holds no model (no config.json){help_}")
+    if not place.is_dir() and (place.exists() or name.startswith((".", "/", "~")) or name.count("/") > 1):
+        raise ModelError(f"detector {name}: no such folder; give a model folder or a hub id such as owner/name")
+
+
+def _first_sentence(error: Exception) -> str:
+    text = str(error).strip() or type(error).__name__
+    return shorten(re.split(r"\.\s+(?=[A-Z])|(?<!:)\n", text)[0], 200).rstrip(".")
+
+
+def _check_weights(name: str, report: dict[str, Any]) -> None:
+    """Strict: transformers fills missing and mismatched weights with random numbers and goes on."""
+    for kind in ("missing", "mismatched", "unexpected"):
+        if keys := report[f"{kind}_keys"]:
+            first = min(key if isinstance(key, str) else key[0] for key in keys)
+            raise ModelError(
+                f"detector {name} does not fit its config.json: {len(keys)} {kind} weights, such as {first}"
+            )
+
+
+def _check_tokenizer(name: str, tokenizer: Any, vocabulary: int) -> None:
+    """The model finds a caption's phrases by ids that its code holds; another vocabulary breaks that in silence."""
+    words = tokenizer.encode("car", add_special_tokens=False)
+    if tokenizer.encode("car. car.") != [CLS, *words, STOP, *words, STOP, SEP] or len(tokenizer) > vocabulary:
+        raise ModelError(f"detector {name}: its tokenizer files are missing or another model's (not BERT's ids)")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence the logs and progress bars of transformers and huggingface_hub, and put them back."""
+    bars = transformers_log.is_progress_bar_enabled()
+    levels = transformers_log.get_verbosity(), hub_log.get_verbosity()
+    transformers_log.disable_progress_bar()
+    transformers_log.set_verbosity(CRITICAL)
+    hub_log.set_verbosity(CRITICAL)
+    try:
+        yield
+    finally:
+        transformers_log.set_verbosity(levels[0])
+        hub_log.set_verbosity(levels[1])
+        if bars:
+            transformers_log.enable_progress_bar()

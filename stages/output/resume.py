@@ -1,0 +1,110 @@
+"""An earlier recording of a stream: where it ends, or out of the way."""
+
+import errno
+import json
+import re
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from stages.errors import OutputError
+from stages.output.wire import Header
+from stages.types import Frame
+
+BLOCK = 1 << 16  # bytes read at once, backwards from the end
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """Where the lines of an interrupted recording end."""
+
+    path: Path
+    size: int  # bytes of its whole lines
+    header: Header  # of the last of them
+
+    @property
+    def frame(self) -> int:
+        return int(self.header["frame"])
+
+    def compare(self, frame: Frame) -> None:
+        """Raises OutputError when ``frame``, of the last line's number, is not the one that the line tells of."""
+        height, width = frame.image.shape[:2]
+        found = {
+            "pts": frame.pts,
+            "time_base": [frame.time_base.numerator, frame.time_base.denominator],
+            "clock": str(frame.clock),
+            "width": width,
+            "height": height,
+        }
+        recorded = {key: self.header.get(key) for key in found}
+        wrong = [f"{key} {recorded[key]} and not {value}" for key, value in found.items() if recorded[key] != value]
+        if wrong:
+            raise OutputError(
+                f"cannot go on with {self.path}: it is of another source, frame {self.frame} has {', '.join(wrong)};"
+                " name the source that was recorded, or record without --resume"
+            )
+
+
+def ending(path: Path) -> Ending | None:
+    """Where the lines end, without a torn last one; None when there is none.
+
+    Raises OSError, and OutputError when the last line is not one of a recording.
+    """
+    try:
+        line, size = _last_line(path)
+    except FileNotFoundError:
+        return None
+    if not size:
+        return None
+    try:
+        header = json.loads(line)
+        whole = type(header["frame"]) is int and header["frame"] >= 0
+    except (ValueError, TypeError, KeyError, RecursionError):
+        whole = False
+    if not whole:
+        raise OutputError(
+            f"cannot go on with {path}: its last line is not the masks of a frame;"
+            " mend the file, or record without --resume, which moves it aside"
+        )
+    return Ending(path, size, header)
+
+
+def _last_line(path: Path) -> tuple[bytes, int]:
+    """The last line that ends in a line feed, without it, and where in the file it ends; size 0: no such line."""
+    with path.open("rb") as file:
+        start = file.seek(0, 2)
+        tail = b""  # from ``start`` on
+        while start and tail.count(b"\n") < 2:
+            length = min(BLOCK, start)
+            start -= length
+            file.seek(start)
+            tail = file.read(length) + tail
+    end = tail.rfind(b"\n")
+    return tail[tail.rfind(b"\n", 0, max(end, 0)) + 1 : max(end, 0)], start + end + 1
+
+
+def set_aside(folder: Path, stream: str) -> None:
+    """Move an earlier recording of the stream into a folder named after its time.
+
+    Raises OSError, also when there are such files without the lines of a recording.
+    """
+    lines = folder / f"{stream}.masks.jsonl"
+    ours = re.compile(rf"{re.escape(stream)}(-frames|\.masks\.jsonl|(\+(from)?\d+)?\.mp4)")
+    found = sorted(path for path in folder.iterdir() if ours.fullmatch(path.name))
+    if lines not in found:
+        videos = [path.name for path in found if path.suffix == ".mp4"]
+        if videos:  # perhaps the very file that is being read
+            raise FileExistsError(errno.EEXIST, f"{videos[0]} is there and was not recorded by maskcast")
+        return
+    earlier = folder / time.strftime("earlier-%Y%m%dT%H%M%SZ", time.gmtime(lines.stat().st_mtime))
+    for path in found:
+        _move(path, earlier)
+
+
+def _move(path: Path, folder: Path) -> None:
+    """Into ``folder``, under another name where that one is taken."""
+    folder.mkdir(exist_ok=True)
+    target, number = folder / path.name, 1
+    while target.exists():
+        target, number = folder / f"{path.name}.{number}", number + 1
+    path.rename(target)

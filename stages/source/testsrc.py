@@ -1,0 +1,114 @@
+"""The built-in test source: ``testsrc://shapes?seed=0&frames=240&size=256x256&fps=30&objects=4&live=1&hard=1``."""
+
+import re
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from urllib.parse import parse_qsl, urlsplit
+
+from stages.errors import ConfigError
+from stages.source.timestamps import LiveClock
+from stages.testsrc.world import ShapesWorld
+from stages.types import Clock, Frame
+
+_VALUES = {
+    "seed": (r"\d{1,18}", "a whole number"),
+    "frames": (r"[1-9]\d{0,11}", "a whole number from 1; leave it out for an endless source"),
+    "size": (r"[1-9]\d{1,3}x[1-9]\d{1,3}", "WIDTHxHEIGHT, each from 10 to 9999"),
+    "fps": (r"\d{1,3}(\.\d{1,6})?", "a number above 0 and below 1000"),
+    "objects": (r"\d{1,2}", "a whole number from 0 to 99"),
+    "live": (r"[01]", "0 or 1"),
+    "hard": (r"[01]", "0 or 1"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Shapes:
+    """What the URL asks for."""
+
+    seed: int
+    frames: int | None
+    width: int
+    height: int
+    fps: Fraction
+    objects: int | None
+    live: bool
+    hard: bool
+
+
+class ShapesSource:
+    """ShapesWorld as a Source (see stages.source.source).
+
+    ``live=1`` makes it a camera: it keeps to real time, and frames that nobody asked for in time are gone.
+    """
+
+    decode_errors = 0
+    decoder = "software"
+
+    def __init__(self, url: str) -> None:
+        """Raises ConfigError for an unknown or wrong key, and for a hard world of too few objects."""
+        self._asked = asked = _parse(url)
+        self._world = ShapesWorld(
+            asked.seed, asked.width, asked.height, asked.objects, float(asked.fps), hard=asked.hard
+        )
+        self.live = self._asked.live
+        self.rate = float(self._asked.fps)
+        self.frames_expected = self._asked.frames
+        self._closed = threading.Event()
+
+    def frames(self) -> Iterator[Frame]:
+        """Endless without ``frames``; ``index`` and ``pts`` are the world's time.
+
+        ``captured_at`` is the time since the start; when live the wall time, and ``index`` then jumps over the frames
+        that were missed, which the next one tells in ``dropped_before``.
+        """
+        return self._live_frames() if self.live else self._all_frames()
+
+    def close(self) -> None:
+        """End ``frames``, also one that waits for its next frame."""
+        self._closed.set()
+
+    def _has(self, index: int) -> bool:
+        return not self._closed.is_set() and (self._asked.frames is None or index < self._asked.frames)
+
+    def _all_frames(self) -> Iterator[Frame]:
+        fps, index = self._asked.fps, 0
+        while self._has(index):
+            yield Frame(index, index, 1 / fps, float(index / fps), Clock.FILE, self._world.render(index)[0])
+            index += 1
+
+    def _live_frames(self) -> Iterator[Frame]:
+        fps, clock, expected = self._asked.fps, LiveClock(), 0
+        started = time.monotonic()
+        while True:
+            index = max(expected, int((time.monotonic() - started) * fps))
+            if not self._has(index) or self._closed.wait(float(index / fps) - (time.monotonic() - started)):
+                return
+            captured_at = clock.seconds(index, 1 / fps, time.monotonic(), time.time())
+            image = self._world.render(index)[0]
+            yield Frame(index, index, 1 / fps, captured_at, Clock.ARRIVAL, image, index - expected)
+            expected = index + 1
+
+
+def _parse(url: str) -> _Shapes:
+    parts = urlsplit(url)
+    if parts.netloc + parts.path.rstrip("/") != "shapes":
+        raise ConfigError(f"unknown test source in {url}: the only one is testsrc://shapes")
+    given = parse_qsl(parts.query, keep_blank_values=True)
+    for key, value in given:
+        if key not in _VALUES:
+            raise ConfigError(f"unknown key {key!r} in {url}: use {', '.join(_VALUES)}")
+        pattern, meaning = _VALUES[key]
+        if not re.fullmatch(pattern, value, re.ASCII):
+            raise ConfigError(f"{key}={value} in {url} makes no sense: give {meaning}")
+    values = {"seed": "0", "size": "256x256", "fps": "30", "live": "0", "hard": "0", **dict(given)}
+    fps = Fraction(values["fps"])
+    if not fps:
+        raise ConfigError(f"fps=0 in {url} makes no sense: give {_VALUES['fps'][1]}")
+    width, height = (int(side) for side in values["size"].split("x"))
+    frames = int(values["frames"]) if "frames" in values else None
+    objects = int(values["objects"]) if "objects" in values else None
+    live, hard = (values[key] == "1" for key in ("live", "hard"))
+    return _Shapes(int(values["seed"]), frames, width, height, fps, objects, live, hard)

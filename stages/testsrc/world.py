@@ -1,0 +1,138 @@
+"""The built-in world: coloured shapes that move over clutter, hide each other, leave and return.
+
+Everything is a function of the seed and the frame's index, so any frame can be drawn at any time and the ground
+truth is exact. Positions are in units of the picture's sides, sizes in units of its short side, speeds per second.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.errors import ConfigError
+from stages.testsrc.background import draw_background
+from stages.testsrc.bodies import Body, draw_bodies
+from stages.testsrc.hard import CAST, draw_hard_bodies
+from stages.types import Image
+
+_SUBPIXEL = 4  # fractional bits of OpenCV's polygon coordinates
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Truth:
+    """What is really on one frame; N objects, in drawing order (later ones hide earlier ones)."""
+
+    ids: NDArray[np.int64]  # (N,)
+    labels: tuple[str, ...]
+    masks: NDArray[np.bool_]  # (N, H, W) visible pixels
+    boxes: NDArray[np.float32]  # (N, 4) xyxy of the visible pixels, zeros when there are none
+    visible: NDArray[np.float32]  # (N,) visible pixels over the whole shape's pixels
+
+
+class ShapesWorld:
+    """``testsrc://shapes``.
+
+    A world of ``objects`` bodies: most bounce inside the picture, one in three leaves it for 0.7 to 2.5 seconds and
+    comes back, and in about half of the worlds two look-alikes cross each other's way. ``hard`` worlds have 8 bodies or
+    more, and what `stages.testsrc.hard` promises: crossing look-alikes, hiding, long absences.
+    """
+
+    def __init__(
+        self,
+        seed: int = 0,
+        width: int = 256,
+        height: int = 256,
+        objects: int | None = None,
+        fps: float = 30.0,
+        hard: bool = False,
+    ) -> None:
+        """``objects`` is 4, or 8 where ``hard``. Raises ConfigError for a hard world of fewer than 8."""
+        count = (CAST if hard else 4) if objects is None else objects
+        if hard and count < CAST:
+            raise ConfigError(f"a hard test source of {count} objects: give objects={CAST} or more, or leave it out")
+        self.width, self.height, self.fps = width, height, fps
+        rng = np.random.default_rng([seed, 0x5A])
+        self._background = draw_background(rng, width + width // 4, height + height // 4)
+        self._pan = (rng.uniform(4, 12), rng.uniform(0, 6.28)) if rng.random() < 0.4 else None
+        sigma = rng.uniform(1, 6) if rng.random() < 0.6 else 0.0
+        self._noise = rng.normal(0, 1, (height + 64, width + 64, 1)).astype(np.float32) * sigma
+        self._noise_seed = int(rng.integers(1 << 30))
+        self.bodies = tuple(draw_hard_bodies(rng, count) if hard else draw_bodies(rng, count))
+        self.labels = tuple(body.label for body in self.bodies)
+
+    def render(self, index: int) -> tuple[Image, Truth]:
+        """Draw frame ``index``: uint8 (height, width, 3) RGB, and its ground truth."""
+        seconds = index / self.fps
+        canvas = self._backdrop(seconds).astype(np.float32)
+        masks: list[NDArray[np.bool_]] = []
+        areas: list[float] = []
+        for body in self.bodies:
+            polygon = body.polygon(seconds, self.width, self.height)
+            alpha = self._draw(canvas, body, polygon)
+            for mask in masks:
+                mask &= ~alpha
+            masks.append(alpha)
+            areas.append(max(_polygon_area(polygon), 1.0))
+        if self._noise.any():
+            x, y = np.random.default_rng([self._noise_seed, index]).integers(0, 64, 2)
+            canvas += self._noise[y : y + self.height, x : x + self.width]
+        image = np.clip(canvas, 0, 255).astype(np.uint8)
+        stacked = np.stack(masks) if masks else np.zeros((0, self.height, self.width), bool)
+        return image, self._truth(stacked, areas)
+
+    def _truth(self, masks: NDArray[np.bool_], areas: list[float]) -> Truth:
+        boxes = np.zeros((len(masks), 4), np.float32)
+        for box, mask in zip(boxes, masks, strict=True):
+            columns, rows = np.flatnonzero(mask.any(0)), np.flatnonzero(mask.any(1))
+            if len(columns):
+                box[:] = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
+        visible = (masks.sum((1, 2)) / np.maximum(areas, 1)).astype(np.float32)
+        return Truth(np.arange(1, len(masks) + 1), self.labels, masks, boxes, np.minimum(visible, 1))
+
+    def _backdrop(self, seconds: float) -> Image:
+        spare = np.array([self._background.shape[1] - self.width, self._background.shape[0] - self.height])
+        place = np.array([0.5, 0.5])
+        if self._pan:
+            period, phase = self._pan
+            turn = 2 * np.pi * seconds / period + phase
+            place += 0.5 * np.array([np.sin(turn), np.cos(turn)])
+        x, y = np.floor(place * spare).astype(int)
+        return self._background[y : y + self.height, x : x + self.width]
+
+    def _draw(self, canvas: NDArray[np.float32], body: Body, polygon: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Blend the body into the canvas; the pixels it covers by half or more."""
+        whole = np.zeros((self.height, self.width), bool)
+        low = np.maximum(np.floor(polygon.min(0)).astype(int) - 1, 0)
+        high = np.minimum(np.ceil(polygon.max(0)).astype(int) + 2, (self.width, self.height))
+        if (low >= high).any():
+            return whole
+        size = high - low
+        corners = np.round((polygon - low) * (1 << _SUBPIXEL)).astype(np.int32)
+        coverage = np.zeros((size[1], size[0]), np.uint8)
+        cv2.fillPoly(coverage, [corners], 255, cv2.LINE_AA, _SUBPIXEL)
+        paint = _paint(body, polygon - low, size)
+        if body.edge:
+            thickness = max(1, round(body.edge * min(self.width, self.height) / 256))
+            cv2.polylines(paint, [corners], True, (0, 0, 0), thickness, cv2.LINE_AA, _SUBPIXEL)
+        alpha = coverage[..., None].astype(np.float32) / 255
+        patch = canvas[low[1] : high[1], low[0] : high[0]]
+        patch += (paint - patch) * alpha
+        whole[low[1] : high[1], low[0] : high[0]] = coverage > 127
+        return whole
+
+
+def _paint(body: Body, polygon: NDArray[np.float64], size: NDArray[np.int64]) -> NDArray[np.float32]:
+    """The texture, laid over the polygon's own bounds."""
+    low, high = polygon.min(0), polygon.max(0)
+    scale = (high - low) / (body.texture.shape[1], body.texture.shape[0])
+    to_patch = np.array([[scale[0], 0, low[0]], [0, scale[1], low[1]]], np.float64)
+    target = (int(size[0]), int(size[1]))
+    painted = cv2.warpAffine(body.texture, to_patch, target, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    result: NDArray[np.float32] = painted.astype(np.float32, copy=False)
+    return result
+
+
+def _polygon_area(polygon: NDArray[np.float64]) -> float:
+    x, y = polygon.T
+    return float(abs(np.dot(x, np.roll(y, 1)) - np.dot(y, np.roll(x, 1))) / 2)
