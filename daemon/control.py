@@ -11,8 +11,8 @@ from typing import Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from daemon.preview import Preview
-from daemon.settings import StreamSettings
+from daemon.settings.schema import StreamSettings
+from daemon.stream.preview import Preview
 from stages.errors import ConfigError, MaskcastError
 
 Stream = TypeVar("Stream")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from daemon import settings_load
+from daemon.settings import load
 from stages.sam2.load import load_segmenter
 from stages.testsrc.world import ShapesWorld
 from stages.types import Clock, Frame
@@ -55,7 +55,7 @@ def graphs(monkeypatch: pytest.MonkeyPatch) -> list[torch.fx.GraphModule]:
 def bare_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No configuration but the test's own."""
     monkeypatch.delenv("MASKCAST_CONFIG", raising=False)
-    monkeypatch.setattr(settings_load, "DEFAULT_PATH", tmp_path / "etc.toml")
+    monkeypatch.setattr(load, "DEFAULT_PATH", tmp_path / "etc.toml")
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ import numpy as np
 
 from daemon.api import Api
 from daemon.control import StreamView, TrackView, UnknownNameError
-from daemon.metrics import Metrics
-from daemon.preview import Preview
-from daemon.settings import Http, StreamSettings
+from daemon.metrics.registry import Metrics
+from daemon.settings.schema import Http, StreamSettings
+from daemon.stream.preview import Preview
 from stages.errors import ConfigError
 
 WIDTH, HEIGHT = 32, 24

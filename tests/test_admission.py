@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from daemon.admission import Admission, budget_bytes, bytes_in_use, machine_bytes, stream_bytes
+from daemon.limits.memory_budget import Admission, budget_bytes, bytes_in_use, machine_bytes, stream_bytes
 from stages.errors import ConfigError
 
 CPU, MIB, GIB = torch.device("cpu"), 1 << 20, 1 << 30

@@ -8,7 +8,7 @@ import pytest
 
 from daemon.api.models import Stream, Track
 from daemon.control import StreamView, TrackView
-from daemon.settings import Detection, Settings
+from daemon.settings.schema import Detection, Settings
 from stages.errors import OutputError
 from stages.output import rle
 from tests.site import HEIGHT, WIDTH, Site

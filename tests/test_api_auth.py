@@ -2,7 +2,7 @@
 
 import pytest
 
-from daemon.settings import Http
+from daemon.settings.schema import Http
 from tests.site import Site, bearer
 
 TOKEN = "lét me in; now"

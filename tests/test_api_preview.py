@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from daemon.api import server
-from daemon.api.preview import MOST
-from daemon.preview import PAUSE, Preview
+from daemon.api.routes.preview import MOST
+from daemon.stream.preview import PAUSE, Preview
 from stages.output.annotate import encode_jpeg
 from tests.program import PATIENCE, wait_until
 from tests.site import PREVIEW, Site

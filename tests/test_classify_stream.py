@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 import torch
 
-from daemon.classification import Turns
-from daemon.engine import Engine
-from daemon.governor import Governor
-from daemon.lane import Lane, Models
-from daemon.mailbox import Mailbox
-from daemon.metrics import Metrics
-from daemon.outcome import Outcome
-from daemon.settings import Classification, Detection, Publish, Record, Settings, StreamSettings, Tracking
-from daemon.stream_metrics import StreamMetrics
-from daemon.vocabulary import Vocabulary
-from daemon.writer import Identity, Writer
+from daemon.engine.classify import Turns
+from daemon.engine.engine import Engine
+from daemon.engine.lane import Lane, Models
+from daemon.engine.mailbox import Mailbox
+from daemon.engine.outcome import Outcome
+from daemon.engine.prompt_set import Vocabulary
+from daemon.limits.governor import Governor
+from daemon.metrics.registry import Metrics
+from daemon.metrics.stream_metrics import StreamMetrics
+from daemon.settings.schema import Classification, Detection, Publish, Record, Settings, StreamSettings, Tracking
+from daemon.stream.writer import Identity, Writer
 from stages.detection.prompts import parse_prompts
 from stages.errors import WindowError
 from stages.output.publisher import Publisher

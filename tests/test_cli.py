@@ -116,7 +116,7 @@ def test_unknown_setting_in_file_or_environment_is_named_with_the_nearest(tmp_pa
 def test_every_flag_reaches_its_setting(tmp_path: Path) -> None:
     from argparse import ArgumentParser
 
-    from daemon import flags
+    from daemon.cli import flags
 
     parser = ArgumentParser()
     flags.add_settings_flags(parser)

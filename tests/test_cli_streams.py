@@ -2,8 +2,8 @@
 
 import pytest
 
-from daemon.cli_streams import stream_name, streams_of
-from daemon.settings import Settings
+from daemon.cli.stream_names import stream_name, streams_of
+from daemon.settings.schema import Settings
 from stages.errors import ConfigError
 
 

@@ -13,7 +13,7 @@ import pytest
 import zmq
 
 from daemon.__main__ import main
-from daemon.admittance import show_keys
+from daemon.cli.subscriber_keys import show_keys
 from stages.errors import ConfigError
 from stages.output.curve_keys import new_server
 from stages.output.publisher import Publisher

@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from daemon.service import ABORT, DRAIN
+from daemon.service.service import ABORT, DRAIN
 from tests.prometheus import DEPLOY
 from tests.tools import needs_tool
 

@@ -7,15 +7,15 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 
-from daemon.engine import Engine
-from daemon.governor import Governor
-from daemon.lane import Lane, Models
-from daemon.mailbox import Mailbox
-from daemon.metrics import Metrics
-from daemon.outcome import Notice, Outcome, skip_outcome
-from daemon.settings import Detection, Tracking
-from daemon.stream_metrics import StreamMetrics
-from daemon.vocabulary import Vocabulary
+from daemon.engine.engine import Engine
+from daemon.engine.lane import Lane, Models
+from daemon.engine.mailbox import Mailbox
+from daemon.engine.outcome import Notice, Outcome, skip_outcome
+from daemon.engine.prompt_set import Vocabulary
+from daemon.limits.governor import Governor
+from daemon.metrics.registry import Metrics
+from daemon.metrics.stream_metrics import StreamMetrics
+from daemon.settings.schema import Detection, Tracking
 from stages.detection.auto_threshold import FLOOR, WARM_UP, AutoThresholds
 from stages.detection.prompts import parse_prompts
 from stages.errors import ConfigError, ModelError, WindowError

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from daemon.governor import LONGEST, QUIET, SETTLE, Governor
-from daemon.out_of_memory import is_out_of_memory, let_go
-from daemon.settings import Detection, Tracking
+from daemon.limits.governor import LONGEST, QUIET, SETTLE, Governor
+from daemon.limits.out_of_memory import is_out_of_memory, let_go
+from daemon.settings.schema import Detection, Tracking
 
 
 @pytest.fixture

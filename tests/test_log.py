@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from daemon import log
-from daemon.progress import LINE_EVERY
+from daemon.cli import log
+from daemon.cli.progress import LINE_EVERY
 from stages.errors import ConfigError
 from tests.program import PATIENCE, Program, get, wait_until
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from daemon.stream_metrics import StreamMetrics
+from daemon.metrics.stream_metrics import StreamMetrics
 from stages.types import TrackChange, TrackEvent
 from tests.site import Site
 

@@ -26,14 +26,14 @@ def luminance(colour: str) -> float:
 
 
 def test_a_track_has_the_same_colour_in_the_list_as_in_the_picture():
-    listed = re.search(r"const COLOURS = \[(.*?)\]", (WEB / "format.js").read_text(), re.DOTALL)
+    listed = re.search(r"const COLOURS = \[(.*?)\]", (WEB / "parts" / "format.js").read_text(), re.DOTALL)
     assert listed
     assert tuple(re.findall(r'"(#\w+)"', listed[1])) == COLOURS
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_stands_out_from_its_ground_as_wcag_aa_asks(scheme):
-    light, dark, *_ = re.findall(r":root \{(.*?)\}", (WEB / "base.css").read_text(), re.DOTALL)
+    light, dark, *_ = re.findall(r":root \{(.*?)\}", (WEB / "styles" / "base.css").read_text(), re.DOTALL)
     values = dict(re.findall(r"--([\w-]+): (#\w{6});", light))
     if scheme == "dark":
         values |= dict(re.findall(r"--([\w-]+): (#\w{6});", dark))
@@ -43,7 +43,7 @@ def test_text_stands_out_from_its_ground_as_wcag_aa_asks(scheme):
 
 
 def test_the_page_loads_nothing_from_elsewhere_and_has_no_inline_script_or_style():
-    for file in WEB.iterdir():
+    for file in (path for path in WEB.rglob("*") if path.is_file()):
         text = file.read_text().replace("http://www.w3.org/", "")  # the name of SVG, which nobody loads
         assert not re.search(r"https?://|innerHTML|outerHTML|insertAdjacentHTML|\beval\b", text), file
     assert not re.search(r"<style|\sstyle=|\son\w+=|<script(?![^>]*src=)", (WEB / "index.html").read_text())

@@ -5,9 +5,9 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from daemon import losses
-from daemon.lane import Lane, Models
-from daemon.outcome import Notice
+from daemon.engine.lane import Lane, Models
+from daemon.engine.outcome import Notice
+from daemon.limits import overload
 from stages.errors import ConfigError
 from stages.types import StreamEvent, Window
 from tests.fakes import FakeDetector, FakeTracker, models, window
@@ -35,7 +35,7 @@ def test_windows_lost_one_after_the_other_bring_keyframes_half_as_often_but_a_bu
     steps,
 ):
     """A camera that has just connected sends a second's frames at once."""
-    monkeypatch.setattr(losses, "BURST", burst)
+    monkeypatch.setattr(overload, "BURST", burst)
     lanes: list[Lane] = []
 
     def lose(window: Window) -> None:

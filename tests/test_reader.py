@@ -7,18 +7,18 @@ from dataclasses import replace
 
 import pytest
 
-from daemon import connection, reader
-from daemon.connection import Backoff
-from daemon.governor import Governor
-from daemon.lane import Lane
-from daemon.latency import Latency
-from daemon.mailbox import Mailbox
-from daemon.metrics import Metrics
-from daemon.outcome import Outcome
-from daemon.reader import Reader, Sources
-from daemon.settings import Detection, Tracking
-from daemon.stream_metrics import StreamMetrics
-from daemon.vocabulary import Vocabulary
+from daemon.engine.lane import Lane
+from daemon.engine.mailbox import Mailbox
+from daemon.engine.outcome import Outcome
+from daemon.engine.prompt_set import Vocabulary
+from daemon.limits.governor import Governor
+from daemon.metrics.registry import Metrics
+from daemon.metrics.stream_metrics import StreamMetrics
+from daemon.settings.schema import Detection, Tracking
+from daemon.stream import connection, reader
+from daemon.stream.connection import Backoff
+from daemon.stream.latency import Latency
+from daemon.stream.reader import Reader, Sources
 from stages.detection.prompts import parse_prompts
 from stages.errors import ConfigError, OutputError, SourceError, SourceStalled
 from stages.types import Clock, Frame, Window

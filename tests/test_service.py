@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from daemon import build as composition
-from daemon import service as daemon_service
-from daemon.build import build
+from daemon.cli.progress import Announcer, Lines
 from daemon.control import UnknownNameError
-from daemon.progress import Announcer, Lines
-from daemon.settings import Settings, StreamSettings
+from daemon.service import build as composition
+from daemon.service import service as daemon_service
+from daemon.service.build import build
+from daemon.settings.schema import Settings, StreamSettings
 from stages.errors import ConfigError
 from tests.fakes import FakeTracker, models
 from tests.program import deaf_subscriber, lines_of, pictures_in

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from daemon.settings import Settings
-from daemon.settings_load import load
+from daemon.settings.load import load
+from daemon.settings.schema import Settings
 from stages.errors import ConfigError
 from tests.configuration import GATE
 

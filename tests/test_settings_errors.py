@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon.settings_load import load
+from daemon.settings.load import load
 from stages.errors import ConfigError
 from tests.configuration import GATE
 

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import zmq
 
-from daemon import requests
-from daemon.build import build
 from daemon.control import BusyError, Control, StreamView, UnknownNameError
-from daemon.service import Service
-from daemon.settings import Settings, StreamSettings
-from daemon.steering import Steering
+from daemon.engine import calls
+from daemon.service.build import build
+from daemon.service.controller import Steering
+from daemon.service.service import Service
+from daemon.settings.schema import Settings, StreamSettings
 from stages.errors import ConfigError
 from stages.output.wire import unpack
 from stages.testsrc.world import ShapesWorld
@@ -194,7 +194,7 @@ def test_a_camera_that_cannot_be_reached_is_retried_and_says_why(steer):
 
 
 def test_who_asks_an_engine_that_has_no_time_is_told_so_and_nothing_happens_later(steer, monkeypatch):
-    monkeypatch.setattr(requests, "PATIENCE", 0.2)
+    monkeypatch.setattr(calls, "PATIENCE", 0.2)
     control = steer(FIRST)
     view_when(control, lambda view: bool(view.tracks))
     engine, done = control._service.engine, []

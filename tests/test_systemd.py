@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from daemon import build as composition
-from daemon.service import ABORT, DRAIN, Service
-from daemon.settings import Settings
-from daemon.systemd import Systemd
+from daemon.service import build as composition
+from daemon.service.service import ABORT, DRAIN, Service
+from daemon.service.systemd import Systemd
+from daemon.settings.schema import Settings
 from stages.errors import ModelError
 from stages.output.publisher import LINGER_MS
 from tests.fakes import FakeTracker, models

@@ -2,7 +2,7 @@
 
 import pytest
 
-from daemon.vocabulary import MOST, Vocabulary
+from daemon.engine.prompt_set import MOST, Vocabulary
 from stages.detection.prompts import parse_prompts
 from stages.errors import ConfigError
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from daemon.warm import warm_up
+from daemon.engine.warm_up import warm_up
 from stages.detection.grounding_dino import EMBEDDED, Detector
 from stages.sam2.load import load_segmenter
 from tests.test_static_shapes import CPU, run

@@ -14,12 +14,12 @@ import torch
 import zmq
 from numpy.typing import NDArray
 
-from daemon.metrics import Metrics
-from daemon.outcome import Notice, Outcome
-from daemon.settings import Publish, Record, Settings, StreamSettings
-from daemon.stream_metrics import StreamMetrics
-from daemon.vocabulary import Vocabulary
-from daemon.writer import Identity, Observer, Writer
+from daemon.engine.outcome import Notice, Outcome
+from daemon.engine.prompt_set import Vocabulary
+from daemon.metrics.registry import Metrics
+from daemon.metrics.stream_metrics import StreamMetrics
+from daemon.settings.schema import Publish, Record, Settings, StreamSettings
+from daemon.stream.writer import Identity, Observer, Writer
 from stages.detection.prompts import parse_prompts
 from stages.errors import OutputError
 from stages.output.publisher import Publisher

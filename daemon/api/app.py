@@ -7,14 +7,14 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp
 
-from daemon.api import objects, pages, preview, streams
 from daemon.api.auth import Auth, Rules
 from daemon.api.description import describe
 from daemon.api.errors import handle_errors
 from daemon.api.headers import BrowserHeaders, Head
 from daemon.api.limits import Bodies, Calls
+from daemon.api.routes import objects, pages, preview, streams
 from daemon.control import Control
-from daemon.settings import Http
+from daemon.settings.schema import Http
 
 
 def build_app(http: Http, registry: CollectorRegistry, control: Control, closing: threading.Event) -> ASGIApp:

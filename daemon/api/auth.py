@@ -8,8 +8,8 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from daemon.api.errors import refusal
-from daemon.settings import Http
-from daemon.settings_types import is_loopback
+from daemon.settings.schema import Http
+from daemon.settings.value_types import is_loopback
 
 COOKIE = "maskcast_token"
 PAGE = "/web/"

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
-from daemon.settings import Publish, StreamSettings
-from daemon.settings_types import SecretText, StreamName
+from daemon.settings.schema import Publish, StreamSettings
+from daemon.settings.value_types import SecretText, StreamName
 from stages.detection.prompts import parse_prompts
 from stages.errors import ConfigError, WireError
 from stages.output import rle

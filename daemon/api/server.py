@@ -10,7 +10,7 @@ from uvicorn import Config
 from daemon.api.app import build_app
 from daemon.api.connections import BoundedServer, Connection
 from daemon.control import Control
-from daemon.settings import Http
+from daemon.settings.schema import Http
 from stages.errors import OutputError
 
 BACKLOG = 1024  # connections that may wait with the kernel

@@ -18,15 +18,15 @@ from dataclasses import asdict, dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from daemon.flags import FLAGS, add_settings_flags, load_settings
+from daemon.cli.flags import FLAGS, add_settings_flags, load_settings
 from stages.errors import ConfigError
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from daemon.lane import Models, Tracker
-    from daemon.settings import Settings
+    from daemon.engine.lane import Models, Tracker
+    from daemon.settings.schema import Settings
     from stages.types import Frame, Image, Window
 
 KEYFRAMES = 3  # detections that are timed
@@ -58,7 +58,7 @@ def run(arguments: Namespace) -> int:
     """Print the table. Raises ConfigError, ModelError."""
     settings = load_settings(arguments)
     _check(arguments, settings)
-    from daemon.build import build_models, pick_device
+    from daemon.service.build import build_models, pick_device
 
     models = build_models(settings, warm=True)
     width, height = arguments.size

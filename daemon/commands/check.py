@@ -18,8 +18,8 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from daemon.flags import add_settings_flags, load_settings
-from daemon.settings import Settings, StreamSettings
+from daemon.cli.flags import add_settings_flags, load_settings
+from daemon.settings.schema import Settings, StreamSettings
 from stages.errors import ConfigError, MaskcastError, OutputError, SourceError
 
 _GIB = 1 << 30
@@ -94,7 +94,7 @@ def _look(subject: str, check: Callable[[], str]) -> Finding:
 
 
 def _memory() -> str:
-    from daemon.admission import in_words, machine_bytes
+    from daemon.limits.memory_budget import in_words, machine_bytes
 
     free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return f"{in_words(free)} of {in_words(machine_bytes())} free, {len(os.sched_getaffinity(0))} CPU cores"
@@ -103,8 +103,8 @@ def _memory() -> str:
 def _device(settings: Settings) -> str:
     import torch
 
-    from daemon.admission import budget_bytes, in_words
-    from daemon.build import pick_device, pick_dtype
+    from daemon.limits.memory_budget import budget_bytes, in_words
+    from daemon.service.build import pick_device, pick_dtype
 
     device = pick_device(settings.models.device)
     budget = f"{in_words(budget_bytes(settings.limits.gpu_memory, device))} for models and streams"
@@ -116,7 +116,7 @@ def _device(settings: Settings) -> str:
 
 
 def _detector(settings: Settings) -> str:
-    from daemon.build import build_detector
+    from daemon.service.build import build_detector
 
     started = time.perf_counter()
     build_detector(settings.models)
@@ -124,7 +124,7 @@ def _detector(settings: Settings) -> str:
 
 
 def _segmenter(settings: Settings) -> str:
-    from daemon.build import build_segmenter
+    from daemon.service.build import build_segmenter
 
     started = time.perf_counter()
     build_segmenter(settings.models)
@@ -132,7 +132,7 @@ def _segmenter(settings: Settings) -> str:
 
 
 def _classifier(settings: Settings) -> str:
-    from daemon.build import build_classifier
+    from daemon.service.build import build_classifier
 
     started = time.perf_counter()
     classifier = build_classifier(settings.models)
@@ -143,7 +143,7 @@ def _classifier(settings: Settings) -> str:
 
 def _source(settings: Settings, stream: StreamSettings) -> str:
     """Read one frame."""
-    from daemon.build import decoding_gpu, pick_device
+    from daemon.service.build import decoding_gpu, pick_device
     from stages.source.source import open_source
 
     source = open_source(stream.source, decoding_gpu(pick_device(settings.models.device)))

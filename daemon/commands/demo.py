@@ -15,15 +15,15 @@ from argparse import ArgumentParser, Namespace
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from daemon import log
-from daemon.flags import add_settings_flags, load_settings
+from daemon.cli import log
+from daemon.cli.flags import add_settings_flags, load_settings
 from stages.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from daemon.report import Report
-    from daemon.settings import Settings
+    from daemon.service.status import Report
+    from daemon.settings.schema import Settings
     from stages.testsrc.world import ShapesWorld
 
 SEED = 12  # a world with look-alikes, and with an object that leaves and comes back; others are harder
@@ -46,9 +46,9 @@ def run(arguments: Namespace) -> int:
     log.set_up(arguments.debug)
     if arguments.length < 1:
         raise ConfigError(f"--frames {arguments.length}: a demo has at least 1 frame")
-    from daemon.build import build
-    from daemon.progress import Announcer, watch_progress
-    from daemon.report import recorded, report
+    from daemon.cli.progress import Announcer, watch_progress
+    from daemon.service.build import build
+    from daemon.service.status import recorded, report
     from stages.detection.prompts import parse_prompts
     from stages.testsrc.score import Quality
     from stages.testsrc.world import ShapesWorld

@@ -17,14 +17,14 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from daemon.cli_streams import stream_name, unique
-from daemon.flags import add_prompt_flag, add_settings_flags, load_settings
+from daemon.cli.flags import add_prompt_flag, add_settings_flags, load_settings
+from daemon.cli.stream_names import stream_name, unique
 from stages.detection.prompts import Prompt, parse_prompts
 from stages.errors import OutputError, SourceError
 
 if TYPE_CHECKING:
-    from daemon.lane import Models
-    from daemon.settings import Settings
+    from daemon.engine.lane import Models
+    from daemon.settings.schema import Settings
     from stages.types import Image, Result
 
 
@@ -45,7 +45,7 @@ def run(arguments: Namespace) -> int:
     pictures = [path for path in arguments.pictures if _exists(path)]
     found: list[dict[str, Any]] = []
     if pictures:
-        from daemon.build import build_models
+        from daemon.service.build import build_models
 
         models = build_models(settings)
         stems = unique([path.stem for path in pictures])
@@ -83,7 +83,7 @@ def read_picture(path: Path) -> "Image":
 
 def segment(models: "Models", settings: "Settings", prompts: Sequence[Prompt], picture: "Image") -> "Result":
     """Detect ``prompts`` on one picture, find the mask of each detection, and classify where it is asked for."""
-    from daemon.classification import classify
+    from daemon.engine.classify import classify
     from stages.types import Clock, Frame, Window
 
     frame = Frame(0, 0, Fraction(1), 0.0, Clock.FILE, picture)

@@ -14,8 +14,8 @@ import socket
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from daemon.flags import add_settings_flags, load_settings
-from daemon.settings import Publish
+from daemon.cli.flags import add_settings_flags, load_settings
+from daemon.settings.schema import Publish
 
 DEFAULT_FOLDER = "/etc/maskcast/curve"
 

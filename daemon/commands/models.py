@@ -16,7 +16,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
 
-from daemon.flags import MODEL_FLAGS, add_settings_flags, load_settings
+from daemon.cli.flags import MODEL_FLAGS, add_settings_flags, load_settings
 from stages.errors import MaskcastError, ModelError, OutputError
 
 _DETECTOR_FILES = ["*.json", "*.txt", "*.safetensors"]

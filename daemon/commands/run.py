@@ -15,8 +15,8 @@ from argparse import ArgumentParser, Namespace
 from dataclasses import asdict
 from pathlib import Path
 
-from daemon import log
-from daemon.flags import add_settings_flags, add_stream_flags, load_settings
+from daemon.cli import log
+from daemon.cli.flags import add_settings_flags, add_stream_flags, load_settings
 from stages.errors import ConfigError
 
 
@@ -37,11 +37,11 @@ def run(arguments: Namespace) -> int:
     if not settings.streams:
         raise ConfigError("nothing to do: name a SOURCE, or give [[streams]] in the configuration file")
     rotation = log.Rotation(log.set_up(arguments.debug, arguments.log))
-    from daemon.build import build
-    from daemon.progress import Announcer, watch_progress
-    from daemon.refusals import Refusals
-    from daemon.report import report
-    from daemon.systemd import Systemd
+    from daemon.cli.progress import Announcer, watch_progress
+    from daemon.service.build import build
+    from daemon.service.refused_subscribers import Refusals
+    from daemon.service.status import report
+    from daemon.service.systemd import Systemd
 
     service = build(settings)
     # with --json, stdout is for programs

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import zmq
 
-from daemon.admittance import Admittance, admittance, show_keys
-from daemon.settings import Publish
+from daemon.cli.subscriber_keys import Admittance, admittance, show_keys
+from daemon.settings.schema import Publish
 from stages.errors import ConfigError, OutputError
 
 if TYPE_CHECKING:

@@ -2,11 +2,11 @@
 
 import { Refused, Unreachable, onLocked, streams as askForStreams } from "./api.js";
 import { askForStream, askForToken, askToRemove } from "./dialogs.js";
-import { element, mark, reconcile, say } from "./dom.js";
-import { remember } from "./figures.js";
-import { plural } from "./format.js";
+import { element, mark, reconcile, say } from "./parts/dom.js";
+import { remember } from "./stream/figures.js";
+import { plural } from "./parts/format.js";
 import { Overview, address } from "./overview.js";
-import { Stream } from "./stream.js";
+import { Stream } from "./stream/stream.js";
 
 const EVERY = 1000; // ms
 const get = (id) => document.getElementById(id);

@@ -1,8 +1,8 @@
 // The three questions: which stream, really, and which token.
 
 import { addStream, removeStream } from "./api.js";
-import { mark, say } from "./dom.js";
-import { listed } from "./prompts.js";
+import { mark, say } from "./parts/dom.js";
+import { listed } from "./stream/prompts.js";
 
 const TEST_SOURCE = {
   source: "testsrc://shapes?seed=12&live=1&fps=5",

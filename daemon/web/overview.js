@@ -1,9 +1,9 @@
 // All streams at a glance.
 
-import { element, mark, reconcile, say } from "./dom.js";
-import { colour, duration, plural, rate } from "./format.js";
-import { Player } from "./player.js";
-import { status, veil } from "./status.js";
+import { element, mark, reconcile, say } from "./parts/dom.js";
+import { colour, duration, plural, rate } from "./parts/format.js";
+import { Player } from "./pictures/player.js";
+import { status, veil } from "./parts/status.js";
 
 const SWATCHES = 12;
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from daemon.stream_metrics import DROP_REASONS
+from daemon.metrics.stream_metrics import DROP_REASONS
 from stages.testsrc.world import ShapesWorld
 from tests.measured import MeasuredProgram, Scrape, subscriber
 

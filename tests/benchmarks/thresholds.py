@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from daemon.settings import Detection
+from daemon.settings.schema import Detection
 from stages.detection.auto_threshold import FLOOR, AutoThresholds
 from stages.detection.grounding_dino import EMBEDDED, Detector
 from stages.detection.prompts import Prompt

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from daemon.cli_streams import streams_of
-from daemon.settings_load import load
+from daemon.cli.stream_names import streams_of
+from daemon.settings.load import load
 from stages.errors import ConfigError, OutputError
 from stages.output.recorder import Recorder
 from stages.testsrc.world import ShapesWorld

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import zmq
 
-from daemon.build import build
-from daemon.progress import Lines
-from daemon.settings import Settings
+from daemon.cli.progress import Lines
+from daemon.service.build import build
+from daemon.settings.schema import Settings
 from stages.testsrc.world import ShapesWorld
 from stages.tracking.tracker import Tracker
 from tests.media import write_video

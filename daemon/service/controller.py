@@ -1,0 +1,122 @@
+"""Steers the running service: what `daemon.control.Control` offers, done by the threads that it belongs to."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from daemon.control import StreamView, named
+from daemon.engine import interactive
+from daemon.settings.schema import StreamSettings
+from daemon.stream.preview import Preview
+from daemon.stream.stream import Stream
+from stages.detection.prompts import Prompt, parse_prompts
+from stages.errors import ConfigError, one_line
+
+MOST_STREAMS = 64  # from which on none is added: each has threads, files and metrics of its own
+MOST_CAPTIONS = 8  # passes of the detector at a keyframe that one stream may ask for while others wait
+
+if TYPE_CHECKING:
+    from daemon.service.service import Service
+
+
+class Steering:
+    """Fulfils `daemon.control.Control`; its docstrings hold."""
+
+    def __init__(self, service: "Service") -> None:
+        self._service, self._engine = service, service.engine
+
+    def not_ready(self) -> str | None:
+        return self._service.not_ready()
+
+    def views(self) -> list[StreamView]:
+        return [self._view(stream) for stream in self._service.streams.values()]
+
+    def view(self, stream: str) -> StreamView:
+        return self._view(self._find(stream))
+
+    def preview(self, stream: str) -> Preview:
+        return self._find(stream).preview
+
+    def add(self, settings: StreamSettings) -> None:
+        if len(self._service.streams) >= MOST_STREAMS:
+            raise ConfigError(f"there are {MOST_STREAMS} streams already; remove one, or run a second daemon")
+        if self._engine.ready.is_set():
+            self._check(parse_prompts(settings.prompts))
+        self._service.add(settings)
+        self._service.steered = True
+
+    def remove(self, name: str) -> None:
+        self._find(name)
+        self._service.steered = True  # before, or the daemon might end when nothing else runs
+        self._service.remove(name)
+
+    def set_prompts(self, stream: str, prompts: Sequence[str]) -> None:
+        vocabulary, wanted = self._find(stream).lane.vocabulary, parse_prompts(prompts)
+        self._check(wanted)
+        vocabulary.ask(wanted)
+
+    def add_object(
+        self,
+        stream: str,
+        prompt: str | None,
+        *,
+        box: NDArray[np.float32] | None = None,
+        points: tuple[NDArray[np.float32], NDArray[np.int64]] | None = None,
+        mask: NDArray[np.bool_] | None = None,
+    ) -> int:
+        lane = self._find(stream).lane
+        return self._engine.ask(lambda _: interactive.add(lane, prompt, box, points, mask))
+
+    def refine_object(self, stream: str, track: int, points: NDArray[np.float32], labels: NDArray[np.int64]) -> None:
+        lane = self._find(stream).lane
+        self._engine.ask(lambda _: interactive.refine(lane, track, points, labels))
+
+    def remove_object(self, stream: str, track: int) -> None:
+        lane = self._find(stream).lane
+        self._engine.ask(lambda _: interactive.remove(lane, track))
+
+    def _find(self, name: str) -> Stream:
+        return named(self._service.streams, name)
+
+    def _check(self, prompts: Sequence[Prompt]) -> None:
+        """Raises ConfigError for a prompt that the detector cannot read: a stream would end by it."""
+        captions = len(self._engine.ask(lambda models: models.detector.captions(prompts)))
+        if captions > MOST_CAPTIONS:
+            most = f"the detector would run {captions} times at each keyframe, at most {MOST_CAPTIONS}"
+            raise ConfigError(f"{len(prompts)} prompts are too many: {most}; give fewer or shorter ones")
+
+    def _view(self, stream: Stream) -> StreamView:
+        last, metrics = stream.last_frame, stream.metrics
+        state, reason = self._state(stream)
+        return StreamView(
+            name=stream.name,
+            source=stream.source,
+            state=state,
+            reason=reason,
+            live=stream.live,
+            prompts=stream.lane.vocabulary.texts,
+            thresholds=stream.lane.thresholds,
+            epoch=last.epoch,
+            frame=last.frame,
+            width=last.width,
+            height=last.height,
+            fps=metrics.fps(),
+            latency=metrics.recent_latency(),
+            drops=metrics.drops,
+            governor_step=stream.lane.governor.step,
+            tracks=() if stream.ended else last.tracks,
+        )
+
+    def _state(self, stream: Stream) -> tuple[str, str]:
+        """How a stream is, and why it is not up."""
+        if stream.error is not None:
+            return "failed", one_line(stream.error)
+        if stream.ended:
+            return "ended", "stopped" if stream.stopped else "the source has ended"
+        if not self._engine.ready.is_set():
+            return "loading", "the models are being loaded"
+        if stream.up:
+            return "up", ""
+        return ("retrying", stream.trouble) if stream.trouble else ("connecting", "no frame has come yet")

@@ -1,0 +1,227 @@
+"""The daemon's life: startup, main loop, shutdown."""
+
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+from daemon.api import Api
+from daemon.control import Control, named
+from daemon.engine.engine import Engine
+from daemon.service.controller import Steering
+from daemon.settings.schema import StreamSettings
+from daemon.stream.stream import Stream
+from stages.errors import ConfigError, MaskcastError, one_line
+from stages.output.publisher import Publisher
+
+TICK = 0.1  # seconds between two looks at streams and signals
+# with the second that the publisher lingers these stay below 10 s
+DRAIN = 5.0  # seconds that what was read has to leave
+ABORT = 3.0  # seconds that threads have to end after that
+RETRYING = 60.0  # seconds for which a source that is tried again does not make the daemon unready
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the service is put together from; each is opened when it starts."""
+
+    engine: Engine
+    open_publisher: Callable[[], Publisher]
+    open_api: Callable[[Control], Api]
+    new_stream: Callable[[StreamSettings, Publisher], Stream]
+
+
+class Watcher(Protocol):
+    """Whoever shows the service's progress; all calls come from the main loop's thread."""
+
+    def started(self, service: "Service") -> None:
+        """All ports are open; models load and sources open."""
+
+    def tick(self, service: "Service") -> None:
+        """Called several times a second."""
+
+    def close(self) -> None:
+        """The service is about to shut down, or did not start."""
+
+
+class Service:
+    """Runs streams until all have ended, a signal comes or the engine fails.
+
+    ``add`` and ``remove`` may be called from any thread once it has started.
+    """
+
+    publisher: Publisher
+    api: Api
+
+    def __init__(self, parts: Parts, streams: Iterable[StreamSettings]) -> None:
+        self.streams: dict[str, Stream] = {}  # replaced, never changed: any thread may be going through it
+        self.engine = parts.engine
+        self.steered = False  # somebody has changed which streams there are, and may do so again
+        self._parts = parts
+        self._configured = tuple(streams)
+        self._opened = ExitStack()  # closes in reverse order, past failures
+        self._lock = threading.RLock()  # guards which streams there are
+        self._leaving: frozenset[str] = frozenset()  # streams that are being removed
+        self._closing = False
+        self._failed: dict[str, Exception] = {}
+        self._signals: list[int] = []
+
+    def run(self, *watchers: Watcher) -> int:
+        """The daemon's whole life; returns the exit code. Raises what kept it from starting or stopped the engine."""
+        with _signals_to(self._on_signal):
+            try:
+                with ExitStack() as stack:
+                    stack.callback(self.shutdown)
+                    for watcher in watchers:
+                        stack.callback(watcher.close)
+                    self.startup()
+                    for watcher in watchers:
+                        watcher.started(self)
+                    self.main_loop(watchers)
+            except Exception as error:
+                log.critical("the daemon stops: %s", one_line(error))
+                raise
+        code = next((_exit_code(error) for error in self._failed.values()), 0)
+        log.info("stopped, exit code %d", code)
+        return code
+
+    def startup(self) -> None:
+        """Take the ports, then start; models load and sources open while the main loop already runs."""
+        self.publisher = self._parts.open_publisher()
+        self._opened.callback(self.publisher.close)
+        self.api = self._parts.open_api(Steering(self))
+        self._opened.callback(self.api.close)
+        self.engine.start()
+        for settings in self._configured:
+            self.add(settings)
+
+    def main_loop(self, watchers: Iterable[Watcher]) -> None:
+        """Until the last stream has ended or a signal asks to stop. Raises the engine's error."""
+        loading = True
+        while not self._signals:
+            time.sleep(TICK)
+            for watcher in watchers:
+                watcher.tick(self)
+            self._note_failures()
+            if self.engine.error is not None:
+                raise self.engine.error
+            if loading and self.engine.ready.is_set():
+                loading = False
+                log.info("the models are loaded")
+            if self.ended:
+                return
+        log.info("%s: stopping", signal.Signals(self._signals[0]).name)
+
+    def shutdown(self) -> None:
+        """Let what was read leave, within bounds, and close everything that was opened."""
+        with self._lock:
+            self._closing = True
+        with self._opened:
+            streams = tuple(self.streams.values())
+            for stream in streams:
+                stream.stop() if self.engine.ready.is_set() else stream.abort()
+            if not _join(streams, time.monotonic() + DRAIN):
+                log.warning("not all results could leave within %.0f s; the rest is dropped", DRAIN)
+                for stream in streams:
+                    stream.abort()
+            end = time.monotonic() + ABORT
+            # while it still loads, it has nothing to finish
+            self.engine.close(ABORT if self.engine.ready.is_set() else 0.0)
+            _join(streams, end)
+            self._note_failures()
+
+    def add(self, settings: StreamSettings) -> Stream:
+        """Start one more stream.
+
+        Raises ConfigError when its name is taken, its prompts make no sense, or the daemon is stopping.
+        """
+        name = settings.name
+        with self._lock:
+            if self._closing:
+                raise ConfigError(f'stream "{name}" cannot be added: the daemon is stopping')
+            if name in self.streams:
+                raise ConfigError(f'a stream is already named "{name}"; remove it first or choose another name')
+            stream = self._parts.new_stream(settings, self.publisher)
+            self.engine.add(stream.lane)
+            stream.start()
+            self.streams = {**self.streams, name: stream}
+        return stream
+
+    def remove(self, name: str) -> None:
+        """End a stream and forget it; what was read leaves first. Raises UnknownNameError."""
+        with self._lock:
+            stream = named(self._staying(), name)
+            self._leaving |= {name}
+        stream.stop()
+        if not stream.join(DRAIN):
+            stream.abort()
+            stream.join(ABORT)
+        with self._lock:
+            self.streams = {other: kept for other, kept in self.streams.items() if other != name}
+            self._leaving -= {name}
+            self._failed.pop(name, None)
+            stream.metrics.close()
+        log.info("stream %s: removed", name)
+
+    @property
+    def ended(self) -> bool:
+        """Nothing is left to do. Without a stream there is, and once somebody steers: one may be added."""
+        staying = self._staying()
+        return not self.steered and bool(staying) and all(stream.ended for stream in staying.values())
+
+    @property
+    def progress(self) -> float:
+        """Monotonic seconds of the last moment by which the engine and every stream had moved on."""
+        running = (stream.progress for stream in self.streams.values() if not stream.ended)
+        return min(self.engine.progress, *running)
+
+    def not_ready(self) -> str | None:
+        """Why the service cannot do its work now; None when it can."""
+        if not self.engine.ready.is_set():
+            return "the models are being loaded"
+        down = [s.name for s in self.streams.values() if s.error or (s.down_for > RETRYING and not s.ended)]
+        return f"no frames from: {', '.join(down)}" if down else None
+
+    def _staying(self) -> dict[str, Stream]:
+        """The streams that nobody is removing."""
+        with self._lock:
+            return {name: stream for name, stream in self.streams.items() if name not in self._leaving}
+
+    def _note_failures(self) -> None:
+        for name, stream in self._staying().items():
+            if stream.error is not None and name not in self._failed:
+                self._failed[name] = stream.error
+                log.error("stream %s: %s", name, one_line(stream.error))
+
+    def _on_signal(self, number: int, _: object) -> None:
+        self._signals.append(number)
+        if len(self._signals) > 1:
+            os._exit(128 + number)
+
+
+def _join(streams: Iterable[Stream], deadline: float) -> bool:
+    joined = [stream.join(max(0.0, deadline - time.monotonic())) for stream in streams]
+    return all(joined)
+
+
+def _exit_code(error: Exception) -> int:
+    return error.exit_code if isinstance(error, MaskcastError) else 1
+
+
+@contextmanager
+def _signals_to(handler: Callable[[int, object], None]) -> Iterator[None]:
+    # a terminal that hangs up ends the program, unless SIGHUP means something else to it
+    hang_up = [signal.SIGHUP] if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL else []
+    before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM, *hang_up)}
+    try:
+        yield
+    finally:
+        for number, previous in before.items():
+            signal.signal(number, previous)

@@ -1,0 +1,96 @@
+"""The only reader of the settings' file, environment and flags.
+
+A flag wins over an environment variable (``MASKCAST_DETECTION__EVERY``), which wins over the TOML file, which wins
+over the defaults.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_settings import EnvSettingsSource, SettingsError, TomlConfigSettingsSource
+
+from daemon.settings.errors import Layer, explain, unknown_variable
+from daemon.settings.schema import PREFIX, SECTIONS_OF_A_STREAM, Settings
+from stages.errors import ConfigError
+
+DEFAULT_PATH = Path("/etc/maskcast/maskcast.toml")
+CONFIG_VARIABLE = "MASKCAST_CONFIG"
+COMMAND_LINE, ENVIRONMENT = "command line", "environment"
+
+
+def load(config: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Settings:
+    """Settings from the file, the environment and ``overrides``, a nested dict.
+
+    ``config`` is the file; without it the one that MASKCAST_CONFIG names, else /etc/maskcast/maskcast.toml if that
+    exists. Raises ConfigError: what is wrong, where it was set, and what is allowed.
+    """
+    path = config or _default_file()
+    layers: list[Layer] = [(COMMAND_LINE, dict(overrides or {})), (ENVIRONMENT, _environment())]
+    if path is not None:
+        layers.append((str(path), _file(path)))
+    merged: dict[str, Any] = {}
+    for _, values in reversed(layers):
+        merged = _merge(merged, values)
+    _override_streams(merged, layers)
+    try:
+        return Settings(**merged)
+    except ValidationError as error:
+        raise ConfigError(explain(error, Settings, layers)) from None
+
+
+def _override_streams(merged: dict[str, Any], layers: Sequence[Layer]) -> None:
+    """Flags and the environment win over the file, also over what it says for one stream."""
+    above_file = [values for name, values in layers if name in (COMMAND_LINE, ENVIRONMENT)]
+    streams = merged.get("streams")
+    if not isinstance(streams, list):
+        return
+    for number, stream in enumerate(streams):
+        for values in reversed(above_file):
+            for section in SECTIONS_OF_A_STREAM:
+                if isinstance(stream, Mapping) and section in stream and isinstance(values.get(section), Mapping):
+                    own = {key: value for key, value in values[section].items() if key in stream[section]}
+                    stream = {**stream, section: _merge(stream[section], own)}
+        streams[number] = stream
+
+
+def _default_file() -> Path | None:
+    named = os.environ.get(CONFIG_VARIABLE)
+    if named:
+        return Path(named)
+    return DEFAULT_PATH if DEFAULT_PATH.exists() else None
+
+
+def _file(path: Path) -> dict[str, Any]:
+    try:
+        if not path.is_file():
+            problem = "is a directory" if path.is_dir() else "no such file"
+            raise ConfigError(f"{path}: {problem}; name the configuration with --config or {CONFIG_VARIABLE}")
+        return TomlConfigSettingsSource(Settings, path)()
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: not valid TOML: not a UTF-8 text file") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def _environment() -> dict[str, Any]:
+    problem = unknown_variable(Settings, PREFIX, [name for name in os.environ if name != CONFIG_VARIABLE])
+    if problem:
+        raise ConfigError(problem)
+    try:
+        return EnvSettingsSource(Settings)()
+    except SettingsError as error:
+        raise ConfigError(f"environment: {error}; lists and tables are written as JSON") from None
+
+
+def _merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(under)
+    for key, value in over.items():
+        below = merged.get(key)
+        merged[key] = _merge(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
+    return merged

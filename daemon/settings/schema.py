@@ -1,0 +1,193 @@
+"""The settings as one frozen tree, with their defaults and what is allowed.
+
+``Settings(...)`` reads nothing but its arguments; `settings_load` reads file, environment and flags.
+"""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from daemon.settings import value_types as kind
+from stages.detection.prompts import parse_prompts
+from stages.errors import ConfigError
+
+PREFIX = "MASKCAST_"  # of environment variables
+
+SECTIONS_OF_A_STREAM = ("detection", "tracking", "classification", "publish", "record")
+_PUBLISH_KEYS_OF_A_STREAM = ("frames", "jpeg_quality", "mask_encoding")
+
+
+class _Table(BaseModel):
+    """One table of the file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Models(_Table):
+    detector: kind.Text = "IDEA-Research/grounding-dino-tiny"  # hub id, local folder, "embedded"
+    segmenter: kind.Text = "facebook/sam2.1-hiera-large"  # hub id, .pt file or folder, "embedded"
+    classifier: str = ""  # checkpoint, .onnx, "embedded", "" = off
+    device: kind.Device = "auto"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    compile: bool = True
+
+
+class Detection(_Table):
+    every: kind.Count = 30  # frames between keyframes
+    box_threshold: kind.Fraction = 0.25
+    text_threshold: kind.Fraction = 0.3
+    auto_threshold: bool = False
+
+    @property
+    def least_score(self) -> float:
+        """That of a detection: its best token and its prompt's best token must reach their thresholds."""
+        return max(self.box_threshold, self.text_threshold)
+
+
+class Tracking(_Table):
+    window: kind.Count = 8  # frames
+    max_objects: kind.Count = 64
+    lost_after: kind.Count = 90  # frames
+    reidentify: bool = True
+
+
+class Classification(_Table):
+    target: Literal["frame", "objects"] = "frame"
+    every: kind.Count = 30  # frames
+
+
+class Publish(_Table):
+    endpoint: kind.Endpoint = "tcp://127.0.0.1:5555"
+    frames: bool = True
+    jpeg_quality: Annotated[int, Field(ge=1, le=100)] = 85
+    send_hwm: kind.Count = 64  # messages
+    when_full: Literal["drop", "wait"] = "drop"
+    wait_for: Annotated[int, Field(ge=0)] = 0  # subscribers
+    mask_encoding: Literal["rle", "counts"] = "rle"
+    curve_dir: str = ""  # "" = no keys
+    insecure: bool = False
+
+
+class Http(_Table):
+    listen: kind.Listen = "127.0.0.1:9109"
+    token: kind.Secret = ""
+    insecure: bool = False
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host without brackets, and port."""
+        host, _, port = self.listen.rpartition(":")
+        return host.strip("[]"), int(port)
+
+    @model_validator(mode="after")
+    def _guarded(self) -> Self:
+        if not (self.token or self.insecure or kind.is_loopback(self.address[0])):
+            raise ValueError(
+                f"needs a token, because {self.listen} can be reached from other machines; "
+                "set http.token, or http.insecure = true to let everybody in"
+            )
+        return self
+
+
+class Record(_Table):
+    dir: str = ""  # "" = off
+    frames: bool = False  # the annotated frames as JPEG files too
+    resume: bool = False  # go on with an earlier recording
+
+
+class Limits(_Table):
+    gpu_memory: kind.Memory = "80%"
+
+
+class StreamSettings(_Table):
+    """One stream. In its tables only the keys that are set count; ``resolved`` has them all."""
+
+    name: kind.StreamName
+    source: kind.SecretText  # may hold a password
+    prompts: kind.Texts = ()
+    detection: Detection = Detection()
+    tracking: Tracking = Tracking()
+    classification: Classification = Classification()
+    publish: Publish = Publish()
+    record: Record = Record()
+
+    def resolved(self, settings: "Settings") -> Self:
+        """The same stream with complete tables: its own keys over those of ``settings``."""
+        tables = {}
+        for section in SECTIONS_OF_A_STREAM:
+            own: BaseModel = getattr(self, section)
+            changes = {key: getattr(own, key) for key in own.model_fields_set}
+            tables[section] = getattr(settings, section).model_copy(update=changes)
+        return self.model_copy(update=tables)
+
+    @field_validator("publish")
+    @classmethod
+    def _only_its_own(cls, publish: Publish) -> Publish:
+        shared = sorted(publish.model_fields_set.difference(_PUBLISH_KEYS_OF_A_STREAM))
+        if shared:
+            raise ValueError(f"cannot set {shared[0]} for one stream; only {', '.join(_PUBLISH_KEYS_OF_A_STREAM)}")
+        return publish
+
+    @field_validator("prompts")
+    @classmethod
+    def _say_something(cls, prompts: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            parse_prompts(prompts)
+        except ConfigError as error:
+            raise ValueError(f"is wrong: {error}") from None
+        return prompts
+
+
+class Settings(BaseSettings):
+    """All settings, as in deploy/maskcast.toml."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", strict=True, env_prefix=PREFIX, env_nested_delimiter="__"
+    )
+
+    models: Models = Models()
+    detection: Detection = Detection()
+    tracking: Tracking = Tracking()
+    classification: Classification = Classification()
+    publish: Publish = Publish()
+    http: Http = Http()
+    record: Record = Record()
+    limits: Limits = Limits()
+    streams: Annotated[tuple[StreamSettings, ...], Field(strict=False)] = ()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 (the signature is pydantic-settings')
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings,)
+
+    @field_validator("publish")
+    @classmethod
+    def _guarded(cls, publish: Publish) -> Publish:
+        if not (publish.curve_dir or publish.insecure or kind.stays_here(publish.endpoint)):
+            raise ValueError(
+                f"needs keys, because {publish.endpoint} can be reached from other machines; set publish.curve_dir "
+                "(maskcast keys new --dir DIR makes it), or publish.insecure = true to let everybody in"
+            )
+        return publish
+
+    @model_validator(mode="after")
+    def _streams_fit(self) -> Self:
+        names = [stream.name for stream in self.streams]
+        for stream in self.streams:
+            if names.count(stream.name) > 1:
+                raise ValueError(f'two streams are named "{stream.name}"; give each its own name')
+            own = stream.resolved(self)
+            for key, does in (("frames", "records frames"), ("resume", "resumes a recording")):
+                if getattr(own.record, key) and not own.record.dir:
+                    raise ValueError(f'stream "{stream.name}" {does} but has no folder; set record.dir (--record DIR)')
+            classified = self.models.classifier and own.classification.target == "frame"
+            if not stream.prompts and not classified:
+                raise ValueError(f'stream "{stream.name}" has no prompts; say what to look for: --prompt person')
+        return self
