@@ -12,11 +12,11 @@ from stages.classification.card import Card, Preprocessing
 from stages.classification.classifier import Classifier, build_model, checkpoint
 from tests.test_cli import error_of, maskcast
 from tests.training import small_recipe, train_here, two_colours
-from trainer.data import load_data
+from trainer.data.datasets import load_data
+from trainer.data.pictures import Pictures
 from trainer.evaluate import open_network, pick, predict, views
 from trainer.export import export
-from trainer.machine import new_accelerator
-from trainer.pictures import Pictures
+from trainer.training.machine import new_accelerator
 
 CPU = ("--device", "cpu", "--workers", "0")
 DEVICE = torch.device("cpu")

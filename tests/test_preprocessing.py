@@ -13,7 +13,7 @@ from torchvision.models import ViT_B_16_Weights
 from stages.classification.card import Card, Preprocessing
 from stages.classification.classifier import Classifier
 from stages.types import Image
-from trainer.pictures import Collate, Pictures, Prepare
+from trainer.data.pictures import Collate, Pictures, Prepare
 
 CPU = torch.device("cpu")
 RECIPE = Preprocessing(size=224, resize=256)

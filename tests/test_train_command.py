@@ -142,7 +142,7 @@ def test_no_room_for_the_checkpoints_shows_before_the_training(tmp_path: Path) -
 def test_flags_may_repeat_but_not_change_the_training_that_goes_on(tmp_path: Path) -> None:
     from stages.errors import ConfigError
     from trainer.commands.train import _same_recipe
-    from trainer.recipe import FROM_SCRATCH
+    from trainer.training.recipe import FROM_SCRATCH
 
     contents = {"options": {"recipe": FROM_SCRATCH.to_dict()}}
     assert _same_recipe(contents, {"lr": 1e-3}) == FROM_SCRATCH
@@ -173,7 +173,7 @@ def test_a_camera_is_no_recording_and_its_password_stays_secret(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A live test source stands in for the camera once it is open."""
-    monkeypatch.setattr("trainer.frames.open_source", lambda _: open_source("testsrc://shapes?live=1"))
+    monkeypatch.setattr("trainer.data.frames.open_source", lambda _: open_source("testsrc://shapes?live=1"))
     line = error_here(capsys, "--frames-from", "rtsp://me:hush@camera/x", "--out", str(tmp_path / "out"), code=2)
     assert "rtsp://camera/***: it never ends" in line
     assert not (tmp_path / "out").exists()

@@ -16,8 +16,8 @@ from torchvision.datasets import CIFAR10
 from stages.classification.card import Preprocessing
 from stages.errors import ConfigError, SourceError
 from tests.training import two_colours, write_picture
-from trainer.data import load_data
-from trainer.pictures import Augment, Collate, Pictures, Prepare, as_read, read_picture
+from trainer.data.datasets import load_data
+from trainer.data.pictures import Augment, Collate, Pictures, Prepare, as_read, read_picture
 
 
 def shares(pictures: Pictures) -> dict[int, int]:

@@ -11,11 +11,11 @@ from stages.classification.card import Card
 from stages.classification.classifier import build_model
 from stages.errors import ModelError
 from tests.training import two_colours
-from trainer.data import load_data
-from trainer.machine import new_accelerator
-from trainer.pictures import Pictures
-from trainer.recipe import Recipe, new_card
-from trainer.training import Training
+from trainer.data.datasets import load_data
+from trainer.data.pictures import Pictures
+from trainer.training.machine import new_accelerator
+from trainer.training.recipe import Recipe, new_card
+from trainer.training.training import Training
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def test_a_small_last_batch_is_not_kept_in_the_place_of_one_that_did_not_fit(
     kept: list[torch.Tensor] = []
     expected, _ = training.predict(training.loader(nine), kept)
     assert [len(features) for features in kept] == [4, 4, 1]
-    monkeypatch.setattr("trainer.training.KEPT", 5 * kept[2].nbytes)
+    monkeypatch.setattr("trainer.training.training.KEPT", 5 * kept[2].nbytes)
     kept.clear()
     for _ in range(2):
         assert torch.equal(training.predict(training.loader(nine), kept)[0], expected)

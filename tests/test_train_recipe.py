@@ -7,9 +7,9 @@ from torch import nn
 from stages.classification.classifier import build_model
 from stages.errors import ConfigError
 from trainer.commands.train import new_recipe
-from trainer.freezing import count_parameters, freeze
-from trainer.recipe import FINE_TUNING, Recipe, new_card
-from trainer.training import class_weights, new_schedule
+from trainer.training.freezing import count_parameters, freeze
+from trainer.training.recipe import FINE_TUNING, Recipe, new_card
+from trainer.training.training import class_weights, new_schedule
 
 
 def test_defaults_are_the_recipe() -> None:

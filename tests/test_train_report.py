@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from stages.errors import OutputError
-from trainer.plots import draw_confusion, draw_curves
-from trainer.report import Predictions, write_report
+from trainer.report.plots import draw_confusion, draw_curves
+from trainer.report.report import Predictions, write_report
 
 HISTORY = [
     {"epoch": n, "train_loss": 1 / n, "train_accuracy": 0.5, "val_loss": 2 / n, "val_accuracy": v, "lr": 1e-4}

@@ -16,8 +16,8 @@ from tests.small_disk import full_at
 from tests.training import Watcher, small_recipe, train_here, two_colours
 from trainer import checkpoint
 from trainer.errors import InterruptedTraining, TrainingError
-from trainer.files import BEST, LAST, METRICS
-from trainer.training import Training
+from trainer.training.files import BEST, LAST, METRICS
+from trainer.training.training import Training
 
 TIMES = ("seconds", "images_per_second")
 

@@ -11,12 +11,12 @@ import pytest
 from PIL import Image
 
 from trainer import checkpoint
-from trainer.data import load_data
-from trainer.files import LAST
-from trainer.machine import new_accelerator
-from trainer.progress import Shown
-from trainer.recipe import FROM_SCRATCH, Recipe
-from trainer.train import train
+from trainer.data.datasets import load_data
+from trainer.report.progress import Shown
+from trainer.run import train
+from trainer.training.files import LAST
+from trainer.training.machine import new_accelerator
+from trainer.training.recipe import FROM_SCRATCH, Recipe
 
 CIFAR = Path(__file__).parents[2] / "shared" / "data" / "cifar10" / "cifar10-jpeg.tar.xz"
 

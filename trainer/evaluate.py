@@ -17,10 +17,10 @@ from stages.classification.card import Card
 from stages.classification.classifier import EMBEDDED, load_model
 from stages.errors import ConfigError, ModelError
 from trainer.counting import counted
-from trainer.data import Data
-from trainer.machine import leave_signals_to_parent
-from trainer.pictures import Collate, Pictures, Prepare, as_read
-from trainer.report import Predictions
+from trainer.data.datasets import Data
+from trainer.data.pictures import Collate, Pictures, Prepare, as_read
+from trainer.report.report import Predictions
+from trainer.training.machine import leave_signals_to_parent
 
 BATCH = 128  # pictures, where they fit
 

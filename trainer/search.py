@@ -23,7 +23,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from stages.errors import ConfigError, OutputError
 from trainer.checkpoint import make_room, write_whole
 from trainer.errors import TrainingError
-from trainer.plots import DPI
+from trainer.report.plots import DPI
 
 DATABASE, TABLE, PLOT = "search.db", "search.csv", "search.png"
 COLUMNS = ("val_accuracy", "test_accuracy", "best_epoch", "seconds", "checkpoint", "failed")  # beside the parameters

@@ -29,12 +29,12 @@ from stages.classification.card import Card
 from stages.classification.classifier import build_model
 from stages.errors import MaskcastError
 from tests.benchmarks.stopwatch import now, settle
-from trainer.data import load_data
-from trainer.freezing import freeze
-from trainer.machine import PRECISIONS, default_workers, new_accelerator
-from trainer.pictures import Augment
-from trainer.recipe import FINE_TUNING, FROM_SCRATCH, Recipe, new_card
-from trainer.training import Training
+from trainer.data.datasets import load_data
+from trainer.data.pictures import Augment
+from trainer.training.freezing import freeze
+from trainer.training.machine import PRECISIONS, default_workers, new_accelerator
+from trainer.training.recipe import FINE_TUNING, FROM_SCRATCH, Recipe, new_card
+from trainer.training.training import Training
 
 Round = Callable[[int, int], list[float]]  # steps before, steps timed -> clock before and after the timed ones
 DTYPES = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}

@@ -18,7 +18,7 @@ from trainer.commands.machine_flags import add_machine_flags
 from trainer.commands.pictures import read_pictures
 
 if TYPE_CHECKING:
-    from trainer.report import Predictions
+    from trainer.report.report import Predictions
 
 SPLITS = ("test", "val", "train", "all")
 
@@ -36,7 +36,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace) -> int:
     """Measure each, then all together; 0. Raises ConfigError, SourceError, ModelError, OutputError."""
-    from trainer.report import write_report
+    from trainer.report.report import write_report
 
     alone, ensemble, split, models = _measure(arguments)
     on = f"{len(ensemble.truth):,} pictures of {split}"
@@ -63,8 +63,8 @@ def run(arguments: Namespace) -> int:
 def _measure(arguments: Namespace) -> "tuple[list[Predictions], Predictions, str, list[str]]":
     """What each said and what all say, of which split, and the names of the models."""
     from trainer import evaluate
-    from trainer.machine import default_workers, new_accelerator
-    from trainer.report import Predictions
+    from trainer.report.report import Predictions
+    from trainer.training.machine import default_workers, new_accelerator
 
     accelerator = new_accelerator(arguments.device, arguments.precision, seed=0, batch_size=evaluate.BATCH)
     networks = [evaluate.open_network(path, accelerator) for path in arguments.checkpoints]

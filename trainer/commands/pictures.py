@@ -4,14 +4,14 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from trainer.data import Data
+    from trainer.data.datasets import Data
 
 NAMED = 20  # broken pictures that are named one by one
 
 
 def read_pictures(source: str, seed: int, quiet: bool = False) -> "Data":
     """``load_data``; ``quiet`` where another process tells. Raises ConfigError, SourceError."""
-    from trainer.data import load_data
+    from trainer.data.datasets import load_data
 
     data = load_data(source, seed, quiet)
     if not quiet:

@@ -20,8 +20,8 @@ from trainer.commands.machine_flags import add_machine_flags
 from trainer.commands.pictures import read_pictures
 
 if TYPE_CHECKING:
-    from trainer.data import Data
-    from trainer.recipe import Recipe
+    from trainer.data.datasets import Data
+    from trainer.training.recipe import Recipe
 
 SHARED = ("model", "from_scratch", "epochs", "class_weights", "seed")  # flags that all trainings have in common
 RATES = (0.3, 1.0, 3.0)  # times the recipe's
@@ -89,10 +89,10 @@ def _train(arguments: Namespace, recipe: "Recipe", data: "Data", values: dict[st
 
     from trainer import checkpoint
     from trainer.errors import InterruptedTraining
-    from trainer.files import LAST
-    from trainer.machine import default_workers, new_accelerator
-    from trainer.progress import Steps
-    from trainer.train import train
+    from trainer.report.progress import Steps
+    from trainer.run import train
+    from trainer.training.files import LAST
+    from trainer.training.machine import default_workers, new_accelerator
 
     recipe = replace(recipe, **values)
     accelerator = new_accelerator(arguments.device, arguments.precision, recipe.seed, recipe.batch_size)

@@ -24,8 +24,8 @@ from typing import Any
 from stages.errors import ConfigError
 from trainer.commands.machine_flags import add_machine_flags
 from trainer.commands.pictures import read_pictures
-from trainer.files import LAST
-from trainer.recipe import FINE_TUNING, FROM_SCRATCH, Recipe
+from trainer.training.files import LAST
+from trainer.training.recipe import FINE_TUNING, FROM_SCRATCH, Recipe
 
 RECIPE = ("model", "unfreeze", "epochs", "batch_size", "lr", "seed", "class_weights", "from_scratch")
 
@@ -88,11 +88,11 @@ def new_recipe(given: dict[str, Any]) -> Recipe:
 
 
 def _train(arguments: Namespace, recipe: Recipe, source: str, out: Path, contents: dict[str, Any] | None) -> int:
-    from trainer.data import CIFAR_10
-    from trainer.machine import default_workers, new_accelerator
-    from trainer.progress import Shown, Steps
-    from trainer.recipe import new_card
-    from trainer.train import train
+    from trainer.data.datasets import CIFAR_10
+    from trainer.report.progress import Shown, Steps
+    from trainer.run import train
+    from trainer.training.machine import default_workers, new_accelerator
+    from trainer.training.recipe import new_card
 
     new_card(recipe, ())  # a wrong name shows before the pictures are read
     source = arguments.data or source
@@ -124,7 +124,7 @@ def _same_recipe(contents: dict[str, Any], given: dict[str, Any]) -> Recipe:
 
 
 def _cut(arguments: Namespace) -> int:
-    from trainer.frames import cut_frames, parse_interval
+    from trainer.data.frames import cut_frames, parse_interval
 
     out = arguments.out or Path("frames")
     count = cut_frames(arguments.frames_from, parse_interval(arguments.every or "1s"), out)

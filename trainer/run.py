@@ -16,15 +16,15 @@ from stages.classification.card import Card
 from stages.classification.classifier import build_model
 from stages.errors import ConfigError, OutputError
 from trainer import checkpoint
-from trainer.data import Data
+from trainer.data.datasets import Data
 from trainer.errors import InterruptedTraining, TrainingError
-from trainer.files import BEST, LAST, METRICS
-from trainer.freezing import count_parameters
-from trainer.machine import Interrupt, largest_batch
-from trainer.progress import Shown
-from trainer.recipe import Recipe, new_card
-from trainer.report import Predictions, write_report
-from trainer.training import Training
+from trainer.report.progress import Shown
+from trainer.report.report import Predictions, write_report
+from trainer.training.files import BEST, LAST, METRICS
+from trainer.training.freezing import count_parameters
+from trainer.training.machine import Interrupt, largest_batch
+from trainer.training.recipe import Recipe, new_card
+from trainer.training.training import Training
 
 FEW = 50  # steps; the recipe takes 2,457
 SMALL = 16  # pictures

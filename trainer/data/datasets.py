@@ -14,7 +14,7 @@ from torchvision.datasets import CIFAR10
 
 from stages.errors import ConfigError, SourceError
 from trainer.counting import counted
-from trainer.pictures import Pictures, read_picture
+from trainer.data.pictures import Pictures, read_picture
 
 CIFAR_10 = "cifar10"
 SPLITS = ("train", "val", "test")

@@ -24,12 +24,12 @@ from transformers import get_cosine_schedule_with_warmup
 
 from stages.classification.card import Card
 from stages.classification.classifier import checkpoint
-from trainer.data import Data
+from trainer.data.datasets import Data
+from trainer.data.pictures import Augment, Collate, Pictures, Prepare, as_read
 from trainer.errors import TrainingError
-from trainer.freezing import freeze
-from trainer.machine import leave_signals_to_parent
-from trainer.pictures import Augment, Collate, Pictures, Prepare, as_read
-from trainer.recipe import Recipe
+from trainer.training.freezing import freeze
+from trainer.training.machine import leave_signals_to_parent
+from trainer.training.recipe import Recipe
 
 KEPT = 4 * 2**30  # bytes; outputs of the frozen half that are kept for the validation pictures
 

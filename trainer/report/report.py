@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_support, top_k_accuracy_score
 
 from trainer.checkpoint import make_room, write_whole
-from trainer.plots import draw_confusion, draw_curves
+from trainer.report.plots import draw_confusion, draw_curves
 
 _CONFUSIONS = 10  # at most, in the report
 

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from trainer.counting import LINE_EVERY
-from trainer.training import Training
+from trainer.training.training import Training
 
 LOOK_EVERY = 0.25  # seconds; each look waits for the GPU
 
