@@ -12,7 +12,7 @@ from daemon.settings import load
 from stages.sam2.load import load_segmenter
 from stages.testsrc.world import ShapesWorld
 from stages.types import Clock, Frame
-from tests.site import Site
+from tests.api.site import Site
 
 torch.set_num_threads(1)  # tests share the cores with the programs that they start
 

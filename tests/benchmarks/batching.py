@@ -22,9 +22,9 @@ from stages.errors import ConfigError
 from stages.sam2.load import load_segmenter
 from stages.testsrc.world import ShapesWorld
 from stages.types import Image
-from tests.benchmarks.stopwatch import now, settle
+from tests.benchmarks.support.stopwatch import now, settle
 from tests.benchmarks.tracker import NAMES, SIZES
-from tests.checkpoints import write_sam2
+from tests.support.checkpoints import write_sam2
 
 THRESHOLDS = (0.25, 0.3)  # the daemon's: box, text
 

@@ -38,7 +38,7 @@ from stages.sam2.segmenter import Segmenter
 from stages.testsrc.score import CLEARLY_VISIBLE
 from stages.testsrc.world import ShapesWorld, Truth
 from stages.tracking.tracker import Tracker, TrackerOptions
-from tests.benchmarks.worlds import track
+from tests.benchmarks.support.worlds import track
 
 HELD_OUT = range(500, 520)  # nothing was trained, tuned or looked at there
 MATCH = 0.5  # least IoU of a track with an object that is barely visible for the track to be left out

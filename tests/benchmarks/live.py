@@ -20,8 +20,8 @@ from pathlib import Path
 import torch
 from matplotlib.figure import Figure
 
-from tests.benchmarks.live_run import Asked, Run, run_live, slices
-from tests.checkpoints import SAM2_SIZES, write_sam2
+from tests.benchmarks.support.live_run import Asked, Run, run_live, slices
+from tests.support.checkpoints import SAM2_SIZES, write_sam2
 
 HELD = 0.99  # of the frames captured; a run that publishes as many, and drops none, holds its streams
 PARTS = 6  # into which the overloaded run is cut: 10 s each, unless it is made shorter

@@ -33,7 +33,7 @@ from stages.testsrc.world import ShapesWorld, Truth
 from stages.tracking.tracker import Tracker, TrackerOptions
 from stages.types import Clock, Detections, Frame, Image, Window
 from stages.windows import FixedPace, cut_windows
-from tests.benchmarks.streams import UpstreamStream, held_bytes, load_upstream
+from tests.benchmarks.support.streams import UpstreamStream, held_bytes, load_upstream
 
 LOOP, EVERY, LOST_AFTER = 600, 30, 30  # frames
 WINDOW = 10  # with windows that differ in length, what the last one left would look like growth and shrinking

@@ -19,7 +19,7 @@ from stages.testsrc.bodies import COLOURS, SHAPES
 from stages.testsrc.score import Quality
 from stages.testsrc.world import ShapesWorld
 from stages.tracking.tracker import Tracker
-from tests.benchmarks.worlds import WINDOW, track
+from tests.benchmarks.support.worlds import WINDOW, track
 
 HELD_OUT = range(100, 120)
 

@@ -30,9 +30,9 @@ from stages.errors import ConfigError
 from stages.sam2.load import EMBEDDED, config_file
 from stages.testsrc.world import ShapesWorld
 from stages.types import Image
-from tests.benchmarks.stopwatch import counted_flops, now, peak_flops, settle
-from tests.benchmarks.streams import Model, load_ours, load_upstream
-from tests.checkpoints import SAM2_SIZES, write_sam2
+from tests.benchmarks.support.stopwatch import counted_flops, now, peak_flops, settle
+from tests.benchmarks.support.streams import Model, load_ours, load_upstream
+from tests.support.checkpoints import SAM2_SIZES, write_sam2
 
 NAMES = {short: name for name, short in SAM2_SIZES.items()}
 SIZES = (*NAMES, "embedded")

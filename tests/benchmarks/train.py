@@ -28,7 +28,7 @@ from torchvision.transforms import v2
 from stages.classification.card import Card
 from stages.classification.classifier import build_model
 from stages.errors import MaskcastError
-from tests.benchmarks.stopwatch import now, settle
+from tests.benchmarks.support.stopwatch import now, settle
 from trainer.data.datasets import load_data
 from trainer.data.pictures import Augment
 from trainer.training.freezing import freeze

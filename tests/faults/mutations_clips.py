@@ -12,7 +12,7 @@ import av
 import numpy as np
 
 from stages.testsrc.world import ShapesWorld
-from tests.media import write_video
+from tests.support.media import write_video
 
 CONTAINERS = ("mp4", "ts", "mkv")
 REAL = Path(__file__).parents[3] / "shared" / "data" / "clips"

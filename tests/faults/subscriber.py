@@ -10,7 +10,7 @@ from typing import Any
 
 import zmq
 
-from tests.program import PATIENCE
+from tests.support.program import PATIENCE
 
 Header = dict[str, Any]
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import zmq
 
-from tests.program import PATIENCE, Program, get, lines_of, pictures_in
-from tests.small_disk import small_disk
+from tests.support.program import PATIENCE, Program, get, lines_of, pictures_in
+from tests.support.small_disk import small_disk
 
 FRAMES = 90
 SOURCE = f"testsrc://shapes?frames={FRAMES}&size=256x256"

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from stages.errors import SourceError
-from tests.fakes import frames
 from tests.faults.mutations import readings
 from tests.faults.mutations_clips import CONTAINERS, DAMAGES, Clips
 from tests.faults.mutations_reader import Reader, read
-from tests.media import numbered, write_video
+from tests.support.fakes import frames
+from tests.support.media import numbered, write_video
 
 
 @pytest.fixture

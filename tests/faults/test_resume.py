@@ -15,9 +15,9 @@ from stages.errors import ConfigError, OutputError
 from stages.output.recorder import Recorder
 from stages.testsrc.world import ShapesWorld
 from stages.types import Clock, Frame, Image
-from tests.media import write_video
-from tests.program import Program, lines_of, pictures_in, wait_until
-from tests.test_record import header, record_and_die
+from tests.output.test_recorder import header, record_and_die
+from tests.support.media import write_video
+from tests.support.program import Program, lines_of, pictures_in, wait_until
 
 WORLD = ShapesWorld(seed=1)
 LINES = "gate.masks.jsonl"

@@ -18,8 +18,8 @@ from stages.errors import SourceError, SourceStalled
 from stages.source.container import Patience
 from stages.source.source import open_source
 from stages.types import Clock, Frame
-from tests.media import free_port, http_server, numbered, numbers, write_video
-from tests.rtsp import RtspServer, frameless_server, needs_rtsp_server, silent_server
+from tests.support.media import free_port, http_server, numbered, numbers, write_video
+from tests.support.rtsp import RtspServer, frameless_server, needs_rtsp_server, silent_server
 
 SHORT = Patience(open=10, read=0.5, picture=1)
 HALF_SECOND_GOP = {"g": "12", "sc_threshold": "0", "bf": "0", "crf": "10"}

@@ -11,8 +11,8 @@ from daemon.service.build import build
 from daemon.settings.schema import Settings
 from stages.testsrc.world import ShapesWorld
 from stages.tracking.tracker import Tracker
-from tests.media import write_video
-from tests.program import Program, get, lines_of, pictures_in, wait_until
+from tests.support.media import write_video
+from tests.support.program import Program, get, lines_of, pictures_in, wait_until
 
 FRAMES = 20
 GOOD = 6

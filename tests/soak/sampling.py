@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from stages.testsrc.world import ShapesWorld
-from tests.measured import MeasuredProgram, subscriber
+from tests.support.measured import MeasuredProgram, subscriber
 
 SEED = 11
 RSS_EVERY = 5  # frames; not a whole part of a window, so that each reading meets another moment of it

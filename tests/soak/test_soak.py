@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from tests.program import PATIENCE
 from tests.soak.sampling import Sample, Soak
 from tests.soak.verdict import conclude
+from tests.support.program import PATIENCE
 
 
 def test_a_short_soak_counts_every_message_and_fills_its_table_and_plot(tmp_path):

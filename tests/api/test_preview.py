@@ -1,0 +1,135 @@
+"""Pictures over HTTP: who watches, who only seems to, and how it ends."""
+
+import threading
+import time
+import urllib.request
+
+import av
+import numpy as np
+import pytest
+
+from daemon.api import server
+from daemon.api.routes.preview import MOST
+from daemon.stream.preview import PAUSE, Preview
+from stages.output.annotate import encode_jpeg
+from tests.api.site import PREVIEW, Site
+from tests.support.program import PATIENCE, wait_until
+
+
+@pytest.fixture
+def preview(site):
+    preview = site.control.previews["gate"] = Preview()
+    return preview
+
+
+def test_a_video_player_reads_the_preview(site, preview):
+    """FFmpeg takes the parts apart and decodes the pictures."""
+    stop = threading.Event()
+
+    def play() -> None:
+        for number in range(10_000):
+            if stop.wait(0.01):
+                break
+            preview.show(encode_jpeg(np.full((48, 64, 3), number % 2 * 255, np.uint8), 90))
+
+    player = threading.Thread(target=play)
+    player.start()
+    try:
+        with av.open(site.api.url + PREVIEW, format="mpjpeg") as video:
+            pictures = [
+                frame.to_ndarray(format="rgb24") for frame, _ in zip(video.decode(video=0), range(20), strict=False)
+            ]
+    finally:
+        stop.set()
+        player.join()
+    assert {picture.shape for picture in pictures} == {(48, 64, 3)}
+    assert {round(picture.mean() / 255) for picture in pictures} == {0, 1}
+
+
+def test_a_preview_ends_with_its_stream(site, preview):
+    with site.watch() as client:
+        wait_until(lambda: preview.due)
+        preview.show(b"\xff\xd8 one \xff\xd9")
+        preview.close()
+        client.settimeout(30)
+        received = b"".join(iter(lambda: client.recv(65536), b""))
+    assert b"Content-Type: image/jpeg\r\nContent-Length: 9\r\n\r\n\xff\xd8 one \xff\xd9\r\n--frame" in received
+
+
+def test_pictures_are_asked_for_only_while_somebody_watches(site, preview):
+    assert site.ask("HEAD", PREVIEW).status == 200
+    assert not preview.due
+    client = site.watch()
+    wait_until(lambda: preview.due)
+    client.close()
+    wait_until(lambda: not preview.due)
+
+
+def test_more_watchers_than_there_is_room_for_are_told_to_come_back(site, preview):
+    crowd = []
+    for _ in range(MOST):
+        crowd.append(site.watch())
+        assert crowd[-1].recv(12) == b"HTTP/1.1 200"
+    answer = site.ask("GET", PREVIEW)
+    assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+    assert site.ask("GET", "/api/streams").status == 200
+    crowd.pop().close()
+    wait_until(lambda: b"200" in site.watch().recv(12))
+    for client in crowd:
+        client.close()
+
+
+def test_a_watcher_that_does_not_read_holds_up_nobody(site, preview):
+    with site.watch():
+        wait_until(lambda: preview.due)
+        with urllib.request.urlopen(site.api.url + PREVIEW, timeout=30) as reading:
+            for number in range(40):
+                picture = b"\xff\xd8" + bytes([number]) * 200_000 + b"\xff\xd9"
+                preview.show(picture)
+                received = b""
+                while picture not in received:
+                    received += reading.read1(1 << 20)
+    assert site.ask("GET", "/healthz").status == 200
+
+
+def test_a_watcher_that_never_reads_is_cut_off(monkeypatch):
+    monkeypatch.setattr(server, "UNREAD", 1000)
+    with Site() as site:
+        site.add()
+        preview = site.control.previews["gate"] = Preview()
+        with site.watch():
+            wait_until(lambda: preview.due)
+
+            def gone() -> bool:
+                preview.show(b"x" * 1_000_000)
+                time.sleep(2 * PAUSE)
+                return not preview.due
+
+            wait_until(gone)
+
+
+def test_closing_ends_previews_and_half_requests_and_frees_the_port(preview, site):
+    """Within the second that answers under way have, however long those would still take."""
+    with site.watch() as watching, site.say(b"GET / HT") as half:
+        wait_until(lambda: preview.due)
+        closing = threading.Thread(target=site.close)
+        closing.start()
+        closing.join(30)
+        assert not closing.is_alive()
+        while watching.recv(65536):
+            pass
+        assert half.recv(10) == b""
+    with Site(listen=f"127.0.0.1:{site.port}") as again:
+        assert again.ask("GET", "/healthz").status == 200
+
+
+def test_closing_does_not_wait_for_the_engine(site):
+    go_on = threading.Event()
+    site.control.before = lambda: go_on.wait(PATIENCE)
+    with site.say(b"GET /api/streams HTTP/1.1\r\nHost: localhost\r\n\r\n"):
+        wait_until(lambda: any("AnyIO" in t.name for t in threading.enumerate()))
+        closing = threading.Thread(target=site.close)
+        closing.start()
+        closing.join(30)
+        assert not closing.is_alive()
+        go_on.set()

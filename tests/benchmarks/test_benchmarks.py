@@ -1,0 +1,87 @@
+"""The benchmarks run as processes, print what they promise and draw their plots; no figure is judged."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.benchmarks.memory import Sample, conclude
+from tests.support.program import PATIENCE
+
+
+def run(name: str, *arguments: str) -> dict:
+    command = [sys.executable, "-m", f"tests.benchmarks.{name}", *arguments, "--json"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, env=environment)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_the_tracker_benchmark_compares_every_cell_with_upstream_and_with_one_object(tmp_path):
+    """Each row has its stages, its share of the measured peak and its ratios, all of them positive."""
+    picture = tmp_path / "tracker.png"
+    small = ["--sizes", "embedded", "--objects", "1", "2", "--frames", "6", "--fill", "6", "--device", "cpu"]
+    report = run("tracker", *small, "--plot", str(picture))
+    rows = {(cell["tracker"], cell["objects"]): cell for cell in report["cells"]}
+    assert set(rows) == {("ours", 1), ("ours", 2), ("upstream", 1), ("upstream", 2)}
+    for (tracker, objects), cell in rows.items():
+        assert cell["status"] == "ok"
+        assert set(cell["stages"]) == {"encode", "attend", "decode", "memorise", "rest"}
+        positive = [cell["total"], cell["attend_of_peak"], cell["over_ours"], cell["over_one"], report["peak_flops"]]
+        assert all(figure > 0 for figure in positive)
+        assert cell["over_ours"] == 1 or tracker != "ours"
+        assert cell["over_one"] == 1 or objects != 1
+    assert rows["ours", 2]["attend_flop"] > rows["ours", 1]["attend_flop"] > 0
+    assert rows["upstream", 2]["attend_flop"] == 2 * rows["upstream", 1]["attend_flop"]
+    assert picture.stat().st_size > 0
+
+
+def test_the_memory_benchmark_sees_upstream_grow_and_the_tracker_not(tmp_path):
+    """The tracker holds the same bytes at every sample; upstream's grow by a frame and its outputs each time."""
+    picture = tmp_path / "memory.png"
+    report = run("memory", "--frames", "30", "--every-report", "10", "--objects", "1", "--plot", str(picture))
+    ours, theirs = report["ours"], report["upstream"]
+    assert [one["frame"] for one in ours] == [one["frame"] for one in theirs] == [10, 20, 30]
+    assert len({one["held"] for one in ours}) == 1
+    assert theirs[0]["held"] < theirs[1]["held"] < theirs[2]["held"]
+    pixels = 4 * 3 * 192 * 192
+    assert theirs[2]["frames_held"] == 30 * pixels
+    assert theirs[2]["held"] - theirs[1]["held"] > 10 * pixels
+    ratios = [value for name, value in report["figures"].items() if "/" in name]
+    assert len(ratios) == 3
+    assert all(ratio > 0 for ratio in ratios)
+    assert picture.stat().st_size > 0
+
+
+def test_the_batching_benchmark_compares_streams_apart_with_streams_together():
+    small = ["--streams", "2", "--window", "2", "--rounds", "1", "--device", "cpu"]
+    rows = run("batching", *small)["rows"]
+    assert [(row["step"], row["streams"], row["pictures"]) for row in rows] == [("detect", 2, 1), ("encode", 2, 2)]
+    for row in rows:
+        assert row["ratio"] == row["together"] / row["apart"] > 0
+
+
+@pytest.mark.parametrize(
+    ("held_at_the_end", "growth", "bounded"), [(500, 0, True), (500, 1000, True), (501, 0, False), (500, 1100, False)]
+)
+def test_a_long_run_is_bounded_when_nothing_it_holds_grows(held_at_the_end, growth, bounded):
+    """The same bytes at frame 1,000 and at the end, and less than 1,024 bytes of resident memory a frame between."""
+    frames = range(500, 10_001, 500)
+    ours = [Sample(t, held_at_the_end if t == 10_000 else 500, 7 << 20 if t < 1000 else growth * t) for t in frames]
+    report = conclude(ours, [], 1000)
+    assert report["bounded"] is bounded
+    assert report["figures"]["tracker RSS slope, bytes a frame"] == growth
+    assert report["figures"]["tracker held at frame 10000"] == held_at_the_end
+
+
+def test_the_training_benchmark_compares_the_trainer_with_a_plain_loop():
+    """Both rates are positive, and the ratio is theirs."""
+    few = ["--batch-size", "4", "--before", "1", "--steps", "1", "--rounds", "1", "--workers", "0", "--device", "cpu"]
+    report = run("train", "--from-scratch", *few)
+    rates = report["images_per_second"]
+    assert set(rates) == {"plain", "trainer"}
+    assert min(rates.values()) > 0
+    assert report["trainer_over_plain"] == pytest.approx(rates["trainer"] / rates["plain"])
+    assert (report["model"], report["batch_size"]) == ("compact_vit", 4)

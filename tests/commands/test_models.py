@@ -1,0 +1,84 @@
+"""``maskcast models``: where the configured models are, and what is said when they cannot be fetched."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from daemon.__main__ import main
+from tests.cli.test_cli import NO_HUB, error_of, maskcast
+
+
+@pytest.fixture(autouse=True)
+def bare_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No configuration but the test's own."""
+    monkeypatch.delenv("MASKCAST_CONFIG", raising=False)
+
+
+def test_embedded_local_and_absent_models_are_told_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    weights = tmp_path / "weights.pt"
+    weights.touch()
+    assert main(["models", "list", "--json", "--detector", "embedded", "--segmenter", str(weights)]) == 0
+    models = json.loads(capsys.readouterr().out)
+    assert {role: model["state"] for role, model in models.items()} == {
+        "detector": "embedded",
+        "segmenter": "local",
+        "classifier": "off",
+    }
+    assert (Path(models["detector"]["place"]) / "config.json").is_file()
+    assert models["segmenter"]["place"] == str(weights)
+
+
+def test_model_in_the_hubs_cache_is_found_without_network(tmp_path: Path) -> None:
+    snapshot = tmp_path / "hub" / "models--owner--name" / "snapshots" / "abc"
+    snapshot.mkdir(parents=True)
+    (snapshot.parents[1] / "refs").mkdir()
+    (snapshot.parents[1] / "refs" / "main").write_text("abc")
+    (snapshot / "config.json").write_text("{}")
+    arguments = ("models", "list", "--json", "--detector", "owner/name", "--segmenter", "embedded")
+    cache = {"HF_HOME": str(tmp_path), **NO_HUB}
+    assert json.loads(maskcast(*arguments, **cache).stdout)["detector"]["state"] == "missing"
+    (snapshot / "model.safetensors").touch()
+    done = maskcast(*arguments, **cache)
+    detector = json.loads(done.stdout)["detector"]
+    assert (done.returncode, detector["state"], detector["place"]) == (0, "cached", str(snapshot))
+
+
+def test_missing_model_makes_list_fail(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models", "list", "--detector", "nobody/no-such-model", "--segmenter", "embedded"]) == 1
+    assert capsys.readouterr().out.splitlines()[0] == "detector    missing   nobody/no-such-model"
+
+
+def test_fetch_has_nothing_to_do_for_what_is_here(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    weights = tmp_path / "weights.pt"
+    weights.touch()
+    arguments = ["--to", str(tmp_path / "to"), "--detector", "embedded", "--segmenter", str(weights)]
+    assert main(["models", "fetch", *arguments]) == 0
+    printed = capsys.readouterr().out
+    assert printed.splitlines() == [
+        f"# copy to the same places there, or change the paths: {weights}",
+        "[models]",
+        'detector = "embedded"',
+        f'segmenter = "{weights}"',
+        'classifier = ""',
+    ]
+
+
+def test_fetch_without_network_is_one_line(tmp_path: Path) -> None:
+    home = {"HF_HOME": str(tmp_path), **NO_HUB}
+    error = error_of("models", "fetch", "--to", str(tmp_path / "to"), code=1, **home)
+    assert error.startswith("detector IDEA-Research/grounding-dino-tiny: the hub cannot be reached")
+
+
+@pytest.mark.parametrize(
+    ("flag", "name", "reason"),
+    [
+        ("--detector", "./no/such/folder", "not a hub id such as owner/name"),
+        ("--segmenter", "nobody/no-such-model", "no known SAM 2 model"),
+    ],
+)
+def test_name_that_means_nothing_cannot_be_fetched(flag: str, name: str, reason: str) -> None:
+    flags = {"--detector": "embedded", "--segmenter": "embedded", flag: name}
+    error = error_of("models", "fetch", *(word for pair in flags.items() for word in pair), code=1, **NO_HUB)
+    assert name in error
+    assert reason in error

@@ -1,0 +1,72 @@
+"""A real Prometheus that reads ``deploy/prometheus.yml``, its targets and its pace being the test's."""
+
+import json
+import subprocess
+import urllib.parse
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import yaml
+
+from tests.support.media import free_port
+from tests.support.program import PATIENCE, get, wait_until
+from tests.support.tools import needs_tool
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+EVERY = 1  # seconds between two scrapes
+
+needs_prometheus = needs_tool("prometheus", "prometheus")
+
+
+class Prometheus:
+    """The server on a free port, with ``targets`` as job -> host:port, until the block ends."""
+
+    def __init__(self, folder: Path, targets: Mapping[str, str]) -> None:
+        config = yaml.safe_load((DEPLOY / "prometheus.yml").read_text())
+        config["global"] = {"scrape_interval": f"{EVERY}s", "evaluation_interval": f"{EVERY}s"}
+        config["rule_files"] = [str(DEPLOY / name) for name in config["rule_files"]]
+        for job in config["scrape_configs"]:
+            job["static_configs"] = [{"targets": [targets[job["job_name"]]]}]
+        (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
+        self.url = f"http://127.0.0.1:{(port := free_port())}"
+        self._log = (folder / "prometheus.log").open("wb")
+        self._process = subprocess.Popen(
+            [
+                "prometheus",
+                f"--config.file={folder}/prometheus.yml",
+                f"--storage.tsdb.path={folder}/data",
+                f"--web.listen-address=127.0.0.1:{port}",
+            ],
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+        )
+
+    def __enter__(self) -> Self:
+        wait_until(self._is_ready)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._process.terminate()
+        self._process.wait(PATIENCE)
+        self._log.close()
+
+    def ask(self, path: str, **arguments: str) -> Any:
+        """The data that the HTTP API answers with. Raises ValueError with what Prometheus finds wrong."""
+        status, answer = get(f"{self.url}/api/v1/{path}?{urllib.parse.urlencode(arguments)}")
+        if status != 200:
+            raise ValueError(f"{arguments}: {status} {answer}")
+        return json.loads(answer)["data"]
+
+    def values(self, expression: str) -> list[float]:
+        """What an expression is now, for each series."""
+        return [float(series["value"][1]) for series in self.ask("query", query=expression)["result"]]
+
+    def _is_ready(self) -> bool:
+        assert self._process.poll() is None, Path(self._log.name).read_text()
+        try:
+            return get(f"{self.url}/-/ready")[0] == 200
+        except OSError:
+            return False

@@ -1,0 +1,70 @@
+"""``detection.auto_threshold`` in the real program, as a subscriber sees it."""
+
+import json
+from pathlib import Path
+
+import pytest
+import zmq
+
+from stages.testsrc.world import ShapesWorld
+from tests.support.program import PATIENCE, Program
+
+SHOWN = [name.title() for name in dict.fromkeys(ShapesWorld(3).labels)]
+ABSENT = "Something Else"
+CONFIGURATION = "".join(
+    f"""
+[[streams]]
+name = "{name}"
+source = "testsrc://shapes?seed=3&frames=60"
+prompts = {json.dumps([*SHOWN, ABSENT])}
+detection.every = 2
+detection.auto_threshold = {automatic}
+"""
+    for name, automatic in (("auto", "true"), ("fixed", "false"))
+)
+
+
+def last_statuses(endpoint: str) -> dict[str, dict]:
+    """What each stream says right after its source went down."""
+    found, ended = {}, set()
+    with zmq.Context() as context, context.socket(zmq.SUB) as socket:
+        socket.set(zmq.RCVTIMEO, PATIENCE * 1000)
+        socket.subscribe("v1/")
+        socket.connect(endpoint)
+        while len(found) < 2:
+            header = json.loads(socket.recv_multipart()[1])
+            stream = header["stream"]
+            if header.get("type") == "source_down":
+                ended.add(stream)
+            if header["schema"] == "maskcast/v1/status" and stream in ended:
+                found[stream] = header
+    return found
+
+
+@pytest.fixture(scope="module")
+def statuses(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
+    """Of two streams with one source; only one of them chooses its thresholds."""
+    file: Path = tmp_path_factory.mktemp("auto") / "maskcast.toml"
+    file.write_text(CONFIGURATION)
+    waits = {"MASKCAST_PUBLISH__WAIT_FOR": "1", "MASKCAST_PUBLISH__WHEN_FULL": "wait"}
+    program = Program("--config", str(file), **waits)
+    found = last_statuses(program.address("masks"))
+    code, _, wrong = program.end()
+    assert (code, wrong) == (0, [])
+    return found
+
+
+def test_a_stream_without_it_tells_its_fixed_thresholds(statuses):
+    assert statuses["fixed"]["thresholds"] == dict.fromkeys([*SHOWN, ABSENT], 0.3)
+
+
+def test_the_thresholds_of_what_was_seen_move_away_from_the_fixed_ones(statuses):
+    thresholds = statuses["auto"]["thresholds"]
+    assert list(thresholds) == [*SHOWN, ABSENT]
+    moved = [name for name in SHOWN if abs(thresholds[name] - 0.3) > 0.02]
+    assert len(moved) >= 2
+    assert all(0.05 <= value <= 0.7 for value in thresholds.values())
+
+
+def test_the_threshold_of_what_was_never_there_has_not_come_down(statuses):
+    assert statuses["auto"]["thresholds"][ABSENT] >= 0.3

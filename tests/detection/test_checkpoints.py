@@ -1,0 +1,226 @@
+"""Which checkpoints the detector loads, and what it says of those that it does not."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torchvision.ops import box_iou
+from transformers import (
+    BertConfig,
+    BertModel,
+    DetrConfig,
+    GroundingDinoConfig,
+    GroundingDinoForObjectDetection,
+    MMGroundingDinoConfig,
+    MMGroundingDinoForObjectDetection,
+)
+from transformers.utils import logging
+
+from stages.detection.grounding_dino import EMBEDDED, Detector
+from stages.detection.prompts import parse_prompts
+from stages.errors import ModelError, WindowError
+from stages.testsrc.world import ShapesWorld
+from tests.support.checkpoints import write_grounding_dino
+
+CPU = torch.device("cpu")
+PROMPTS = parse_prompts(["red circle", "blue square"])
+
+
+def _load(model: str | Path) -> Detector:
+    return Detector(model, CPU, torch.float32)
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """A folder with the embedded checkpoint, to be damaged."""
+    return Path(shutil.copytree(EMBEDDED, tmp_path / "checkpoint"))
+
+
+def _edit(file: Path, **changes: Any) -> None:
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+
+
+def _edit_weights(folder: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> None:
+    weights = load_file(folder / "model.safetensors")
+    change(weights)
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+# --- A full-size checkpoint
+
+
+@dataclass(frozen=True)
+class Written:
+    """A folder with a checkpoint, and what its weights were before they were written."""
+
+    folder: Path
+    digests: dict[str, str]
+
+
+def _digests(network: Any) -> dict[str, str]:
+    return {key: hashlib.sha256(tensor.numpy()).hexdigest() for key, tensor in network.state_dict().items()}
+
+
+@pytest.fixture(scope="module")
+def full_size(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Written]:
+    """The architecture of grounding-dino-tiny (Swin-T, BERT base), random weights, in the file layout of the hub."""
+    folder = tmp_path_factory.mktemp("full_size")
+    network = write_grounding_dino(folder)
+    yield Written(folder, _digests(network))
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def full_size_detector(full_size: Written) -> Detector:
+    return _load(full_size.folder)
+
+
+def test_full_size_checkpoint_is_loaded_key_for_key(full_size: Written, full_size_detector: Detector) -> None:
+    """All of the 172 million weights that were written stand in the model, bit by bit, and no other."""
+    assert sum(p.numel() for p in full_size_detector.network.parameters()) > 172_000_000
+    assert _digests(full_size_detector.network) == full_size.digests
+
+
+def test_full_size_checkpoint_detects(full_size_detector: Detector) -> None:
+    """The picture goes through at its own shape, and what comes out is well formed, if random."""
+    image, _ = ShapesWorld(3, 320, 192).render(0)
+    (found,) = full_size_detector.detect([image], PROMPTS, 0, 0)
+    assert 100 < len(found) <= 900
+    assert set(found.prompts) <= {0, 1}
+    assert (found.boxes >= 0).all()
+    assert (found.boxes <= (320, 192, 320, 192)).all()
+
+
+def test_full_size_and_embedded_share_one_path(full_size_detector: Detector) -> None:
+    """Both come through the same classes of transformers, whatever their size."""
+    embedded = _load(EMBEDDED)
+    assert type(full_size_detector.network) is type(embedded.network) is GroundingDinoForObjectDetection
+    assert full_size_detector.captions(PROMPTS)[0].input_ids == (101, 2417, 4418, 1012, 2630, 2675, 1012, 102)
+    assert embedded.captions(PROMPTS)[0].prompt_of_token == full_size_detector.captions(PROMPTS)[0].prompt_of_token
+
+
+# --- The family, and strangers
+
+
+def test_mm_grounding_dino_is_of_the_family(copy: Path) -> None:
+    """A checkpoint of MM Grounding DINO loads and detects in the same way."""
+    plain = GroundingDinoConfig.from_pretrained(copy).to_dict()
+    config = MMGroundingDinoConfig.from_dict(plain | {"model_type": "mm-grounding-dino"})
+    MMGroundingDinoForObjectDetection(config).save_pretrained(copy)
+    detector = _load(copy)
+    assert isinstance(detector.network, MMGroundingDinoForObjectDetection)
+    assert len(detector.detect([ShapesWorld(0).render(0)[0]], PROMPTS, 0, 0)[0])
+
+
+def test_another_kind_of_model_is_refused_by_its_name(tmp_path: Path) -> None:
+    """A BERT or a DETR is no Grounding DINO, and the error says which models are."""
+    bert = BertConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, vocab_size=20)
+    BertModel(bert).save_pretrained(tmp_path / "bert")
+    DetrConfig().save_pretrained(tmp_path / "detr")
+    for kind in ("bert", "detr"):
+        with pytest.raises(ModelError, match=f"{kind} is a '{kind}' model: give one of grounding-dino, mm-grounding-"):
+            _load(tmp_path / kind)
+
+
+def test_pictures_of_different_shapes_are_padded_together(copy: Path) -> None:
+    """A checkpoint that keeps a picture's shape, as the full-size ones do: padding a batch does not move the boxes."""
+    size = json.loads((copy / "processor_config.json").read_text())["image_processor"]["size"]["height"]
+    pictures = {"image_processor_type": "GroundingDinoImageProcessor", "do_pad": True}
+    keep_shape = {"shortest_edge": size, "longest_edge": 2 * size}
+    _edit(copy / "processor_config.json", image_processor=pictures | {"size": keep_shape})
+    detector = _load(copy)
+    wide, tall = ShapesWorld(600, 420, 256).render(0)[0], ShapesWorld(601, 256, 330).render(0)[0]
+    seen = kept = 0
+    for seed in range(500, 510):
+        image, truth = ShapesWorld(seed, objects=3).render(0)
+        prompts = parse_prompts(truth.labels)
+        alone = detector.detect([image], prompts, 0.4, 0.4)[0]
+        padded = detector.detect([wide, image, tall], prompts, 0.2, 0.2)[1]
+        for box, prompt in zip(alone.boxes, alone.prompts, strict=True):
+            same = torch.from_numpy(padded.boxes[padded.prompts == prompt])
+            kept += bool((box_iou(same, torch.from_numpy(box[None])) > 0.5).any())
+            seen += 1
+    assert seen > 15
+    assert kept >= 0.9 * seen
+
+
+# --- Damage
+
+
+@pytest.mark.parametrize(
+    ("damage", "problem"),
+    [
+        (lambda d: (d / "config.json").unlink(), "the folder holds no model (no config.json)"),
+        (lambda d: (d / "config.json").write_text("{"), "not a valid JSON file"),
+        (lambda d: _edit(d / "config.json", model_type="flying-dino"), "model type `flying-dino`"),
+        (lambda d: _edit(d / "config.json", d_model="wide"), "Field 'd_model' expected int"),
+        (lambda d: (d / "model.safetensors").unlink(), "no file named model.safetensors"),
+        (lambda d: os.truncate(d / "model.safetensors", 100_000), "cannot be loaded: Error while deserializing"),
+        (lambda d: (d / "model.safetensors").write_text("version https://git-lfs"), "cannot be loaded: Error while"),
+        (lambda d: (d / "processor_config.json").unlink(), "Can't load image processor"),
+        (lambda d: (d / "tokenizer.json").unlink(), "its tokenizer files are missing"),
+        (lambda d: _edit(d / "config.json", encoder_layers=2), "50 missing weights, such as model.encoder.layers.1."),
+        (lambda d: _edit(d / "config.json", decoder_ffn_dim=128), "6 mismatched weights, such as model.decoder."),
+        (lambda d: _edit_weights(d, lambda w: w.update(extra=torch.zeros(1))), "1 unexpected weights, such as extra"),
+        (
+            lambda d: _edit_weights(d, lambda w: w.pop("model.level_embed")),
+            "1 missing weights, such as model.level_embed",
+        ),
+    ],
+)
+def test_a_damaged_checkpoint_is_refused_in_one_line(
+    copy: Path, damage: Callable[[Path], object], problem: str
+) -> None:
+    """Whatever is missing, cut or of another shape: a ModelError that names the checkpoint and the problem."""
+    damage(copy)
+    with pytest.raises(ModelError) as error:
+        _load(copy)
+    text = str(error.value)
+    assert text.startswith(f"detector {copy}")
+    assert problem in text
+    assert "\n" not in text
+
+
+def test_a_vocabulary_larger_than_the_model_is_refused(copy: Path) -> None:
+    """A token that the model has no row for would stop the process on a GPU."""
+    file = copy / "tokenizer.json"
+    tokenizer = json.loads(file.read_text())
+    tokenizer["model"]["vocab"]["zebra"] = 1030
+    file.write_text(json.dumps(tokenizer))
+    with pytest.raises(ModelError, match="another model's"):
+        _load(copy)
+
+
+def test_scores_that_are_not_numbers_are_an_error(copy: Path) -> None:
+    """A checkpoint with NaN weights loads, and each window that it is to look at fails."""
+    _edit_weights(copy, lambda weights: weights["model.decoder.layer_norm.weight"].fill_(np.nan))
+    detector = _load(copy)
+    with pytest.raises(WindowError, match=r"^detector .*: scores are not numbers; try precision float32$"):
+        detector.detect([ShapesWorld(0).render(0)[0]], PROMPTS, 0.3, 0.3)
+
+
+@pytest.mark.parametrize("name", ["/no/such/folder", "./nowhere", "a/b/c", "~/nothing", __file__])
+def test_a_path_that_is_no_folder_is_not_looked_up_on_the_hub(name: str) -> None:
+    """The error says at once that there is no such folder."""
+    with pytest.raises(ModelError, match=f"^detector {name}: no such folder; give a model folder or a hub id"):
+        _load(name)
+
+
+def test_loading_leaves_the_log_and_progress_bars_as_they_were(capfd: pytest.CaptureFixture[str], copy: Path) -> None:
+    """Nothing is printed, even of a checkpoint that is refused, and the library's settings are restored."""
+    before = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    _load(EMBEDDED)
+    _edit(copy / "config.json", encoder_layers=2)
+    with pytest.raises(ModelError):
+        _load(copy)
+    assert (logging.get_verbosity(), logging.is_progress_bar_enabled()) == before
+    assert capfd.readouterr() == ("", "")

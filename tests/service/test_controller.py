@@ -1,0 +1,237 @@
+"""A running service steered from another thread: prompts, objects, previews. Embedded models, a live test source."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+
+import cv2
+import numpy as np
+import pytest
+import zmq
+
+from daemon.control import BusyError, Control, StreamView, UnknownNameError
+from daemon.engine import calls
+from daemon.service.build import build
+from daemon.service.controller import Steering
+from daemon.service.service import Service
+from daemon.settings.schema import Settings, StreamSettings
+from stages.errors import ConfigError
+from stages.output.wire import unpack
+from stages.testsrc.world import ShapesWorld
+from tests.support.program import wait_until
+
+WORLD = ShapesWorld(4)
+FIRST, SECOND = list(dict.fromkeys(WORLD.labels))[:2]
+LIVE = "testsrc://shapes?seed=4&live=1&fps=10&frames=100000"
+
+
+@pytest.fixture
+def steer() -> Iterator[Callable[..., Steering]]:
+    """steer(prompts) -> the control of a service with the stream "gate", once it has published a frame."""
+    services: list[Service] = []
+
+    def start(*prompts: str, source: str = LIVE, **tables: object) -> Steering:
+        settings = Settings(
+            models={"detector": "embedded", "segmenter": "embedded", "device": "cpu", "classifier": "embedded"},
+            publish={"endpoint": "tcp://127.0.0.1:0"},
+            http={"listen": "127.0.0.1:0"},
+            detection={"every": 5},
+            streams=[{"name": "gate", "source": source, "prompts": prompts, **tables}],
+        )
+        services.append(build(settings))
+        services[-1].startup()
+        wait_until(services[-1].engine.ready.is_set)
+        return Steering(services[-1])
+
+    yield start
+    for service in services:
+        service.shutdown()
+
+
+def view_when(control: Control, holds: Callable[[StreamView], bool]) -> StreamView:
+    found: list[StreamView] = []
+
+    def look() -> bool:
+        found[:] = [control.view("gate")]
+        return holds(found[0])
+
+    wait_until(look)
+    return found[0]
+
+
+def tracked(view: StreamView, prompt: str | None) -> set[int]:
+    return {track.id for track in view.tracks if track.prompt == prompt}
+
+
+def object_box(view: StreamView) -> np.ndarray:
+    """Of the largest shape on the frame that was published last."""
+    masks = WORLD.render(view.frame)[1].masks
+    rows, columns = np.nonzero(max(masks, key=np.sum))
+    return np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1], np.float32)
+
+
+def test_a_prompt_is_taken_up_at_a_keyframe_and_the_tracks_of_the_others_go_on(steer):
+    control = steer(FIRST)
+    before = view_when(control, lambda view: bool(tracked(view, FIRST)))
+    control.set_prompts("gate", [FIRST, SECOND])
+    both = view_when(control, lambda view: bool(tracked(view, SECOND)))
+    assert both.prompts == (FIRST, SECOND)
+    assert list(both.thresholds) == [FIRST, SECOND]
+    assert tracked(both, FIRST) & tracked(before, FIRST)
+
+
+def test_the_tracks_of_a_prompt_that_is_gone_end_and_say_why(steer):
+    control = steer(FIRST, SECOND)
+    before = view_when(control, lambda view: bool(tracked(view, FIRST)) and bool(tracked(view, SECOND)))
+    with zmq.Context() as context, context.socket(zmq.SUB) as socket:
+        socket.subscribe("v1/gate/event")
+        socket.connect(control._service.publisher.endpoint)
+        wait_until(lambda: control._service.publisher.subscribers == 1)
+        control.set_prompts("gate", [SECOND])
+        ended: dict[int, tuple[str, str]] = {}
+        while not tracked(before, FIRST) <= ended.keys():
+            assert socket.poll(20_000)
+            header = unpack(socket.recv_multipart()).header
+            if header["type"] == "track_ended":
+                ended[header["track"]] = header["prompt"], header["reason"]
+    assert {ended[track] for track in tracked(before, FIRST)} == {(FIRST, "prompt removed")}
+    after = view_when(control, lambda view: not tracked(view, FIRST))
+    assert tracked(after, SECOND) & tracked(before, SECOND)
+    control.set_prompts("gate", [SECOND, FIRST])
+    view_when(control, lambda view: bool(tracked(view, FIRST)))  # drawn, counted and named by the same number
+
+
+def test_an_object_is_added_corrected_and_removed_by_hand_where_nothing_is_looked_for(steer):
+    control = steer()
+    view = view_when(control, lambda view: view.frame is not None)
+    assert view.tracks == ()
+    track = control.add_object("gate", None, box=object_box(view))
+    view = view_when(control, lambda view: tracked(view, None) == {track})
+    [added] = view.tracks
+    assert added.area > 100
+    left, top, right, bottom = added.box
+    middle = np.array([[(left + right) / 2, (top + bottom) / 2]], np.float32)
+    control.refine_object("gate", track, middle, np.array([1]))
+    older = view_when(control, lambda view: view.tracks[0].age > added.age)
+    assert tracked(older, None) == {track}
+    control.remove_object("gate", track)
+    view_when(control, lambda view: view.tracks == ())
+    with pytest.raises(UnknownNameError, match=f"stream gate has no track {track}; tracked now: none"):
+        control.remove_object("gate", track)
+
+
+def test_an_object_by_hand_can_go_by_a_prompt_of_the_stream(steer):
+    control = steer(FIRST)
+    view = view_when(control, lambda view: view.frame is not None)
+    track = control.add_object("gate", FIRST, box=object_box(view))
+    assert track in tracked(view_when(control, lambda view: any(t.id == track for t in view.tracks)), FIRST)
+    with pytest.raises(ConfigError, match="no prompt 'unicorn'; the stream looks for '"):
+        control.add_object("gate", "unicorn", box=object_box(view))
+
+
+NONSENSE: list[tuple[Callable[[Control], object], str]] = [
+    (lambda control: control.set_prompts("gate", ["lorry " * 2000]), "tokens long"),
+    (lambda control: control.set_prompts("gate", ["🦄"]), "names nothing"),
+    (lambda control: control.set_prompts("gate", [f"thing {n}" for n in range(200)]), "200 prompts are too many"),
+    (lambda control: control.set_prompts("yard", ["car"]), 'no stream is named "yard"; there are: gate'),
+    (lambda control: control.add_object("gate", None, box=np.array([9, 9, 999, 999], np.float32)), "outside"),
+    (lambda control: control.add_object("gate", None, mask=np.zeros((3, 3), bool)), "mask"),
+    (lambda control: control.refine_object("gate", 99, np.zeros((1, 2), np.float32), np.ones(1)), "no track 99"),
+    (lambda control: control.add(StreamSettings(name="b", source=LIVE, prompts=("lorry " * 2000,))), "tokens long"),
+]
+
+
+def test_what_makes_no_sense_is_refused_and_the_stream_does_not_notice(steer):
+    control = steer(FIRST)
+    before = view_when(control, lambda view: bool(view.tracks))
+    for change, words in NONSENSE:
+        with pytest.raises(ConfigError, match=words):
+            change(control)
+    after = view_when(control, lambda view: view.frame > before.frame + 10)
+    assert (after.state, after.prompts, after.drops) == ("up", (FIRST,), before.drops)
+    assert tracked(before, FIRST) & tracked(after, FIRST)
+
+
+def test_a_daemon_whose_streams_are_changed_does_not_end_by_itself_and_takes_no_more_than_its_share(steer):
+    control = steer(FIRST, source="testsrc://shapes?seed=4&frames=3")
+    service = control._service
+    wait_until(lambda: service.ended)
+    control.add(StreamSettings(name="next", source="testsrc://shapes?seed=4&frames=3", prompts=(FIRST,)))
+    wait_until(lambda: control.view("next").state == "ended")
+    assert not service.ended
+    for number in range(62):
+        control.add(StreamSettings(name=f"more-{number}", source="testsrc://shapes?frames=1", prompts=(FIRST,)))
+    with pytest.raises(ConfigError, match="there are 64 streams already"):
+        control.add(StreamSettings(name="last", source="testsrc://shapes?frames=1", prompts=(FIRST,)))
+    control.remove("next")
+    control.add(StreamSettings(name="last", source="testsrc://shapes?frames=1", prompts=(FIRST,)))
+
+
+def test_pictures_are_drawn_only_while_somebody_watches(steer):
+    control = steer(FIRST)
+    preview = control.preview("gate")
+    view_when(control, lambda view: (view.frame or 0) > 5)
+    assert preview.next(0, 0.1) is None
+    with preview.watching():
+        number, jpeg = preview.next(0, 20) or (0, b"")
+        later, _ = preview.next(number, 20) or (0, b"")
+    assert later > number > 0
+    assert cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR).shape == (256, 256, 3)
+    control._service.shutdown()
+    number, _ = preview.next(0, 0) or (0, b"")
+    with pytest.raises(EOFError):
+        preview.next(number, 20)
+
+
+def test_a_camera_that_cannot_be_reached_is_retried_and_says_why(steer):
+    control = steer(FIRST, source="rtsp://user:secret@127.0.0.1:1/gate")
+    view = view_when(control, lambda view: view.state == "retrying")
+    assert view.reason
+    assert view.source == "rtsp://127.0.0.1:1/***"
+    assert "secret" not in repr(view)
+    with pytest.raises(ConfigError, match="stream gate tracks nothing now"):
+        control.add_object("gate", None, box=np.array([0, 0, 9, 9], np.float32))
+
+
+def test_who_asks_an_engine_that_has_no_time_is_told_so_and_nothing_happens_later(steer, monkeypatch):
+    monkeypatch.setattr(calls, "PATIENCE", 0.2)
+    control = steer(FIRST)
+    view_when(control, lambda view: bool(view.tracks))
+    engine, done = control._service.engine, []
+    blocker = Blocker(engine.ask)
+    with pytest.raises(BusyError, match="nothing was changed; try again"):
+        engine.ask(lambda _: done.append(1))
+    blocker.go()
+    engine.ask(lambda _: done.append(2))
+    assert done == [2]
+
+
+def test_a_request_that_fails_is_its_askers_alone(steer):
+    control = steer(FIRST)
+    before = view_when(control, lambda view: bool(view.tracks))
+    with pytest.raises(BusyError, match="the model failed: ZeroDivisionError"):
+        control._service.engine.ask(lambda _: 1 // 0)
+    view_when(control, lambda view: view.frame > before.frame + 10)
+
+
+class Blocker:
+    """Holds the engine until ``go``."""
+
+    def __init__(self, ask: Callable[..., object]) -> None:
+        self._go, begun = threading.Event(), threading.Event()
+
+        def hold(_: object) -> None:
+            begun.set()
+            self._go.wait(60)
+
+        def ask_it() -> None:
+            with suppress(BusyError):
+                ask(hold)
+
+        self._thread = threading.Thread(target=ask_it)
+        self._thread.start()
+        assert begun.wait(60)
+
+    def go(self) -> None:
+        self._go.set()
+        self._thread.join()

@@ -1,0 +1,189 @@
+"""Whatever is wrong with the settings is said in one line: where it was set, the key, the value, what is allowed."""
+
+from pathlib import Path
+
+import pytest
+
+from daemon.settings.load import load
+from stages.errors import ConfigError
+from tests.support.configuration import GATE
+
+pytestmark = pytest.mark.usefixtures("bare_machine")
+
+
+def error_of(file: Path, text: str) -> str:
+    """The one line that loading ``text`` ends in."""
+    file.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load(file)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("[detection]\nevry = 1", "unknown setting detection.evry; did you mean detection.every?"),
+        ("[detecton]\nevery = 1", "unknown setting detecton; did you mean detection?"),
+        ("[detection]\nwindow = 1", "unknown setting detection.window; did you mean tracking.window?"),
+        ("every = 1", "unknown setting every; did you mean detection.every?"),
+        ("[http]\nxyz = 1", "unknown setting http.xyz; known here: listen, token, insecure"),
+        (
+            GATE + "detection.evry = 1",
+            'setting streams["gate"].detection.evry; did you mean streams["gate"].detection.',
+        ),
+        (
+            GATE.replace("source", "sorce"),
+            'unknown setting streams["gate"].sorce; did you mean streams["gate"].source?',
+        ),
+    ],
+)
+def test_unknown_key_is_an_error_with_the_nearest_valid_name(file: Path, text: str, expected: str) -> None:
+    error = error_of(file, text)
+    assert error.startswith(f"{file}: ")
+    assert expected in error
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("[detection]\nevery = 'often'", 'detection.every = "often" should be a valid integer'),
+        ("[detection]\nevery = '30'", 'detection.every = "30" should be a valid integer'),
+        ("[detection]\nevery = true", "detection.every = true should be a valid integer"),
+        ("[detection]\nevery = 2.5", "detection.every = 2.5 should be a valid integer"),
+        ("[publish]\nframes = 1", "publish.frames = 1 should be a valid boolean"),
+        ("[models]\ndetector = 1", "models.detector = 1 should be a valid string"),
+        ("detection = 1", "detection = 1 should be a valid table"),
+        ("streams = 1", "streams = 1 should be a valid list"),
+        (GATE.replace('["person"]', '"person"'), 'streams["gate"].prompts = "person" should be a valid list'),
+        (GATE.replace('name = "gate"\n', ""), "streams[0].name is missing"),
+    ],
+)
+def test_wrong_type_is_an_error_that_shows_key_and_value(file: Path, text: str, expected: str) -> None:
+    assert error_of(file, text) == f"{file}: {expected}"
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "allowed"),
+    [
+        ("[detection]\nevery = 0", "detection.every = 0", "greater than or equal to 1"),
+        ("[detection]\nbox_threshold = 1.5", "detection.box_threshold = 1.5", "less than or equal to 1"),
+        ("[detection]\ntext_threshold = -0.1", "detection.text_threshold = -0.1", "greater than or equal to 0"),
+        ("[detection]\nbox_threshold = nan", "detection.box_threshold = NaN", "equal to"),
+        ("[tracking]\nwindow = 0", "tracking.window = 0", "greater than or equal to 1"),
+        ("[tracking]\nmax_objects = 0", "tracking.max_objects = 0", "greater than or equal to 1"),
+        ("[tracking]\nlost_after = -1", "tracking.lost_after = -1", "greater than or equal to 1"),
+        ("[classification]\nevery = 0", "classification.every = 0", "greater than or equal to 1"),
+        ("[classification]\ntarget = 'all'", 'classification.target = "all"', "'frame' or 'objects'"),
+        ("[publish]\njpeg_quality = 101", "publish.jpeg_quality = 101", "less than or equal to 100"),
+        ("[publish]\njpeg_quality = 0", "publish.jpeg_quality = 0", "greater than or equal to 1"),
+        ("[publish]\nsend_hwm = 0", "publish.send_hwm = 0", "greater than or equal to 1"),
+        ("[publish]\nwait_for = -1", "publish.wait_for = -1", "greater than or equal to 0"),
+        ("[publish]\nwhen_full = 'block'", 'publish.when_full = "block"', "'drop' or 'wait'"),
+        ("[publish]\nmask_encoding = 'png'", 'publish.mask_encoding = "png"', "'rle' or 'counts'"),
+        ("[publish]\nendpoint = '5555'", 'publish.endpoint = "5555"', 'must be "tcp://HOST:PORT" or "ipc://PATH"'),
+        ("[publish]\nendpoint = 'tcp://host'", 'publish.endpoint = "tcp://host"', "tcp://HOST:PORT"),
+        ("[publish]\nendpoint = 'tcp://*:70000'", 'publish.endpoint = "tcp://*:70000"', "to 65535"),
+        ("[http]\nlisten = '9109'", 'http.listen = "9109"', "HOST:PORT"),
+        ("[http]\nlisten = 'localhost:99999'", 'http.listen = "localhost:99999"', "to 65535"),
+        ("[models]\ndevice = 'gpu'", 'models.device = "gpu"', '"auto", "cuda", "cuda:1" or "cpu"'),
+        ("[models]\nprecision = 'int8'", 'models.precision = "int8"', "'auto', 'float32' or 'bfloat16'"),
+        ("[models]\ndetector = ''", 'models.detector = ""', "at least 1 character"),
+        ("[limits]\ngpu_memory = '80'", 'limits.gpu_memory = "80"', '"80%" or "12GiB"'),
+        ("[limits]\ngpu_memory = '120%'", 'limits.gpu_memory = "120%"', "at most 100%"),
+        ("[limits]\ngpu_memory = '0GiB'", 'limits.gpu_memory = "0GiB"', "more than nothing"),
+        (GATE + "detection.every = 0", 'streams["gate"].detection.every = 0', "greater than or equal to 1"),
+        (GATE.replace('"gate"', '"gate/1"'), '"gate/1"', "1 to 64 letters, digits, dots, dashes and underscores"),
+        (GATE.replace('"gate"', '"the gate"'), '"the gate"', "1 to 64 letters"),
+        (GATE.replace('"gate"', '".."'), '".."', "1 to 64 letters"),
+        (GATE.replace('"gate"', '""'), '""', "1 to 64 letters"),
+    ],
+)
+def test_value_out_of_range_is_an_error_that_says_what_is_allowed(
+    file: Path, text: str, key: str, allowed: str
+) -> None:
+    error = error_of(file, text)
+    assert key in error
+    assert allowed in error
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (GATE + GATE, 'two streams are named "gate"'),
+        (GATE.replace('["person"]', "[]"), 'stream "gate" has no prompts'),
+        (GATE.replace('["person"]', '["person", " . "]'), "prompt ' . ' names nothing"),
+        (GATE + "record.frames = true", "has no folder; set record.dir"),
+        (GATE + "publish.endpoint = 'tcp://*:1'", "cannot set endpoint for one stream; only frames, jpeg_quality"),
+        (GATE + "models.device = 'cpu'", 'unknown setting streams["gate"].models'),
+        ("[http]\nlisten = '0.0.0.0:9109'", "needs a token, because 0.0.0.0:9109 can be reached from other machines"),
+        ("[http]\nlisten = '[::]:9109'\n[publish]\ninsecure = true", "set http.token, or http.insecure = true"),
+        ("[publish]\nendpoint = 'tcp://*:5555'", "publish needs keys, because tcp://*:5555 can be reached from other"),
+        (
+            "[publish]\nendpoint = 'tcp://0.0.0.0:5555'",
+            "set publish.curve_dir (maskcast keys new --dir DIR makes it), or",
+        ),
+        ("[publish]\nendpoint = 'tcp://[::]:1'\n[http]\ninsecure = true", "publish.insecure = true to let"),
+        ("[publish]\nendpoint = 'tcp://gpu-host:5555'", "tcp://gpu-host:5555 can be reached from other machines"),
+        (GATE + "publish.insecure = true", "cannot set insecure for one stream"),
+    ],
+)
+def test_settings_that_do_not_fit_together_are_an_error(file: Path, text: str, expected: str) -> None:
+    assert expected in error_of(file, text)
+
+
+def test_more_than_one_problem_is_counted(file: Path) -> None:
+    assert error_of(file, "[detection]\nevery = 0\nbox_threshold = 2").endswith(" (and 1 more)")
+
+
+def test_error_names_where_the_value_was_set(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file.write_text("")
+    with pytest.raises(ConfigError, match=r"command line: detection.every = -1 should be"):
+        load(file, {"detection": {"every": -1}})
+    monkeypatch.setenv("MASKCAST_DETECTION__EVERY", "often")
+    with pytest.raises(ConfigError, match=r'environment: detection.every = "often" should be a valid integer'):
+        load(file)
+
+
+@pytest.mark.parametrize("name", ["MASKCAST_DETECTION__EVRY", "MASKCAST_DETECTION_EVERY", "MASKCAST_DETECTON__EVERY"])
+def test_misspelt_variable_is_an_error_with_the_nearest_name(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, "3")
+    with pytest.raises(ConfigError, match=f"unknown setting {name}; did you mean MASKCAST_DETECTION__EVERY"):
+        load()
+
+
+def test_list_in_the_environment_that_is_not_json_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MASKCAST_STREAMS", "gate")
+    with pytest.raises(ConfigError, match=r'"streams".*written as JSON'):
+        load()
+
+
+def test_broken_toml_is_an_error_with_file_and_line(file: Path) -> None:
+    error = error_of(file, "[detection]\nevery = = 1\n")
+    assert error.startswith(f"{file}: not valid TOML: ")
+    assert "line 2" in error
+
+
+def test_file_that_is_not_text_is_an_error(file: Path) -> None:
+    file.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match="not a UTF-8 text file"):
+        load(file)
+
+
+def test_missing_file_and_folder_are_errors(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no such file; name the configuration with --config"):
+        load(tmp_path / "missing.toml")
+    with pytest.raises(ConfigError, match="is a directory; name"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "text", ["[http]\ntoken = ['hunter2']", GATE.replace('"rtsp', '["rtsp').replace("/1", '/1"] #'), GATE + "x = 1"]
+)
+def test_no_error_shows_a_secret(file: Path, text: str) -> None:
+    assert "hunter2" not in error_of(file, text)
+
+
+@pytest.mark.parametrize("text", ["streams = ['rtsp://user:hunter2@cam/1']", "streams = 'rtsp://user:hunter2@cam/1'"])
+def test_a_password_in_the_wrong_place_is_not_shown(file: Path, text: str) -> None:
+    assert "hunter2" not in error_of(file, text)

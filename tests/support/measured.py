@@ -1,0 +1,106 @@
+"""The real program, run for long and measured from outside: its metrics and its process."""
+
+import os
+import subprocess
+import sys
+import tempfile
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import psutil
+import zmq
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
+
+from tests.support.program import PATIENCE
+
+
+class Scrape:
+    """All series at one moment."""
+
+    def __init__(self, samples: Sequence[Sample]) -> None:
+        self._samples = samples
+
+    def sum(self, name: str, **labels: str) -> float:
+        """Of the series called ``maskcast_<name>`` that have these labels."""
+        wanted = labels.items()
+        return sum(s.value for s in self._samples if s.name == f"maskcast_{name}" and wanted <= s.labels.items())
+
+
+class MeasuredProgram:
+    """``maskcast run`` on free ports; what it writes goes to a file, so that it never waits for a reader."""
+
+    def __init__(self, *arguments: str, **environment: str) -> None:
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("MASKCAST_")}
+        free = ("--publish", "tcp://127.0.0.1:0", "--http", "127.0.0.1:0")
+        self._complaints = tempfile.TemporaryFile("w+")  # noqa: SIM115 - for as long as the program runs
+        self._program = subprocess.Popen(
+            [sys.executable, "-m", "daemon", "run", *arguments, *free],
+            stdout=subprocess.PIPE,
+            stderr=self._complaints,
+            text=True,
+            env={**clean, **environment},
+        )
+        self.process = psutil.Process(self._program.pid)
+        self._addresses: dict[str, str] = {}
+
+    def address(self, name: str) -> str:
+        """What the program says after "masks:" or "metrics:". Exits with what it said when it ended instead."""
+        assert self._program.stdout is not None
+        while name not in self._addresses:
+            line = self._program.stdout.readline()
+            if not line:
+                sys.exit(f"maskcast ended at once: {self.complaints()}")
+            key, separator, value = line.partition(": ")
+            if separator:
+                self._addresses[key] = value.split()[-1]
+        return self._addresses[name]
+
+    def scrape(self) -> Scrape:
+        with urllib.request.urlopen(self.address("metrics"), timeout=PATIENCE) as answer:
+            families = text_string_to_metric_families(answer.read().decode())
+        return Scrape([sample for family in families for sample in family.samples])
+
+    def complaints(self) -> str:
+        """The end of its stderr."""
+        self._complaints.seek(0)
+        return " | ".join(self._complaints.read().splitlines()[-5:])
+
+    def wait(self) -> int:
+        """Its exit code, once it has ended by itself."""
+        self._program.communicate(timeout=PATIENCE)
+        return self._program.returncode
+
+    def close(self) -> None:
+        """End it, if it still runs."""
+        self._program.terminate()
+        try:
+            self._program.communicate(timeout=PATIENCE)
+        finally:
+            self._program.kill()
+            self._complaints.close()
+
+
+@contextmanager
+def subscriber(program: MeasuredProgram, *topics: str) -> Iterator[Iterator[list[bytes]]]:
+    """The messages under ``topics``, in parts. Exits with what the program said when it ends or falls silent."""
+    with zmq.Context() as context, context.socket(zmq.SUB) as socket:
+        socket.connect(program.address("masks"))
+        for topic in topics:
+            socket.subscribe(topic)
+        yield _messages(program, socket)
+
+
+def _messages(program: MeasuredProgram, socket: "zmq.Socket[bytes]") -> Iterator[list[bytes]]:
+    silent = 0
+    while silent < PATIENCE:
+        running = program.process.is_running() and program.process.status() != psutil.STATUS_ZOMBIE
+        if socket.poll(1000):
+            silent = 0
+            yield socket.recv_multipart()
+        elif running:
+            silent += 1
+        else:
+            sys.exit(f"maskcast ended: {program.complaints()}")
+    sys.exit(f"no message in {silent} s: {program.complaints()}")
