@@ -29,7 +29,7 @@ def show_keys(socket: "zmq.Socket[bytes]", key: Path | None, server: Path | None
     socket.set(zmq.CURVE_SECRETKEY, secret)
 
 
-class Admittance:
+class SubscriberKeys:
     """Tells on stderr, once, that the publisher refuses this subscriber."""
 
     def __init__(self, monitor: "zmq.Socket[bytes]", endpoint: str, key: Path | None) -> None:
@@ -57,11 +57,11 @@ class Admittance:
 
 
 @contextmanager
-def admittance(socket: "zmq.Socket[bytes]", endpoint: str, key: Path | None) -> Iterator[Admittance]:
+def admittance(socket: "zmq.Socket[bytes]", endpoint: str, key: Path | None) -> Iterator[SubscriberKeys]:
     """Watch the handshakes of ``socket``, which is not connected yet."""
     monitor = socket.get_monitor_socket(HANDSHAKE_FAILED)
     try:
-        yield Admittance(monitor, endpoint, key)
+        yield SubscriberKeys(monitor, endpoint, key)
     finally:
         socket.disable_monitor()
         monitor.close(0)

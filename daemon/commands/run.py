@@ -39,7 +39,7 @@ def run(arguments: Namespace) -> int:
     rotation = log.Rotation(log.set_up(arguments.debug, arguments.log))
     from daemon.cli.progress import Announcer, watch_progress
     from daemon.service.build import build
-    from daemon.service.refused_subscribers import Refusals
+    from daemon.service.refused_subscribers import RefusedSubscribers
     from daemon.service.status import report
     from daemon.service.systemd import Systemd
 
@@ -48,7 +48,7 @@ def run(arguments: Namespace) -> int:
     announcer = Announcer(settings, aside=arguments.json)
     # systemd shows STATUS=; lines of progress would fill its journal
     progress = [] if "NOTIFY_SOCKET" in os.environ else [watch_progress()]
-    code = service.run(rotation, announcer, Refusals(settings.publish), *progress, Systemd())
+    code = service.run(rotation, announcer, RefusedSubscribers(settings.publish), *progress, Systemd())
     reports = [report(stream) for stream in service.streams.values()]
     if arguments.json:
         print(json.dumps({"streams": [asdict(stream) for stream in reports]}, ensure_ascii=False))

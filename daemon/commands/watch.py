@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import zmq
 
-from daemon.cli.subscriber_keys import Admittance, admittance, show_keys
+from daemon.cli.subscriber_keys import SubscriberKeys, admittance, show_keys
 from daemon.settings.schema import Publish
 from stages.errors import ConfigError, OutputError
 
@@ -70,7 +70,7 @@ def _subscribe(socket: "zmq.Socket[bytes]", arguments: Namespace) -> None:
         ) from None
 
 
-def _watch(socket: "zmq.Socket[bytes]", admitted: Admittance, arguments: Namespace) -> None:
+def _watch(socket: "zmq.Socket[bytes]", admitted: SubscriberKeys, arguments: Namespace) -> None:
     from stages.output.wire import Kind, unpack
     from stages.types import StreamEvent
 
@@ -94,7 +94,7 @@ def _watch(socket: "zmq.Socket[bytes]", admitted: Admittance, arguments: Namespa
             return
 
 
-def _messages(socket: "zmq.Socket[bytes]", admitted: Admittance, endpoint: str) -> Iterator[list[bytes]]:
+def _messages(socket: "zmq.Socket[bytes]", admitted: SubscriberKeys, endpoint: str) -> Iterator[list[bytes]]:
     """Everything that comes; a hint on stderr if nothing does."""
     poller = zmq.Poller()
     poller.register(socket, zmq.POLLIN)

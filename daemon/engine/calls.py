@@ -21,7 +21,7 @@ Request = Callable[[Models], Any]
 log = logging.getLogger(__name__)
 
 
-class Requests:
+class EngineCalls:
     """Waiting requests, oldest first; ``wake`` is called whenever one comes."""
 
     def __init__(self, wake: Callable[[], None]) -> None:

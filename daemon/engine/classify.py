@@ -16,7 +16,7 @@ class Classifier(Protocol):
     def classify(self, images: Sequence[Image], top: int = 3) -> list[tuple[Label, ...]]: ...
 
 
-class Turns:
+class ClassifySchedule:
     """The frames of one stream whose turn it is: the first of an epoch, and from there every ``every``-th."""
 
     def __init__(self, settings: Classification) -> None:

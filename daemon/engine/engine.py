@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from daemon.control import BusyError
-from daemon.engine.calls import Requests
+from daemon.engine.calls import EngineCalls
 from daemon.engine.lane import Lane, Models
 from daemon.engine.outcome import Outcome
 from daemon.engine.process import process
@@ -37,7 +37,7 @@ class Engine:
         self._lock = threading.Lock()  # guards the list and the moment it is given up
         self._changed = threading.Event()
         self._closing = threading.Event()
-        self._requests = Requests(self._changed.set)
+        self._calls = EngineCalls(self._changed.set)
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
 
     def start(self) -> None:
@@ -61,7 +61,7 @@ class Engine:
         """
         if not self.ready.is_set():
             raise BusyError("the models are being loaded; try again in a moment")
-        return self._requests.ask(request)
+        return self._calls.ask(request)
 
     def close(self, timeout: float) -> bool:
         """Stop after the window at hand; False when that takes longer than ``timeout`` seconds."""
@@ -78,7 +78,7 @@ class Engine:
             while not self._closing.is_set():
                 self._changed.clear()
                 self._advance()
-                served = self._requests.serve(models)
+                served = self._calls.serve(models)
                 if not self._turn(models) and not served:
                     self._changed.wait(IDLE)
         except Exception as error:
@@ -91,7 +91,7 @@ class Engine:
             self._abandon()
 
     def _abandon(self) -> None:
-        self._requests.close()
+        self._calls.close()
         with self._lock:
             lanes, self._lanes = self._lanes, []
         for lane in lanes:

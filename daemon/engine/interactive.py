@@ -17,7 +17,7 @@ def add(
 ) -> int:
     """Start a track on the frame tracked last. Raises ConfigError as stages.tracking.tracker.Tracker.add does."""
     tracker = _tracker(lane)
-    number = None if prompt is None else lane.vocabulary.number(prompt)
+    number = None if prompt is None else lane.prompt_set.number(prompt)
     return tracker.add(number, box=box, points=points, mask=mask)
 
 

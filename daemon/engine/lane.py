@@ -10,12 +10,12 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from daemon.engine.classify import Classifier, Turns
+from daemon.engine.classify import Classifier, ClassifySchedule
 from daemon.engine.mailbox import Mailbox
 from daemon.engine.outcome import Notice, Outcome, skip_outcome, skip_window
-from daemon.engine.prompt_set import Vocabulary
+from daemon.engine.prompt_set import PromptSet
 from daemon.limits.governor import Governor
-from daemon.limits.overload import Losses
+from daemon.limits.overload import Overload
 from daemon.metrics.stream_metrics import StreamMetrics
 from daemon.settings.schema import Detection, Tracking
 from stages.detection.auto_threshold import AutoThresholds
@@ -86,7 +86,7 @@ class Lane:
     """One stream as the engine sees it: windows come in, outcomes go out."""
 
     name: str
-    vocabulary: Vocabulary
+    prompt_set: PromptSet
     detection: Detection
     tracking: Tracking
     metrics: StreamMetrics
@@ -94,9 +94,9 @@ class Lane:
     outbox: Mailbox[Outcome]
     governor: Governor
     auto: AutoThresholds | None = None  # chooses box thresholds; None: the configured ones stay
-    turns: Turns | None = None  # the frames that are classified, where there is a classifier
+    turns: ClassifySchedule | None = None  # the frames that are classified, where there is a classifier
     tracker: Tracker | None = None
-    losses: Losses = field(default_factory=Losses)
+    losses: Overload = field(default_factory=Overload)
     failed: Window | None = None  # the last window, when it could not be processed
     error: Exception | None = None  # why the last window that failed did so
     quiet_until: float = 0.0  # monotonic seconds
@@ -138,7 +138,7 @@ class Lane:
     @property
     def thresholds(self) -> dict[str, float]:
         """The least score of a detection now, by prompt as written."""
-        prompts, auto = self.vocabulary.prompts, self.auto
+        prompts, auto = self.prompt_set.prompts, self.auto
         values = auto.values if auto else (self.detection.least_score,) * len(prompts)
         # while prompts change, another thread may see one of the two before the other
         return {prompt.written: value for prompt, value in zip(prompts, values, strict=False)}

@@ -99,7 +99,7 @@ def _track(models: Models, lane: Lane, window: Window) -> list[Result]:
     lane.tracker.resize(governor.max_objects)
     if window.keyframe:
         _take_up_prompts(lane, lane.tracker)
-    detections = _detect(models.detector, lane, image) if window.keyframe and lane.vocabulary.prompts else None
+    detections = _detect(models.detector, lane, image) if window.keyframe and lane.prompt_set.prompts else None
     results = lane.tracker.step(window, detections)
     if len(results) != len(window.frames):
         raise WindowError(f"the tracker gave {len(results)} results for {len(window.frames)} frames")
@@ -113,24 +113,24 @@ def _track(models: Models, lane: Lane, window: Window) -> list[Result]:
 
 def _take_up_prompts(lane: Lane, tracker: Tracker) -> None:
     """From this keyframe on look for what was asked for; what goes by other prompts is not touched."""
-    before = lane.vocabulary.numbers
-    gone = lane.vocabulary.take_up()
-    now = lane.vocabulary.numbers
+    before = lane.prompt_set.numbers
+    gone = lane.prompt_set.take_up()
+    now = lane.prompt_set.numbers
     if now != before:
         if lane.auto:
             lane.auto.rearrange([before.index(number) if number in before else None for number in now])
-        lane.metrics.look_for([prompt.written for prompt in lane.vocabulary.prompts])
+        lane.metrics.look_for([prompt.written for prompt in lane.prompt_set.prompts])
     if gone:
         tracker.forget(gone)  # at each keyframe: it may have failed at the last one
 
 
 def _detect(detector: Detector, lane: Lane, image: Image) -> Detections:
-    started, vocabulary = time.perf_counter(), lane.vocabulary
+    started, prompt_set = time.perf_counter(), lane.prompt_set
     asked = (FLOOR, FLOOR) if lane.auto else (lane.detection.box_threshold, lane.detection.text_threshold)
-    [detections] = detector.detect([image], vocabulary.prompts, *asked)
+    [detections] = detector.detect([image], prompt_set.prompts, *asked)
     if lane.auto:
         detections = lane.auto.select(detections)
     lane.metrics.observe({"detect": time.perf_counter() - started})
     for prompt, count in Counter(detections.prompts.tolist()).items():
-        lane.metrics.detected(vocabulary.prompts[prompt].written, count)
-    return replace(detections, prompts=np.array(vocabulary.numbers, np.int64)[detections.prompts])
+        lane.metrics.detected(prompt_set.prompts[prompt].written, count)
+    return replace(detections, prompts=np.array(prompt_set.numbers, np.int64)[detections.prompts])

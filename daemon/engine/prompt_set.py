@@ -8,7 +8,7 @@ from stages.errors import ConfigError
 MOST = 1000  # texts that a stream can learn in its life: each keeps its number
 
 
-class Vocabulary:
+class PromptSet:
     """Any thread asks for prompts; the engine takes them up at a keyframe.
 
     Each prompt has a number by which tracks know it, the same for as long as the stream lives.

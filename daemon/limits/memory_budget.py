@@ -1,4 +1,4 @@
-"""Admission control: a stream that does not fit the memory budget is refused, with the figures."""
+"""MemoryBudget control: a stream that does not fit the memory budget is refused, with the figures."""
 
 import os
 import threading
@@ -13,7 +13,7 @@ from stages.errors import ConfigError
 _UNITS = {"MiB": 1 << 20, "GiB": 1 << 30}
 
 
-class Admission:
+class MemoryBudget:
     """Keeps the streams within ``budget`` bytes; make it once the models are loaded, and before any stream.
 
     ``in_use`` tells the bytes that are taken now, by the models and all else. What has been promised to streams counts

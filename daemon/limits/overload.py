@@ -4,7 +4,7 @@ BURST = 2.0  # seconds for which windows may be lost before it is an overload: a
 SERIES = 10.0  # seconds without a loss after which the next one is a new matter
 
 
-class Losses:
+class Overload:
     """The windows of one stream that were lost because the engine was busy."""
 
     def __init__(self) -> None:

@@ -15,13 +15,13 @@ import torch
 
 from daemon.api import Api
 from daemon.control import Control
-from daemon.engine.classify import Turns
+from daemon.engine.classify import ClassifySchedule
 from daemon.engine.engine import Engine
 from daemon.engine.lane import Lane, Models
 from daemon.engine.mailbox import Mailbox
-from daemon.engine.prompt_set import Vocabulary
+from daemon.engine.prompt_set import PromptSet
 from daemon.limits.governor import Governor
-from daemon.limits.memory_budget import Admission, budget_bytes, bytes_in_use, stream_bytes
+from daemon.limits.memory_budget import MemoryBudget, budget_bytes, bytes_in_use, stream_bytes
 from daemon.metrics.registry import Metrics
 from daemon.metrics.stream_metrics import StreamMetrics
 from daemon.service.service import Parts, Service
@@ -87,13 +87,13 @@ def _new_stream(
     publisher: Publisher,
     observe: Observer | None,
 ) -> Stream:
-    vocabulary = Vocabulary(parse_prompts(stream.prompts))
-    own = StreamMetrics(metrics, stream.name, vocabulary.texts)
+    prompt_set = PromptSet(parse_prompts(stream.prompts))
+    own = StreamMetrics(metrics, stream.name, prompt_set.texts)
     detection, tracking = stream.detection, stream.tracking
-    auto = AutoThresholds(len(vocabulary.prompts), detection.least_score) if detection.auto_threshold else None
+    auto = AutoThresholds(len(prompt_set.prompts), detection.least_score) if detection.auto_threshold else None
     governor = Governor(detection, tracking)
-    lane = Lane(stream.name, vocabulary, detection, tracking, own, Mailbox(WINDOWS), Mailbox(OUTCOMES), governor, auto)
-    lane.turns = Turns(stream.classification)
+    lane = Lane(stream.name, prompt_set, detection, tracking, own, Mailbox(WINDOWS), Mailbox(OUTCOMES), governor, auto)
+    lane.turns = ClassifySchedule(stream.classification)
     models = {role: getattr(settings.models, role) for role in ("detector", "segmenter", "classifier")}
     identity = Identity(stream.name, str(uuid.uuid4()), models)
 
@@ -110,7 +110,7 @@ def _new_stream(
         return publisher.wait_for(settings.publish.wait_for, stop)
 
     sources = Sources(is_live(stream.source), open_it, open_recorder, wait_for_start)
-    writer = Writer(identity, stream, vocabulary, publisher, own, lambda: lane.thresholds, observe)
+    writer = Writer(identity, stream, prompt_set, publisher, own, lambda: lane.thresholds, observe)
     patient = settings.publish.when_full == "wait"
     return Stream(lane, redact(stream.source), Reader(lane, writer, sources), writer, patient)
 
@@ -120,7 +120,7 @@ def build_models(settings: Settings, metrics: Metrics | None = None, warm: bool 
 
     Raises ModelError, ConfigError for a device that is not there.
     """
-    from stages.tracking.state import roster_bytes
+    from stages.tracking.state import state_bytes
     from stages.tracking.tracker import Tracker, TrackerOptions
 
     metrics = metrics or Metrics()
@@ -139,7 +139,7 @@ def build_models(settings: Settings, metrics: Metrics | None = None, warm: bool 
 
     def admit(name: str, tracking: Tracking, picture: tuple[int, ...]) -> None:
         in_flight = (WINDOWS + OUTCOMES + 2) * tracking.window  # those that wait, and one at each end's hand
-        needed = stream_bytes(roster_bytes(segmenter, options(tracking)), segmenter.device, in_flight, picture)
+        needed = stream_bytes(state_bytes(segmenter, options(tracking)), segmenter.device, in_flight, picture)
         admission.admit(name, needed, tracking.max_objects)
 
     if warm and segmenter.static:
@@ -148,7 +148,7 @@ def build_models(settings: Settings, metrics: Metrics | None = None, warm: bool 
         tracking = [settings.tracking, *(stream.resolved(settings).tracking for stream in settings.streams)]
         warm_up(detector, segmenter, max(t.max_objects for t in tracking), max(t.window for t in tracking))
     device = segmenter.device
-    admission = Admission(budget_bytes(settings.limits.gpu_memory, device), lambda: bytes_in_use(device))
+    admission = MemoryBudget(budget_bytes(settings.limits.gpu_memory, device), lambda: bytes_in_use(device))
     metrics.memory_budget.set(admission.budget)
 
     def new_tracker(tracking: Tracking, scale: float) -> Tracker:

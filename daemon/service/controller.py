@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from daemon.service.service import Service
 
 
-class Steering:
+class Controller:
     """Fulfils `daemon.control.Control`; its docstrings hold."""
 
     def __init__(self, service: "Service") -> None:
@@ -53,9 +53,9 @@ class Steering:
         self._service.remove(name)
 
     def set_prompts(self, stream: str, prompts: Sequence[str]) -> None:
-        vocabulary, wanted = self._find(stream).lane.vocabulary, parse_prompts(prompts)
+        prompt_set, wanted = self._find(stream).lane.prompt_set, parse_prompts(prompts)
         self._check(wanted)
-        vocabulary.ask(wanted)
+        prompt_set.ask(wanted)
 
     def add_object(
         self,
@@ -88,7 +88,7 @@ class Steering:
             raise ConfigError(f"{len(prompts)} prompts are too many: {most}; give fewer or shorter ones")
 
     def _view(self, stream: Stream) -> StreamView:
-        last, metrics = stream.last_frame, stream.metrics
+        last, metrics = stream.snapshot, stream.metrics
         state, reason = self._state(stream)
         return StreamView(
             name=stream.name,
@@ -96,7 +96,7 @@ class Steering:
             state=state,
             reason=reason,
             live=stream.live,
-            prompts=stream.lane.vocabulary.texts,
+            prompts=stream.lane.prompt_set.texts,
             thresholds=stream.lane.thresholds,
             epoch=last.epoch,
             frame=last.frame,

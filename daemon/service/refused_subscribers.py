@@ -13,7 +13,7 @@ LINE_EVERY = 10.0  # seconds
 log = logging.getLogger(__name__)
 
 
-class Refusals:
+class RefusedSubscribers:
     """Watches the publisher for handshakes that fail. A refused subscriber may try ten times a second, for ever."""
 
     def __init__(self, publish: Publish) -> None:

@@ -13,7 +13,7 @@ from typing import Protocol
 from daemon.api import Api
 from daemon.control import Control, named
 from daemon.engine.engine import Engine
-from daemon.service.controller import Steering
+from daemon.service.controller import Controller
 from daemon.settings.schema import StreamSettings
 from daemon.stream.stream import Stream
 from stages.errors import ConfigError, MaskcastError, one_line
@@ -96,7 +96,7 @@ class Service:
         """Take the ports, then start; models load and sources open while the main loop already runs."""
         self.publisher = self._parts.open_publisher()
         self._opened.callback(self.publisher.close)
-        self.api = self._parts.open_api(Steering(self))
+        self.api = self._parts.open_api(Controller(self))
         self._opened.callback(self.api.close)
         self.engine.start()
         for settings in self._configured:

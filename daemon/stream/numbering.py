@@ -14,7 +14,7 @@ from stages.types import Frame
 CLOCK_SET_BACK = 5.0  # seconds by which a new connection's times may be earlier before the clock must have been set
 
 
-class Arrivals:
+class FrameNumbering:
     """Frames in order, each with what was lost before it; their times never run backwards.
 
     Where the machine's clock was set back while a source was away, its new epoch has the new times.

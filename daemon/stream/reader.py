@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from daemon.engine.lane import Lane
 from daemon.engine.outcome import Notice
 from daemon.stream.connection import FRAME_AGE, Backoff, Connection
-from daemon.stream.numbering import Arrivals
+from daemon.stream.numbering import FrameNumbering
 from daemon.stream.writer import Writer
 from stages.errors import MaskcastError, SourceError, SourceStalled, one_line
 from stages.output.recorder import Recorder
@@ -46,7 +46,7 @@ class Reader:
         self.down_since = time.monotonic()  # while it does not
         self.frames_expected: int | None = None
         self._lane, self._metrics, self._writer, self._sources = lane, lane.metrics, writer, sources
-        self._arrivals = Arrivals(lane, writer)
+        self._numbering = FrameNumbering(lane, writer)
         self._backoff = backoff or Backoff()
         self._live = sources.live
         self._stop = threading.Event()
@@ -62,7 +62,7 @@ class Reader:
     @property
     def started(self) -> float | None:
         """Monotonic seconds when the first frame was asked for."""
-        return self._arrivals.started
+        return self._numbering.started
 
     @property
     def stopped(self) -> bool:
@@ -98,7 +98,7 @@ class Reader:
             while not self._stop.is_set():
                 connection = self._connect()
                 self._watch(connection)
-                self._arrivals.gone(connection)
+                self._numbering.gone(connection)
                 if self._over(connection):
                     break
                 self._down(connection)
@@ -175,7 +175,7 @@ class Reader:
                 connection.touched = time.monotonic()
                 if connection.abandoned.is_set() or not self._opened(connection, source):
                     return
-                frames = self._arrivals.of(connection, source, self._stop)
+                frames = self._numbering.of(connection, source, self._stop)
                 for window in cut_windows(frames, self._lane.governor, connection.epoch):
                     if connection.abandoned.is_set() or not self._hand_on(connection, window):
                         return
@@ -203,7 +203,7 @@ class Reader:
             self._recording = True
             recorder = self._writer.recorder = self._sources.open_recorder(source.rate)
             if recorder is not None and source.live:
-                self._arrivals.next = recorder.next_frame
+                self._numbering.next = recorder.next_frame
         return True
 
     def _set_up(self, up: bool) -> None:

@@ -25,7 +25,7 @@ class Drawn:
     seconds: float = 0.0
 
 
-class Pictures:
+class Renderer:
     """Of one stream, whose ``settings`` are resolved; ``prompts`` are their texts by number, and may grow."""
 
     def __init__(self, settings: StreamSettings, publisher: Publisher, prompts: Sequence[str]) -> None:

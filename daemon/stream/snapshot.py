@@ -7,7 +7,7 @@ from stages.output.wire import Header
 
 
 @dataclass(frozen=True, slots=True)
-class LastFrame:
+class Snapshot:
     """One frame; before the first there is none."""
 
     epoch: int = 0
@@ -17,13 +17,13 @@ class LastFrame:
     tracks: tuple[TrackView, ...] = ()
 
 
-class Ages:
+class TrackAges:
     """How long each track has been there, by the frames' own times."""
 
     def __init__(self) -> None:
         self._since: dict[int, float] = {}  # of those on the last frame
 
-    def look(self, header: Header) -> LastFrame:
+    def look(self, header: Header) -> Snapshot:
         """The frame of a ``masks`` header, the next of its stream."""
         now: float = header["captured_at"]
         objects = header["objects"]
@@ -41,4 +41,4 @@ class Ages:
             )
             for thing in objects
         )
-        return LastFrame(header["epoch"], header["frame"], header["width"], header["height"], tracks)
+        return Snapshot(header["epoch"], header["frame"], header["width"], header["height"], tracks)

@@ -10,7 +10,7 @@ from daemon.engine.mailbox import Mailbox
 from daemon.engine.outcome import Outcome
 from daemon.stream.preview import Preview
 from daemon.stream.reader import Reader
-from daemon.stream.snapshot import LastFrame
+from daemon.stream.snapshot import Snapshot
 from daemon.stream.writer import Writer
 from stages.errors import one_line
 from stages.types import Window
@@ -66,9 +66,9 @@ class Stream:
         return self._writer.preview
 
     @property
-    def last_frame(self) -> LastFrame:
+    def snapshot(self) -> Snapshot:
         """What was published last."""
-        return self._writer.last_frame
+        return self._writer.snapshot
 
     @property
     def down_for(self) -> float:

@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daemon.engine.outcome import Outcome
-from daemon.engine.prompt_set import Vocabulary
+from daemon.engine.prompt_set import PromptSet
 from daemon.metrics.stream_metrics import BY_HAND, StreamMetrics
 from daemon.settings.schema import StreamSettings
 from daemon.stream.latency import Latency
-from daemon.stream.rendering import Drawn, Pictures
-from daemon.stream.snapshot import Ages, LastFrame
+from daemon.stream.rendering import Drawn, Renderer
+from daemon.stream.snapshot import Snapshot, TrackAges
 from stages.errors import OutputError, one_line
 from stages.output import wire
 from stages.output.publisher import Publisher
@@ -57,7 +57,7 @@ class Identity:
 class Writer:
     """Writes the outcomes of one stream, whose ``settings`` are resolved.
 
-    Not thread-safe: all calls come from the writer thread. ``last_frame`` and ``preview`` are for any thread.
+    Not thread-safe: all calls come from the writer thread. ``snapshot`` and ``preview`` are for any thread.
     ``thresholds`` tells the least score of a detection, by prompt.
     ``seq`` counts each kind by itself, so that whoever subscribes to one kind sees every hole; an annotated frame
     carries the ``seq`` of its masks.
@@ -67,7 +67,7 @@ class Writer:
         self,
         identity: Identity,
         settings: StreamSettings,
-        vocabulary: Vocabulary,
+        prompt_set: PromptSet,
         publisher: Publisher,
         metrics: StreamMetrics,
         thresholds: Callable[[], Mapping[str, float]],
@@ -77,11 +77,11 @@ class Writer:
         self.failure: OutputError | None = None  # why the recording has ended before the stream
         self.hurry = threading.Event()  # once set, no subscriber is waited for
         self._identity, self._settings, self._publisher, self._metrics = identity, settings, publisher, metrics
-        self._vocabulary, self._thresholds, self._observe = vocabulary, thresholds, observe
-        self._pictures = Pictures(settings, publisher, vocabulary.written)
-        self.preview = self._pictures.preview
-        self.last_frame = LastFrame()
-        self._ages = Ages()
+        self._prompt_set, self._thresholds, self._observe = prompt_set, thresholds, observe
+        self._renderer = Renderer(settings, publisher, prompt_set.written)
+        self.preview = self._renderer.preview
+        self.snapshot = Snapshot()
+        self._ages = TrackAges()
         self._seq: Counter[Kind] = Counter()
         self._epoch = 0
         self._tracks = 0
@@ -153,14 +153,14 @@ class Writer:
             height, width = result.frame.image.shape[:2]
             self.event(StreamEvent.EPOCH, f"the picture is now {width}x{height}", frame=result.frame.index)
         masks = full_masks(result)
-        drawn = self._pictures.draw(result, masks, self.recorder is not None)
+        drawn = self._renderer.draw(result, masks, self.recorder is not None)
         header = wire.masks_header(
             result,
             masks,
             stream=self._identity.stream,
             session=self._identity.session,
             seq=self._seq[Kind.MASKS],
-            prompts=self._vocabulary.written,
+            prompts=self._prompt_set.written,
             published_at=time.time(),
             encoding=self._settings.publish.mask_encoding,
         )
@@ -210,17 +210,17 @@ class Writer:
         objects, pixels = sent.header["objects"], sent.header["width"] * sent.header["height"]
         self._metrics.seen((thing["prompt"] or BY_HAND, thing["state"], thing["area"] / pixels) for thing in objects)
         self._tracks = len(objects)
-        self.last_frame = self._ages.look(sent.header)
+        self.snapshot = self._ages.look(sent.header)
 
     def _track_event(self, event: TrackEvent) -> None:
-        prompt = None if event.prompt is None else self._vocabulary.written[event.prompt]
+        prompt = None if event.prompt is None else self._prompt_set.written[event.prompt]
         self._metrics.track_event(event, prompt or BY_HAND)
         self.event(event.change, event.reason, frame=event.frame, track=event.track, prompt=prompt)
 
     def _status(self, now: float) -> None:
         header = wire.status_header(
             **self._envelope(Kind.STATUS),
-            prompts=self._vocabulary.texts,
+            prompts=self._prompt_set.texts,
             tracks=self._tracks,
             fps=self._metrics.fps(),
             drops=self._metrics.drops,

@@ -7,11 +7,11 @@ import os
 from pathlib import Path
 
 
-class WholeFile:
+class AtomicFile:
     """A file that ends where it was last marked; what comes after that waits in memory.
 
     ``path`` must be new, or with ``keep`` be there: its first ``keep`` bytes stay and the rest is cut off. Raises
-    OSError, as all methods do, also when another program has it open as a WholeFile.
+    OSError, as all methods do, also when another program has it open as a AtomicFile.
     """
 
     def __init__(self, path: Path, keep: int | None = None) -> None:

@@ -10,7 +10,7 @@ from stages.output.curve_keys import allowed_clients, server_secret
 _DOMAIN = "maskcast"
 
 
-class Gate:
+class CurveAuth:
     """Answers libzmq's question, at each handshake, whether a key may come in; on a thread of its own.
 
     The folder is read at each of them, so a new client needs no restart and a removed one does not come in again;

@@ -8,7 +8,7 @@ import av
 import cv2
 from av.error import FFmpegError
 
-from stages.output.atomic_file import WholeFile
+from stages.output.atomic_file import AtomicFile
 from stages.types import Image
 
 # Exact for the usual frame rates, NTSC's too; MPEG-4 has no finer clock than 1/65535 s.
@@ -20,7 +20,7 @@ LONGEST_GAP = 3600.0  # seconds between two pictures; from 2**31 of its ticks on
 BT601 = 6  # the matrix that RGB is converted with, SMPTE 170M in FFmpeg's numbering
 
 
-class Video:
+class Mp4Writer:
     """A new MP4 of one picture size (width, height); odd sides are padded by a pixel, as 4:2:0 needs even ones.
 
     ``rate`` is the nominal frame rate in Hz, ``start`` the capture time in seconds that the video begins with.
@@ -32,7 +32,7 @@ class Video:
         self._start = start
         self._step = round(1 / rate / TIME_BASE)
         self._last = -self._step
-        self._file = WholeFile(path)
+        self._file = AtomicFile(path)
         self._container = av.open(self._file, "w", format="mp4", options=FRAGMENTED)
         x264 = "libx264" in av.codecs_available
         codec = "libx264" if x264 else "mpeg4"

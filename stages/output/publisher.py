@@ -12,8 +12,8 @@ from typing import Literal
 import zmq
 
 from stages.errors import OutputError
-from stages.output.curve_auth import Gate
-from stages.output.subscribers import Audience
+from stages.output.curve_auth import CurveAuth
+from stages.output.subscribers import Subscribers
 
 LINGER_MS = 1000  # how long close() goes on delivering
 RETRY_S = 0.002  # between two attempts to send to a full subscriber
@@ -37,7 +37,7 @@ class Publisher:
         when_full: Literal["drop", "wait"] = "drop",
         curve_dir: Path | None = None,
     ) -> None:
-        self._gate = None if curve_dir is None else Gate(curve_dir)
+        self._gate = None if curve_dir is None else CurveAuth(curve_dir)
         self._when_full = when_full
         self._lock = threading.Lock()
         self._closed = False
@@ -52,7 +52,7 @@ class Publisher:
         for option, value in ((zmq.TCP_KEEPALIVE, 1), (zmq.TCP_KEEPALIVE_IDLE, 30), (zmq.TCP_KEEPALIVE_INTVL, 10)):
             self._socket.set(option, value)
         self._socket.copy_threshold = 0  # so that even a short last part can be tracked
-        self._audience = Audience(self._socket)
+        self._audience = Subscribers(self._socket)
         self._laggards = _Laggards(send_hwm)
         try:
             if self._gate is not None:

@@ -12,8 +12,8 @@ from av.error import FFmpegError
 
 from stages.errors import OutputError
 from stages.output import wire
-from stages.output.atomic_file import WholeFile, write_whole
-from stages.output.mp4 import Video
+from stages.output.atomic_file import AtomicFile, write_whole
+from stages.output.mp4 import Mp4Writer
 from stages.output.resume import ending, set_aside
 from stages.types import Frame, Image
 
@@ -41,7 +41,7 @@ class Recorder:
     def __init__(self, folder: Path, stream: str, rate: float, frames: bool = False, resume: bool = False) -> None:
         self._folder, self._stream, self._rate = folder, stream, rate
         self._pictures = folder / f"{stream}-frames" if frames else None
-        self._video: Video | None = None
+        self._video: Mp4Writer | None = None
         self._failure: OutputError | None = None
         lines = folder / f"{stream}.masks.jsonl"
         try:
@@ -51,7 +51,7 @@ class Recorder:
                 set_aside(folder, stream)
             if self._pictures:
                 self._pictures.mkdir(exist_ok=self._earlier is not None)
-            self._lines = WholeFile(lines, self._earlier.size if self._earlier else None)
+            self._lines = AtomicFile(lines, self._earlier.size if self._earlier else None)
             self.next_frame = self._earlier.frame + 1 if self._earlier else 0
             if self._earlier:  # begun by a run that was killed before its first line: its frames come again
                 self._video_from(self.next_frame).unlink(missing_ok=True)
@@ -108,7 +108,7 @@ class Recorder:
             with contextlib.suppress(OSError):
                 self._video.abandon()
 
-    def _video_for(self, picture: Image, header: wire.Header) -> Video:
+    def _video_for(self, picture: Image, header: wire.Header) -> Mp4Writer:
         height, width = picture.shape[:2]
         if not self._video or not self._video.takes((width, height), header["captured_at"]):
             path = self._folder / f"{self._stream}.mp4"
@@ -116,7 +116,7 @@ class Recorder:
                 self._video.close()
             if self._video or self._earlier:
                 path = self._video_from(header["frame"])
-            self._video = Video(path, self._rate, (width, height), header["captured_at"])
+            self._video = Mp4Writer(path, self._rate, (width, height), header["captured_at"])
         return self._video
 
     def _video_from(self, frame: int) -> Path:

@@ -15,7 +15,7 @@ BLOCK = 1 << 16  # bytes read at once, backwards from the end
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
+class RecordingEnd:
     """Where the lines of an interrupted recording end."""
 
     path: Path
@@ -45,7 +45,7 @@ class Ending:
             )
 
 
-def ending(path: Path) -> Ending | None:
+def ending(path: Path) -> RecordingEnd | None:
     """Where the lines end, without a torn last one; None when there is none.
 
     Raises OSError, and OutputError when the last line is not one of a recording.
@@ -66,7 +66,7 @@ def ending(path: Path) -> Ending | None:
             f"cannot go on with {path}: its last line is not the masks of a frame;"
             " mend the file, or record without --resume, which moves it aside"
         )
-    return Ending(path, size, header)
+    return RecordingEnd(path, size, header)
 
 
 def _last_line(path: Path) -> tuple[bytes, int]:

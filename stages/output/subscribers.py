@@ -20,7 +20,7 @@ HANDSHAKE_FAILED = (
 )
 
 
-class Audience:
+class Subscribers:
     """The subscriptions of each connection, by its file descriptor.
 
     XPUB tells of subscriptions but not whose connection ended, the socket's monitor tells of connections but not of

@@ -13,10 +13,10 @@ from av.video.frame import VideoFrame
 
 from stages.errors import SourceError, SourceStalled
 from stages.source.container import Address, best_video, length, nominal_rate
-from stages.source.frame_skipping import Lateness, Step
-from stages.source.gpu_decoder import Trial, cuda_decoder, decoder_of
+from stages.source.frame_skipping import FrameSkipping, Step
+from stages.source.gpu_decoder import DecoderTrial, cuda_decoder, decoder_of
 from stages.source.timestamps import FileClock, LiveClock
-from stages.source.to_rgb import Converter
+from stages.source.to_rgb import RgbConverter
 from stages.types import Clock, Frame
 
 _READ_ATTEMPTS = 100  # failures in a row after which a damaged container counts as ended
@@ -28,8 +28,8 @@ class MediaSource:
 
     Files: ``captured_at`` is the presentation time since the first frame, clock ``file``. Live: Unix time by
     ``LiveClock``, clock ``arrival``. Damaged packets and pictures are skipped and counted in ``decode_errors``; live
-    ones that are read too late are left out (see ``Lateness``). The next frame tells of both in ``dropped_before``,
-    and ``index`` counts them. A picture may have another size than the one before.
+    ones that are read too late are left out (see ``FrameSkipping``). The next frame tells of both in
+    ``dropped_before``, and ``index`` counts them. A picture may have another size than the one before.
     """
 
     def __init__(self, address: Address, live: bool | None, hardware: int | None = None) -> None:
@@ -45,12 +45,12 @@ class MediaSource:
         self.frames_expected = None if self.live else length(self._container, self._stream, self.rate)
         self.decode_errors = 0
         self._file_clock, self._live_clock = FileClock(self.rate), LiveClock()
-        self._lateness = Lateness()
+        self._lateness = FrameSkipping()
         self._next = 0  # index of the next frame if none is lost before it
         self._lost = 0  # pictures since the last frame
         self._delivered = False
         self._barren = 0  # packets in a row that brought no picture
-        self._converter = Converter()
+        self._converter = RgbConverter()
         self._waiting_since = time.monotonic()  # for a picture
         self._closed = threading.Event()
         self._in_use = threading.Lock()  # FFmpeg must not be closed in the middle of a read
@@ -94,7 +94,7 @@ class MediaSource:
             self._container.close()
             raise
         self.decoder = decoder_of(self._stream)
-        self._trial = Trial() if self.decoder != "software" else None
+        self._trial = DecoderTrial() if self.decoder != "software" else None
         self._demux()
 
     def _demux(self) -> None:

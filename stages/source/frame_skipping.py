@@ -15,7 +15,7 @@ class Step(IntEnum):
     NOTHING = 2  # leave it out, until a key picture comes in time
 
 
-class Lateness:
+class FrameSkipping:
     """How far to cut down on work.
 
     While packets are read more than a second late, their pictures are not converted, which mostly wins the time back

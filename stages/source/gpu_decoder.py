@@ -41,7 +41,7 @@ def decoder_of(stream: VideoStream) -> str:
     return "cuda" if context.is_hwaccel and context.pix_fmt == "cuda" else "software"
 
 
-class Trial:
+class DecoderTrial:
     """Whether a decoder on the GPU has shown that it works, or that it does not, on the first pictures."""
 
     def __init__(self) -> None:

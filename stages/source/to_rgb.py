@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from stages.types import Image
 
 
-class Converter:
+class RgbConverter:
     """Pictures of one stream, of any size and pixel format, to RGB."""
 
     def __init__(self) -> None:

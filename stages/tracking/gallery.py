@@ -5,7 +5,7 @@ import copy
 import torch
 
 from stages.tracking.cues import likeness
-from stages.tracking.track_table import Life
+from stages.tracking.track_table import TrackRecord
 
 
 class Gallery:
@@ -13,7 +13,7 @@ class Gallery:
 
     def __init__(self, capacity: int, device: torch.device) -> None:
         self._colours = torch.zeros(capacity, 3, device=device)
-        self.lives: list[Life] = []
+        self.records: list[TrackRecord] = []
 
     @property
     def nbytes(self) -> int:
@@ -22,29 +22,29 @@ class Gallery:
     def copy(self) -> "Gallery":
         """One that changes by itself."""
         other = copy.copy(self)
-        other._colours, other.lives = self._colours.clone(), self.lives.copy()
+        other._colours, other.records = self._colours.clone(), self.records.copy()
         return other
 
-    def keep(self, life: Life, colour: torch.Tensor) -> None:
-        if len(self.lives) == len(self._colours):
-            self.forget(self.lives[0])
-        self._colours[len(self.lives)] = colour
-        self.lives.append(life)
+    def keep(self, record: TrackRecord, colour: torch.Tensor) -> None:
+        if len(self.records) == len(self._colours):
+            self.forget(self.records[0])
+        self._colours[len(self.records)] = colour
+        self.records.append(record)
 
     def resize(self, capacity: int) -> None:
         """Keep the last ``capacity``."""
-        for life in self.lives[: max(0, len(self.lives) - capacity)]:
-            self.forget(life)
+        for record in self.records[: max(0, len(self.records) - capacity)]:
+            self.forget(record)
         colours = self._colours.new_zeros(capacity, 3)
-        colours[: len(self.lives)] = self._colours[: len(self.lives)]
+        colours[: len(self.records)] = self._colours[: len(self.records)]
         self._colours = colours
 
-    def forget(self, life: Life) -> None:
+    def forget(self, record: TrackRecord) -> None:
         """It has come back, or must make room; those after it move up."""
-        number = self.lives.index(life)
+        number = self.records.index(record)
         self._colours[number:-1] = self._colours[number + 1 :].clone()
-        self.lives.pop(number)
+        self.records.pop(number)
 
     def likeness(self, colours: torch.Tensor) -> torch.Tensor:
         """How much the detections (D, 3) look like each of them, (D, G)."""
-        return likeness(colours, self._colours[: len(self.lives)])
+        return likeness(colours, self._colours[: len(self.records)])

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from stages.sam2.outputs import FrameFeatures, Heads, joined
 from stages.sam2.segmenter import Segmenter
 from stages.tracking import association, cues, mask_ops, mask_prompts
-from stages.tracking.state import Roster
-from stages.tracking.track_table import Life
+from stages.tracking.state import TrackerState
+from stages.tracking.track_table import TrackRecord
 from stages.types import Detections, Frame
 
 DRIFTED = 0.7  # a matched track whose mask overlaps its detection's by less is prompted again
@@ -37,39 +37,41 @@ class _Seen:
 
 
 def observe(
-    roster: Roster,
+    state: TrackerState,
     segmenter: Segmenter,
     frame: Frame,
     feature: FrameFeatures,
     detections: Detections,
     reidentify: bool,
 ) -> Heads:
-    """Track the roster's objects on a keyframe and put its detections to use; returns the heads of all rows then."""
-    seen = _see(roster, segmenter, frame, feature, detections)
-    evidence = _evidence(roster, seen)
+    """Track the state's objects on a keyframe and put its detections to use; returns the heads of all rows then."""
+    seen = _see(state, segmenter, frame, feature, detections)
+    evidence = _evidence(state, seen)
     plan = association.plan(evidence, reidentify)
-    ending = _undetected(roster, plan, seen.sizes, frame)
-    starting = _find_places(roster, plan, seen, ending)
-    back = {d: roster.gallery.lives[g] for d, g in plan.recalled if d in starting}
-    for life in back.values():
-        roster.gallery.forget(life)  # now: those that end below may need the room
-    known = {d: roster.book.rows[row].id for d, row in plan.matched + plan.reclaimed}
+    ending = _undetected(state, plan, seen.sizes, frame)
+    starting = _find_places(state, plan, seen, ending)
+    back = {d: state.gallery.records[g] for d, g in plan.recalled if d in starting}
+    for record in back.values():
+        state.gallery.forget(record)  # now: those that end below may need the room
+    known = {d: state.table.rows[row].id for d, row in plan.matched + plan.reclaimed}
     heads = joined([seen.tracked, seen.found.take(starting)])
-    memories = _correct(roster, plan, evidence, seen, feature, heads, frame)
-    rows = roster.bank.count
-    order = roster.end(ending, frame.index) + list(range(rows, len(heads.masks)))
+    memories = _correct(state, plan, evidence, seen, feature, heads, frame)
+    rows = state.bank.count
+    order = state.end(ending, frame.index) + list(range(rows, len(heads.masks)))
     if starting:
-        roster.start(roster.clock, feature, heads.take(slice(rows, None)), memories[rows:])
-        _write_lives(roster, seen, starting, back, frame)
-    started = dict(zip(starting, (life.id for life in roster.book.rows[len(order) - len(starting) :]), strict=True))
-    _note_shared(roster, seen, known, started)
-    roster.find_rivals()
+        state.start(state.clock, feature, heads.take(slice(rows, None)), memories[rows:])
+        _write_records(state, seen, starting, back, frame)
+    started = dict(zip(starting, (record.id for record in state.table.rows[len(order) - len(starting) :]), strict=True))
+    _note_shared(state, seen, known, started)
+    state.find_rivals()
     return heads.take(order)
 
 
-def _see(roster: Roster, segmenter: Segmenter, frame: Frame, feature: FrameFeatures, detections: Detections) -> _Seen:
-    tracked = roster.find(feature)
-    detections, found = mask_prompts.segment_detections(segmenter, frame, feature, detections, 2 * roster.bank.capacity)
+def _see(
+    state: TrackerState, segmenter: Segmenter, frame: Frame, feature: FrameFeatures, detections: Detections
+) -> _Seen:
+    tracked = state.find(feature)
+    detections, found = mask_prompts.segment_detections(segmenter, frame, feature, detections, 2 * state.bank.capacity)
     return _Seen(
         detections,
         found,
@@ -81,16 +83,16 @@ def _see(roster: Roster, segmenter: Segmenter, frame: Frame, feature: FrameFeatu
     )
 
 
-def _evidence(roster: Roster, seen: _Seen) -> association.Evidence:
-    lives, gone = roster.book.rows, roster.gallery.lives
-    prompts = np.array([-1 if life.prompt is None else life.prompt for life in [*lives, *gone]], np.int64)
-    ours = prompts[: len(lives)]
-    before = np.array([life.area for life in lives], np.float32)
+def _evidence(state: TrackerState, seen: _Seen) -> association.Evidence:
+    records, gone = state.table.rows, state.gallery.records
+    prompts = np.array([-1 if record.prompt is None else record.prompt for record in [*records, *gone]], np.int64)
+    ours = prompts[: len(records)]
+    before = np.array([record.area for record in records], np.float32)
     whole = seen.sizes > SHRUNK * before
-    expected, usual = roster.cues.expected()
-    centres, _ = roster.cues.measure(seen.found.masks)
+    expected, usual = state.cues.expected()
+    centres, _ = state.cues.measure(seen.found.masks)
     near = mask_ops.on_host(torch.exp(-torch.cdist(centres, expected) / usual.sqrt()))
-    likeness = cues.likeness(seen.colours, roster.cues.colours), roster.gallery.likeness(seen.colours)
+    likeness = cues.likeness(seen.colours, state.cues.colours), state.gallery.likeness(seen.colours)
     between = mask_ops.on_host(mask_ops.mask_iou(seen.tracked.masks, seen.tracked.masks))
     return association.Evidence(
         same_prompt=seen.detections.prompts[:, None] == prompts[None],
@@ -103,7 +105,7 @@ def _evidence(roster: Roster, seen: _Seen) -> association.Evidence:
 
 
 def _correct(
-    roster: Roster,
+    state: TrackerState,
     plan: association.Plan,
     evidence: association.Evidence,
     seen: _Seen,
@@ -119,58 +121,62 @@ def _correct(
         for old, new in zip(heads, seen.found, strict=True):
             old[row] = new[d]
         recent[row] = False
-    memories = roster.remember(feature, heads, recent)
+    memories = state.remember(feature, heads, recent)
     for _, row in corrected:
-        roster.bank.recondition(row, roster.clock, memories[row], heads.pointers[row], forget=row in lost)
-        roster.cues.correct(row, heads.masks[row], elsewhere=row in lost)
+        state.bank.recondition(row, state.clock, memories[row], heads.pointers[row], forget=row in lost)
+        state.cues.correct(row, heads.masks[row], elsewhere=row in lost)
     for d, row in plan.matched + plan.reclaimed:
-        life = roster.book.rows[row]
-        if life.views < FIRST_VIEWS or evidence.looks_itself(d, row):
-            roster.cues.repaint(row, seen.colours[d], max(REPAINT, 1 / (life.views + 1)))
+        record = state.table.rows[row]
+        if record.views < FIRST_VIEWS or evidence.looks_itself(d, row):
+            state.cues.repaint(row, seen.colours[d], max(REPAINT, 1 / (record.views + 1)))
         area = seen.areas[d] if (d, row) in corrected else int(seen.sizes[row])
-        roster.book.detected(row, float(seen.detections.scores[d]), frame.index, area, returned=row in lost)
+        state.table.detected(row, float(seen.detections.scores[d]), frame.index, area, returned=row in lost)
     return memories
 
 
-def _undetected(roster: Roster, plan: association.Plan, sizes: NDArray[np.float32], frame: Frame) -> dict[int, str]:
+def _undetected(
+    state: TrackerState, plan: association.Plan, sizes: NDArray[np.float32], frame: Frame
+) -> dict[int, str]:
     """Rows of the tracks that this keyframe speaks against, and why they end."""
     held = plan.continued
     ending = dict.fromkeys(plan.displaced, "displaced")
-    for row, life in enumerate(roster.book.rows):
-        if row in held or row in ending or not sizes[row] or life.prompt is None:
+    for row, record in enumerate(state.table.rows):
+        if row in held or row in ending or not sizes[row] or record.prompt is None:
             continue
-        life.misses += 1
-        if not life.confirmed and life.misses >= UNCONFIRMED:
+        record.misses += 1
+        if not record.confirmed and record.misses >= UNCONFIRMED:
             ending[row] = "unconfirmed"
-        elif life.misses >= UNDETECTED and frame.index - life.detected_at >= PATIENCE:
+        elif record.misses >= UNDETECTED and frame.index - record.detected_at >= PATIENCE:
             ending[row] = "undetected"
     return ending
 
 
-def _find_places(roster: Roster, plan: association.Plan, seen: _Seen, ending: dict[int, str]) -> list[int]:
+def _find_places(state: TrackerState, plan: association.Plan, seen: _Seen, ending: dict[int, str]) -> list[int]:
     """The detections that get a new place, best first; the least useful tracks out of sight may end for them."""
     new = plan.fresh + [d for d, _ in plan.recalled]
     best_first = sorted(new, key=lambda d: -float(seen.detections.scores[d]))
     kept = plan.continued | ending.keys()
-    out_of_sight = [row for row in roster.book.by_use() if row not in kept and not seen.sizes[row]]
-    free = roster.free + len(ending)
+    out_of_sight = [row for row in state.table.by_use() if row not in kept and not seen.sizes[row]]
+    free = state.free + len(ending)
     evicted = out_of_sight[: max(0, len(best_first) - free)]
     ending |= dict.fromkeys(evicted, "max_objects")
     return best_first[: free + len(evicted)]
 
 
-def _write_lives(roster: Roster, seen: _Seen, starting: list[int], back: dict[int, Life], frame: Frame) -> None:
-    """The lives of the rows that have just been started: new ones, and those of tracks that have come back."""
+def _write_records(
+    state: TrackerState, seen: _Seen, starting: list[int], back: dict[int, TrackRecord], frame: Frame
+) -> None:
+    """The records of the rows that have just been started: new ones, and those of tracks that have come back."""
     for d in starting:
         score, area = float(seen.detections.scores[d]), seen.areas[d]
         if d in back:
-            roster.book.resume(back[d], frame.index, score, area)
+            state.table.resume(back[d], frame.index, score, area)
         else:
-            roster.book.start(int(seen.detections.prompts[d]), frame.index, score, False, area, "detected")
+            state.table.start(int(seen.detections.prompts[d]), frame.index, score, False, area, "detected")
 
 
-def _note_shared(roster: Roster, seen: _Seen, known: dict[int, int], started: dict[int, int]) -> None:
-    """Tell the roster which tracks of different prompts their detections, {index: track id}, show on one object."""
+def _note_shared(state: TrackerState, seen: _Seen, known: dict[int, int], started: dict[int, int]) -> None:
+    """Tell the state which tracks of different prompts their detections, {index: track id}, show on one object."""
     inside = mask_ops.on_host(mask_ops.inside(seen.found.masks, seen.found.masks))
     prompts, tracks = seen.detections.prompts, sorted((known | started).items(), key=lambda pair: pair[1])
     overlapping = {
@@ -179,4 +185,4 @@ def _note_shared(roster: Roster, seen: _Seen, known: dict[int, int], started: di
         for other, second in tracks[number + 1 :]
         if prompts[d] != prompts[other]
     }
-    roster.note_shared(overlapping, set(started.values()))
+    state.note_shared(overlapping, set(started.values()))

@@ -13,7 +13,7 @@ from stages.tracking import mask_filter
 from stages.tracking.cues import Cues, colours
 from stages.tracking.gallery import Gallery
 from stages.tracking.memory_bank import MemoryBank, bank_bytes
-from stages.tracking.track_table import Lives
+from stages.tracking.track_table import TrackTable
 
 SHARED = 2  # keyframes in a row on which two tracks cover one another before they are taken to share their pixels
 
@@ -33,8 +33,8 @@ class TrackerOptions:
     memory_dtype: torch.dtype = torch.bfloat16  # what stored memories are rounded to; upstream's
 
 
-class Roster:
-    """What is remembered of each object (bank), its life (book), what sets it apart (cues), and who has left (gallery).
+class TrackerState:
+    """All that is kept of a stream's objects: memories (bank), records (table), looks (cues), who has left (gallery).
 
     Bounded by ``max_objects``; ``clock`` counts the frames tracked so far and is the bank's time. Rows begin, end
     and change their size in all parts or in none: whatever may fail for want of memory comes before the first of them
@@ -46,7 +46,7 @@ class Roster:
         self.bank = MemoryBank(segmenter, options.max_objects, options.endless, options.memory_dtype)
         self.cues = Cues(4 * segmenter.side, segmenter.device)
         self.gallery = Gallery(options.max_objects, segmenter.device)
-        self.book = Lives()
+        self.table = TrackTable()
         self.clock = 0
         self.masks = segmenter.nothing().masks  # each row's logits on the last frame
         self._rivals = torch.zeros(0, 0, dtype=torch.bool, device=segmenter.device)  # which rows compete for pixels
@@ -71,7 +71,7 @@ class Roster:
         return self._believed(heads, feature) if self._options.gate else heads
 
     def remember(self, feature: FrameFeatures, heads: Heads, recent: torch.Tensor) -> torch.Tensor:
-        """Encode the memories of B heads; those of the roster's rows that ``recent`` (B,) names are stored."""
+        """Encode the memories of B heads; those of the state's rows that ``recent`` (B,) names are stored."""
         if not len(heads.masks):
             return torch.zeros(0)
         memories = self._segmenter.memorise(feature, heads)
@@ -83,7 +83,7 @@ class Roster:
         return memories
 
     def start(self, clock: int, feature: FrameFeatures, heads: Heads, memories: torch.Tensor) -> None:
-        """Give B new objects, found on the frame of ``clock``, the next rows; their lives are the caller's to write."""
+        """Give B new objects, found on the frame of ``clock``, the next rows; the caller writes their records."""
         cues, masks = copy.copy(self.cues), torch.cat([self.masks, heads.masks])
         cues.start(heads.masks, colours(feature.picture, heads.masks))
         self.bank.append(clock, memories, heads.pointers)
@@ -101,9 +101,9 @@ class Roster:
         cues.reorder(order)
         for row in leaving:
             if ending[row] != "removed":
-                gallery.keep(self.book.rows[row], self.cues.colours[row])
+                gallery.keep(self.table.rows[row], self.cues.colours[row])
         for row in leaving:
-            self.book.end(row, frame, ending[row])
+            self.table.end(row, frame, ending[row])
             self.bank.remove(row)
         self.cues, self.gallery, self.masks = cues, gallery, masks
         self.find_rivals()
@@ -112,7 +112,7 @@ class Roster:
     def resize(self, places: int, frame: int) -> None:
         """Have another number of places; where they no longer suffice, the least useful tracks end."""
         excess = max(0, self.bank.count - places)
-        self.end(dict.fromkeys(self.book.by_use()[:excess], "max_objects"), frame)
+        self.end(dict.fromkeys(self.table.by_use()[:excess], "max_objects"), frame)
         self.bank.resize(places)
         self.gallery.resize(places)
 
@@ -125,8 +125,8 @@ class Roster:
             masks = F.interpolate(self.masks[:, None], (side, side), mode="bilinear", antialias=True)[:, 0]
         self.bank.rescale(segmenter)
         self.cues, self.masks, self._segmenter = cues, masks, segmenter
-        for life in (*self.book.rows, *self.gallery.lives):
-            life.area = round(life.area * ratio**2)
+        for record in (*self.table.rows, *self.gallery.records):
+            record.area = round(record.area * ratio**2)
 
     def prompt_again(self, feature: FrameFeatures) -> None:
         """Condition the objects in sight on their masks on the last frame, of which ``feature`` is a new view."""
@@ -143,7 +143,7 @@ class Roster:
         One object may go by two names, or be part of another; but a hidden object's box may also show what hides it.
         So a pair is taken to share its pixels when it does so from birth or twice in a row.
         """
-        alive = {life.id for life in self.book.rows}
+        alive = {record.id for record in self.table.rows}
         for pair, overlaps in overlapping.items():
             times = self._shared.get(pair, 0) + (SHARED if born & set(pair) else 1)
             self._shared[pair] = times if overlaps else 0
@@ -151,10 +151,10 @@ class Roster:
 
     def find_rivals(self) -> None:
         """Tracks are rivals for the same pixels, but not those that share them, nor one added without a prompt."""
-        lives = self.book.rows
-        rows = {life.id: row for row, life in enumerate(lives)}
-        rivals = ~np.eye(len(lives), dtype=bool)
-        by_hand = [row for row, life in enumerate(lives) if life.prompt is None]
+        records = self.table.rows
+        rows = {record.id: row for row, record in enumerate(records)}
+        rivals = ~np.eye(len(records), dtype=bool)
+        by_hand = [row for row, record in enumerate(records) if record.prompt is None]
         rivals[by_hand] = rivals[:, by_hand] = False
         for pair, times in self._shared.items():
             if times >= SHARED and rows.keys() >= set(pair):
@@ -165,7 +165,7 @@ class Roster:
     def lost(self, frame: int) -> dict[int, str]:
         """The rows that have been out of sight for too long."""
         limit = frame - self._options.lost_after
-        return {row: "lost" for row, life in enumerate(self.book.rows) if life.last_seen < limit}
+        return {row: "lost" for row, record in enumerate(self.table.rows) if record.last_seen < limit}
 
     def _believed(self, heads: Heads, feature: FrameFeatures) -> Heads:
         """The heads without the masks that cannot be right, and with the pixels that rivals claim shared out."""
@@ -178,7 +178,7 @@ class Roster:
         return heads._replace(masks=mask_filter.shared_out(heads.masks, self._rivals, self.cues.claim(feature.picture)))
 
 
-def roster_bytes(segmenter: Segmenter, options: TrackerOptions) -> int:
-    """The ``nbytes`` of a Roster, without making one."""
+def state_bytes(segmenter: Segmenter, options: TrackerOptions) -> int:
+    """The ``nbytes`` of a TrackerState, without making one."""
     places = options.max_objects
     return bank_bytes(segmenter, places, options.memory_dtype) + Gallery(places, torch.device("meta")).nbytes

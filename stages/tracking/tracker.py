@@ -11,8 +11,8 @@ from stages.errors import ConfigError
 from stages.sam2.outputs import FrameFeatures, Heads
 from stages.sam2.segmenter import Segmenter
 from stages.tracking import keyframe, mask_ops, mask_prompts
-from stages.tracking.state import Roster
 from stages.tracking.state import TrackerOptions as TrackerOptions  # part of the tracker's interface
+from stages.tracking.state import TrackerState
 from stages.types import Detections, Frame, Result, Window
 
 DEFAULT_OPTIONS = TrackerOptions()
@@ -25,7 +25,7 @@ class Tracker:
         """``scale`` as in `rescale`."""
         self._whole = segmenter  # for pictures of the model's own size
         self._segmenter, self._options = segmenter.scaled(scale), options
-        self._roster = Roster(self._segmenter, options)
+        self._state = TrackerState(self._segmenter, options)
         self._last: Frame | None = None  # which prompts by hand refer to
         self._feature: FrameFeatures | None = None  # of the last frame, unless nobody has needed it
         self._asked: dict[int, mask_prompts.ModelPoints] = {}  # the points given by hand on the last frame, by id
@@ -33,17 +33,17 @@ class Tracker:
     @property
     def nbytes(self) -> int:
         """Bytes of memory held for objects, the same after any number of frames."""
-        return self._roster.nbytes
+        return self._state.nbytes
 
     @property
     def ids(self) -> tuple[int, ...]:
         """The ids of the objects being tracked."""
-        return tuple(life.id for life in self._roster.book.rows)
+        return tuple(record.id for record in self._state.table.rows)
 
     @torch.inference_mode()
     def step(self, window: Window, detections: Detections | None) -> list[Result]:
         """Track a window's frames; ``detections`` belong to its first. One Result per frame, in order."""
-        if not self._roster.bank.count and not detections:
+        if not self._state.bank.count and not detections:
             return self._pass(window, detections)
         began = time.perf_counter()
         features = self._segmenter.encode([frame.image for frame in window.frames])
@@ -52,11 +52,11 @@ class Tracker:
         for number, (frame, feature) in enumerate(zip(window.frames, features, strict=True)):
             if number == 0 and detections is not None:
                 reidentify = self._options.reidentify
-                seen.append(keyframe.observe(self._roster, self._segmenter, frame, feature, detections, reidentify))
+                seen.append(keyframe.observe(self._state, self._segmenter, frame, feature, detections, reidentify))
             else:
                 seen.append(self._propagate(feature))
-            self._roster.masks = seen[-1].masks
-            self._roster.clock += 1
+            self._state.masks = seen[-1].masks
+            self._state.clock += 1
         self._last, self._feature, self._asked = window.frames[-1], features[-1].alone(), {}
         results = self._conclude(window, seen, detections)
         results[0].seconds.update(encode=encoded - began, propagate=time.perf_counter() - encoded)
@@ -79,16 +79,16 @@ class Tracker:
         """
         if self._last is None:
             raise ConfigError("add: no frame has been tracked yet; add objects once frames arrive")
-        roster = self._roster
-        if not roster.free:
-            places = roster.bank.capacity
+        state = self._state
+        if not state.free:
+            places = state.bank.capacity
             raise ConfigError(f"add: all {places} places are taken; raise max_objects or remove an object")
         frame, feature = self._last, self._look(self._last)
         heads, asked = mask_prompts.segment_by_hand(self._segmenter, frame, feature, box, points, mask)
         area, memories = int(mask_ops.areas(heads.masks)), self._segmenter.memorise(feature, heads)
-        roster.start(roster.clock - 1, feature, heads, memories)
-        track = roster.book.start(prompt, frame.index, 1.0, True, area, "added by hand")
-        roster.find_rivals()
+        state.start(state.clock - 1, feature, heads, memories)
+        track = state.table.start(prompt, frame.index, 1.0, True, area, "added by hand")
+        state.find_rivals()
         if asked is not None:
             self._asked[track] = asked
         return track
@@ -105,26 +105,28 @@ class Tracker:
         asked = mask_prompts.check_points("refine", self._segmenter, frame, (points, labels))
         if track in self._asked:
             asked = torch.cat([self._asked[track][0], asked[0]]), torch.cat([self._asked[track][1], asked[1]])
-        this, moment, bank = slice(row, row + 1), self._roster.clock - 1, self._roster.bank
+        this, moment, bank = slice(row, row + 1), self._state.clock - 1, self._state.bank
         memory = None if bank.conditioned_on(row, moment) else bank.recall(moment).rows(this)
-        before = self._roster.masks[this]
+        before = self._state.masks[this]
         heads = self._segmenter.correct(feature, asked[0][None], asked[1][None], before, memory)
         bank.amend(row, moment, self._segmenter.memorise(feature, heads)[0], heads.pointers[0])
-        self._roster.masks[this] = heads.masks
+        self._state.masks[this] = heads.masks
         self._asked[track] = asked
-        self._roster.book.corrected(row, frame.index, int(mask_ops.areas(heads.masks)))
+        self._state.table.corrected(row, frame.index, int(mask_ops.areas(heads.masks)))
 
     @torch.inference_mode()
     def remove(self, track: int) -> None:
         """End a track by hand. Raises ConfigError for an id that is not tracked."""
         row, frame = self._find("remove", track)
-        self._roster.end({row: "removed"}, frame.index)
+        self._state.end({row: "removed"}, frame.index)
 
     @torch.inference_mode()
     def forget(self, prompts: Collection[int]) -> None:
         """End the tracks of some prompts; the next result has their events."""
-        ending = {row: "prompt removed" for row, life in enumerate(self._roster.book.rows) if life.prompt in prompts}
-        self._roster.end(ending, self._last.index if self._last else 0)
+        ending = {
+            row: "prompt removed" for row, record in enumerate(self._state.table.rows) if record.prompt in prompts
+        }
+        self._state.end(ending, self._last.index if self._last else 0)
 
     @torch.inference_mode()
     def resize(self, max_objects: int) -> None:
@@ -133,29 +135,29 @@ class Tracker:
         Where they no longer suffice the least useful tracks end, out of sight for longest, then of the lowest score;
         the next result has their events. The others go on as if nothing had been.
         """
-        if max_objects != self._roster.bank.capacity:
-            self._roster.resize(max_objects, self._last.index if self._last else 0)
+        if max_objects != self._state.bank.capacity:
+            self._state.resize(max_objects, self._last.index if self._last else 0)
 
     @torch.inference_mode()
     def rescale(self, scale: float) -> None:
         """Go on with pictures of ``scale`` times the model's own input size, less detail for less time and memory.
 
-        Tracks keep their ids and lives. Those in sight are prompted again with their last masks, on the last frame;
+        Tracks keep their ids and records. Those in sight are prompted again with their last masks, on the last frame;
         what is remembered of the others is resampled. ``nbytes`` changes with the square of the size.
         """
         segmenter = self._whole.scaled(scale)
         if segmenter is self._segmenter:
             return
         feature = None
-        if self._last is not None and self._roster.bank.count:
+        if self._last is not None and self._state.bank.count:
             # first what takes memory: where there is none, nothing has changed
             feature = segmenter.encode([self._last.image])[0].alone()
         ratio = segmenter.image_size / self._segmenter.image_size
         asked = {track: (points * ratio, labels) for track, (points, labels) in self._asked.items()}
-        self._roster.rescale(segmenter)
+        self._state.rescale(segmenter)
         self._segmenter, self._feature, self._asked = segmenter, feature, asked
         if feature is not None:
-            self._roster.prompt_again(feature)
+            self._state.prompt_again(feature)
 
     def _look(self, frame: Frame) -> FrameFeatures:
         """The features of the last frame."""
@@ -165,7 +167,7 @@ class Tracker:
 
     def _find(self, verb: str, track: int) -> tuple[int, Frame]:
         """A track's row, and the last frame. Raises ConfigError, naming ``verb``, for an id that is not tracked."""
-        row = self._roster.book.row_of(track)
+        row = self._state.table.row_of(track)
         if row is None or self._last is None:
             raise ConfigError(f"{verb}: no track {track}; tracked now: {', '.join(map(str, self.ids)) or 'none'}")
         return row, self._last
@@ -173,13 +175,13 @@ class Tracker:
     def _pass(self, window: Window, detections: Detections | None) -> list[Result]:
         """Nothing is tracked and nothing was detected: no frame is encoded, unless an object is added to the last."""
         seen = [self._segmenter.nothing()] * len(window.frames)
-        self._roster.clock += len(seen)
+        self._state.clock += len(seen)
         self._last, self._feature, self._asked = window.frames[-1], None, {}
         return self._conclude(window, seen, detections)
 
     def _propagate(self, feature: FrameFeatures) -> Heads:
-        heads = self._roster.find(feature)
-        self._roster.remember(feature, heads, torch.ones_like(heads.presence, dtype=torch.bool))
+        heads = self._state.find(feature)
+        self._state.remember(feature, heads, torch.ones_like(heads.presence, dtype=torch.bool))
         return heads
 
     def _conclude(self, window: Window, seen: list[Heads], detections: Detections | None) -> list[Result]:
@@ -187,15 +189,15 @@ class Tracker:
         presence = torch.stack([heads.presence for heads in seen]).sigmoid().tolist()
         masks = torch.stack([heads.masks for heads in seen]).cpu()
         visible = (masks > 0).flatten(2).any(2).tolist()
-        self._roster.bank.settle()
-        book, results = self._roster.book, []
+        self._state.bank.settle()
+        table, results = self._state.table, []
         for number, frame in enumerate(window.frames):
             for row, is_visible in enumerate(visible[number]):
-                book.look(row, is_visible, frame.index)
-            tracks = tuple(life.as_track(p) for life, p in zip(book.rows, presence[number], strict=True))
+                table.look(row, is_visible, frame.index)
+            tracks = tuple(record.as_track(p) for record, p in zip(table.rows, presence[number], strict=True))
             if number + 1 == len(seen):
-                self._roster.end(self._roster.lost(frame.index), frame.index)
+                self._state.end(self._state.lost(frame.index), frame.index)
             first = number == 0
-            events, found = book.take_events(), detections if first else None
+            events, found = table.take_events(), detections if first else None
             results.append(Result(frame, window.epoch, window.keyframe and first, tracks, masks[number], events, found))
         return results

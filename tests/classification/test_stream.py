@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from daemon.engine.classify import Turns
+from daemon.engine.classify import ClassifySchedule
 from daemon.engine.engine import Engine
 from daemon.engine.lane import Lane, Models
 from daemon.engine.mailbox import Mailbox
 from daemon.engine.outcome import Outcome
-from daemon.engine.prompt_set import Vocabulary
+from daemon.engine.prompt_set import PromptSet
 from daemon.limits.governor import Governor
 from daemon.metrics.registry import Metrics
 from daemon.metrics.stream_metrics import StreamMetrics
@@ -52,7 +52,7 @@ def classified(found: Sequence[Result]) -> list[int]:
 
 
 def test_the_first_frame_and_every_nth_after_it_have_classes_a_window_in_one_batch() -> None:
-    turns, classifier = Turns(Classification(every=3)), FakeClassifier()
+    turns, classifier = ClassifySchedule(Classification(every=3)), FakeClassifier()
     found: list[Result] = []
     for indices in ((0, 1, 2, 3), (4, 5), (6, 7, 8, 9)):
         told, seconds = turns.classify(classifier, results(*indices))
@@ -65,7 +65,7 @@ def test_the_first_frame_and_every_nth_after_it_have_classes_a_window_in_one_bat
 
 
 def test_a_new_epoch_begins_with_a_classified_frame() -> None:
-    turns, classifier = Turns(Classification(every=4)), FakeClassifier()
+    turns, classifier = ClassifySchedule(Classification(every=4)), FakeClassifier()
     first, _ = turns.classify(classifier, results(0, 1))
     second, _ = turns.classify(classifier, results(2, 3, 4, 5, 6, epoch=1))
     assert classified([*first, *second]) == [0, 2, 6]
@@ -77,13 +77,13 @@ def test_each_object_that_shows_gets_the_best_class_of_its_crop_with_its_id() ->
     states = (TrackState.TRACKED, TrackState.OCCLUDED, TrackState.NEW)
     tracks = tuple(Track(5 + i, 0, 0, 0, state, 0.9, 0.9) for i, state in enumerate(states))
     [result] = results(0)
-    turns = Turns(Classification(target="objects"))
+    turns = ClassifySchedule(Classification(target="objects"))
     [told], _ = turns.classify(FakeClassifier(), [replace(result, tracks=tracks, masks=masks)])
     assert told.classes == (Label("3x3", 1, id=5), Label("5x5", 1, id=7))
 
 
 def test_a_frame_without_objects_has_been_looked_at_all_the_same() -> None:
-    [told], _ = Turns(Classification(target="objects")).classify(FakeClassifier(), results(0))
+    [told], _ = ClassifySchedule(Classification(target="objects")).classify(FakeClassifier(), results(0))
     assert told.classes == ()
 
 
@@ -96,8 +96,8 @@ class Bench:
         self.governor = Governor(detection, tracking)
         own = StreamMetrics(self.metrics, "gate", ["car"])
         prompts = parse_prompts(["car"])
-        lane = Lane("gate", Vocabulary(prompts), detection, tracking, own, Mailbox(100), Mailbox(100), self.governor)
-        lane.turns = Turns(Classification(every=every))
+        lane = Lane("gate", PromptSet(prompts), detection, tracking, own, Mailbox(100), Mailbox(100), self.governor)
+        lane.turns = ClassifySchedule(Classification(every=every))
         for each in windows:
             lane.inbox.put(each)
         lane.inbox.close()
@@ -155,7 +155,7 @@ def test_classes_stay_on_the_picture_until_there_are_others_but_only_their_own_f
     publisher, metrics = Publisher("tcp://127.0.0.1:0"), Metrics()
     resolved = settings.resolved(Settings(publish=Publish(jpeg_quality=100)))
     own = StreamMetrics(metrics, "gate", ())
-    writer = Writer(Identity("gate", "s", {}), resolved, Vocabulary(()), publisher, own, dict)
+    writer = Writer(Identity("gate", "s", {}), resolved, PromptSet(()), publisher, own, dict)
     writer.recorder = Recorder(tmp_path, "gate", 10.0, frames=True)
     grey = np.full((96, 96, 3), 90, np.uint8)
     plain = [replace(result, frame=replace(result.frame, image=grey)) for result in results(0, 1, 2, 3)]

@@ -11,7 +11,7 @@ from daemon.engine.engine import Engine
 from daemon.engine.lane import Lane, Models
 from daemon.engine.mailbox import Mailbox
 from daemon.engine.outcome import Notice, Outcome, skip_outcome
-from daemon.engine.prompt_set import Vocabulary
+from daemon.engine.prompt_set import PromptSet
 from daemon.limits.governor import Governor
 from daemon.metrics.registry import Metrics
 from daemon.metrics.stream_metrics import StreamMetrics
@@ -54,7 +54,7 @@ class Bench:
         own = StreamMetrics(self.metrics, name, ["red circle"])
         governor = Governor(Detection(), Tracking())
         lane = Lane(
-            name, Vocabulary(prompts), Detection(), Tracking(), own, Mailbox(100), Mailbox(outcomes), governor, auto
+            name, PromptSet(prompts), Detection(), Tracking(), own, Mailbox(100), Mailbox(outcomes), governor, auto
         )
         if live:
             lane.outbox.drop_oldest(skip_outcome)
@@ -227,7 +227,7 @@ def test_tracks_of_a_prompt_that_is_gone_end_at_a_later_keyframe_where_that_fail
     tracker = Forgetting()
     bench = new_bench(models(tracker))
     lane = bench.lane("gate", window(0, keyframe=True), window(1))
-    lane.vocabulary.ask(parse_prompts(["dog"]))
+    lane.prompt_set.ask(parse_prompts(["dog"]))
     bench.go()
     assert indices(outcomes(lane)) == [1]
     assert tracker.forgotten == [{0}, {0}]

@@ -1,4 +1,4 @@
-"""Losses stay accounted for: what is skipped leaves its counts, events and duties to what follows it."""
+"""Overload stay accounted for: what is skipped leaves its counts, events and duties to what follows it."""
 
 from fractions import Fraction
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from daemon.limits.memory_budget import Admission, budget_bytes, bytes_in_use, machine_bytes, stream_bytes
+from daemon.limits.memory_budget import MemoryBudget, budget_bytes, bytes_in_use, machine_bytes, stream_bytes
 from stages.errors import ConfigError
 
 CPU, MIB, GIB = torch.device("cpu"), 1 << 20, 1 << 30
@@ -25,7 +25,7 @@ class Held:
 
 
 def test_streams_are_admitted_until_the_budget_is_used_up():
-    admission = Admission(10 * GIB, Held(4 * GIB))
+    admission = MemoryBudget(10 * GIB, Held(4 * GIB))
     for name in ("a", "b", "c"):
         admission.admit(name, 2 * GIB, 64)
     assert admission.left == 0
@@ -34,7 +34,7 @@ def test_streams_are_admitted_until_the_budget_is_used_up():
 
 
 def test_a_refusal_is_one_line_with_the_figures_and_what_to_do():
-    admission = Admission(int(9.6 * GIB), Held(9 * GIB))
+    admission = MemoryBudget(int(9.6 * GIB), Held(9 * GIB))
     with pytest.raises(ConfigError) as refused:
         admission.admit("gate", int(1.2 * GIB), 64)
     assert str(refused.value) == (
@@ -44,14 +44,14 @@ def test_a_refusal_is_one_line_with_the_figures_and_what_to_do():
 
 
 def test_a_stream_that_was_refused_takes_nothing_from_the_others():
-    admission = Admission(10 * GIB, Held(0))
+    admission = MemoryBudget(10 * GIB, Held(0))
     with pytest.raises(ConfigError):
         admission.admit("large", 11 * GIB, 640)
     admission.admit("small", 10 * GIB, 64)
 
 
 def test_a_stream_that_has_ended_makes_room_for_the_next():
-    admission = Admission(10 * GIB, Held(0))
+    admission = MemoryBudget(10 * GIB, Held(0))
     admission.admit("a", 6 * GIB, 64)
     with pytest.raises(ConfigError):
         admission.admit("b", 6 * GIB, 64)
@@ -61,7 +61,7 @@ def test_a_stream_that_has_ended_makes_room_for_the_next():
 
 
 def test_a_stream_that_is_admitted_again_counts_once():
-    admission = Admission(10 * GIB, Held(0))
+    admission = MemoryBudget(10 * GIB, Held(0))
     admission.admit("a", 6 * GIB, 64)
     admission.admit("a", 6 * GIB, 64)
     assert admission.left == 4 * GIB
@@ -69,7 +69,7 @@ def test_a_stream_that_is_admitted_again_counts_once():
 
 def test_what_is_promised_counts_before_it_is_taken_and_only_once_when_it_is():
     held = Held(2 * GIB)
-    admission = Admission(10 * GIB, held)
+    admission = MemoryBudget(10 * GIB, held)
     admission.admit("a", 3 * GIB, 64)
     assert admission.left == 5 * GIB
     held.size = 5 * GIB
@@ -78,14 +78,14 @@ def test_what_is_promised_counts_before_it_is_taken_and_only_once_when_it_is():
 
 def test_what_others_take_meanwhile_counts_too():
     held = Held(2 * GIB)
-    admission = Admission(10 * GIB, held)
+    admission = MemoryBudget(10 * GIB, held)
     held.size = 9 * GIB
     with pytest.raises(ConfigError, match=r"1\.0 GiB of 10\.0 GiB are left"):
         admission.admit("a", 2 * GIB, 64)
 
 
 def test_of_many_that_come_at_once_no_more_are_admitted_than_fit():
-    admission, refused, start = Admission(10 * GIB, Held(0)), [], threading.Barrier(16)
+    admission, refused, start = MemoryBudget(10 * GIB, Held(0)), [], threading.Barrier(16)
 
     def come(name: str) -> None:
         start.wait()
@@ -131,7 +131,7 @@ def test_on_a_gpu_what_torch_only_holds_in_reserve_is_not_in_the_way():
     device = torch.device("cuda", 0)
     assert budget_bytes("100%", device) == torch.cuda.get_device_properties(device).total_memory
     torch.cuda.empty_cache()
-    admission = Admission(bytes_in_use(device) + GIB, lambda: bytes_in_use(device))
+    admission = MemoryBudget(bytes_in_use(device) + GIB, lambda: bytes_in_use(device))
     held = torch.zeros(GIB // 2, dtype=torch.uint8, device=device)
     with pytest.raises(ConfigError):
         admission.admit("a", int(0.7 * GIB), 64)

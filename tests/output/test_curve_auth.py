@@ -11,7 +11,7 @@ import pytest
 import zmq
 
 from stages.errors import ConfigError, OutputError
-from stages.output.curve_auth import Gate
+from stages.output.curve_auth import CurveAuth
 from stages.output.curve_keys import new_server
 from stages.output.publisher import Publisher
 from tests.output.keys import Keys, Pair, eventually, stranger, subscriber
@@ -176,7 +176,7 @@ def test_closing_delivers_what_is_on_its_way_and_ends_the_threads(context: Conte
 
 def test_nobody_comes_in_while_nobody_answers(context: Context, keys: Keys) -> None:
     """libzmq's own way is to let everybody in then."""
-    pair, gate = keys.client("gate"), Gate(keys.folder)
+    pair, gate = keys.client("gate"), CurveAuth(keys.folder)
     xpub = context.socket(zmq.XPUB)
     xpub.set(zmq.XPUB_VERBOSE, 1)
     gate.guard(xpub)
@@ -194,7 +194,7 @@ def test_nobody_comes_in_while_nobody_answers(context: Context, keys: Keys) -> N
 
 def test_nobody_comes_in_while_the_folder_cannot_be_read_and_the_gate_goes_on(keys: Keys) -> None:
     """As when the process has no more file descriptors."""
-    known, gate = keys.client("gate")[0], Gate(keys.folder)
+    known, gate = keys.client("gate")[0], CurveAuth(keys.folder)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (1, hard))
     try:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from stages.errors import OutputError
-from stages.output.atomic_file import WholeFile
+from stages.output.atomic_file import AtomicFile
 from stages.output.recorder import Recorder
 from stages.testsrc.bodies import COLOURS
 from stages.testsrc.world import ShapesWorld
@@ -241,7 +241,7 @@ def test_wherever_a_recording_is_killed_its_video_opens_and_its_lines_are_whole(
 
 def test_nothing_of_a_file_is_on_disk_before_it_is_marked_as_whole(tmp_path: Path) -> None:
     """Else a kill could leave half a fragment of a video: players stumble over it."""
-    file = WholeFile(tmp_path / "file")
+    file = AtomicFile(tmp_path / "file")
     sizes = []
     for step in (lambda: file.write(b"a" * 70_000), lambda: file.write(b"b"), file.mark, lambda: file.write(b"c")):
         step()

@@ -107,7 +107,7 @@ class Ours:
         self.tracker, self._id_of = tracker, dict[int, int]()
         self._frames = [Frame(t, t, Fraction(1, 30), t / 30, Clock.FILE, image) for t, image in enumerate(images)]
         self.size = images[0].shape[:2]
-        self._roster = tracker._roster  # for what results do not show: masks after prompts by hand, memories
+        self._state = tracker._state  # for what results do not show: masks after prompts by hand, memories
 
     def track(self, t: int, found: list[Act]) -> dict[int, torch.Tensor]:
         detections = None
@@ -120,7 +120,7 @@ class Ours:
 
     def masks(self, t: int) -> dict[int, torch.Tensor]:
         """The logits as they stand after prompts by hand."""
-        of_id = dict(zip(self.tracker.ids, self._roster.masks, strict=True))
+        of_id = dict(zip(self.tracker.ids, self._state.masks, strict=True))
         return {number: of_id[track] for number, track in self._id_of.items()}
 
     def features(self) -> FrameFeatures:
@@ -142,11 +142,11 @@ class Ours:
         for number, track in self._id_of.items():
             kept = theirs.output(number, t)
             memory = kept["maskmem_features"][0].flatten(1).T
-            self._roster.bank.amend(self.tracker.ids.index(track), t, memory, kept["obj_ptr"][0])
+            self._state.bank.amend(self.tracker.ids.index(track), t, memory, kept["obj_ptr"][0])
 
     def conditioned_on(self, number: int, t: int) -> bool:
         """Whether ``t`` is a conditioning frame of the object."""
-        return self._roster.bank.conditioned_on(self.tracker.ids.index(self._id_of[number]), t)
+        return self._state.bank.conditioned_on(self.tracker.ids.index(self._id_of[number]), t)
 
 
 @dataclass

@@ -7,7 +7,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from stages.sam2.load import EMBEDDED, build, load_segmenter
 from stages.sam2.outputs import Heads
 from stages.sam2.segmenter import Segmenter
-from stages.tracking.state import Roster, TrackerOptions
+from stages.tracking.state import TrackerOptions, TrackerState
 from stages.tracking.tracker import Tracker
 from stages.types import Window
 
@@ -63,7 +63,7 @@ def test_objects_that_come_and_go_compile_nothing_anew(world, shapes_frame, grap
     known = len(graphs)
     assert known > 3
     tracker = Tracker(segmenter, TrackerOptions(gate=False, max_objects=8))
-    bank = tracker._roster.bank
+    bank = tracker._state.bank
     places = bank._memories.kept.data_ptr(), bank._pointers.kept.data_ptr()
     tracker.step(Window(0, (shapes_frame(world, 0),), False), None)
     first, second = boxes(4), boxes(3)
@@ -93,17 +93,17 @@ def test_a_frame_asks_the_device_nothing(monkeypatch):
                     held[name] = torch.nn.Parameter(fake, False) if held is module._parameters else fake
         model.to = lambda _: model  # it is there already
         segmenter = Segmenter(model, torch.device("cuda"), torch.bfloat16)
-        roster = Roster(segmenter, TrackerOptions(max_objects=4))
+        state = TrackerState(segmenter, TrackerOptions(max_objects=4))
         feature = segmenter.encode([np.zeros((64, 64, 3), np.uint8)])[0]
         nothing = segmenter.nothing()
         heads = Heads(*(torch.zeros(3, *part.shape[1:], device=segmenter.device) for part in nothing))
         for prompt in (0, 0, 1):
-            roster.book.start(prompt, 0, 0.9, True, 100, "detected")
-        roster.start(0, feature, heads, segmenter.memorise(feature, heads))
-        roster.find_rivals()
+            state.table.start(prompt, 0, 0.9, True, 100, "detected")
+        state.start(0, feature, heads, segmenter.memorise(feature, heads))
+        state.find_rivals()
         for _ in range(3):
-            roster.clock += 1
-            found = roster.find(feature)
-            roster.remember(feature, found, torch.ones_like(found.presence, dtype=torch.bool))
-            roster.masks = found.masks
+            state.clock += 1
+            found = state.find(feature)
+            state.remember(feature, found, torch.ones_like(found.presence, dtype=torch.bool))
+            state.masks = found.masks
             assert found.masks.device.type == "cuda"

@@ -12,7 +12,7 @@ import zmq
 from daemon.control import BusyError, Control, StreamView, UnknownNameError
 from daemon.engine import calls
 from daemon.service.build import build
-from daemon.service.controller import Steering
+from daemon.service.controller import Controller
 from daemon.service.service import Service
 from daemon.settings.schema import Settings, StreamSettings
 from stages.errors import ConfigError
@@ -26,11 +26,11 @@ LIVE = "testsrc://shapes?seed=4&live=1&fps=10&frames=100000"
 
 
 @pytest.fixture
-def steer() -> Iterator[Callable[..., Steering]]:
+def steer() -> Iterator[Callable[..., Controller]]:
     """steer(prompts) -> the control of a service with the stream "gate", once it has published a frame."""
     services: list[Service] = []
 
-    def start(*prompts: str, source: str = LIVE, **tables: object) -> Steering:
+    def start(*prompts: str, source: str = LIVE, **tables: object) -> Controller:
         settings = Settings(
             models={"detector": "embedded", "segmenter": "embedded", "device": "cpu", "classifier": "embedded"},
             publish={"endpoint": "tcp://127.0.0.1:0"},
@@ -41,7 +41,7 @@ def steer() -> Iterator[Callable[..., Steering]]:
         services.append(build(settings))
         services[-1].startup()
         wait_until(services[-1].engine.ready.is_set)
-        return Steering(services[-1])
+        return Controller(services[-1])
 
     yield start
     for service in services:

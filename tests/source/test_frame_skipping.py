@@ -13,9 +13,9 @@ import pytest
 
 from stages.errors import SourceError
 from stages.source.ffmpeg import MediaSource
-from stages.source.frame_skipping import Lateness, Step
+from stages.source.frame_skipping import FrameSkipping, Step
 from stages.source.source import open_source
-from stages.source.to_rgb import Converter
+from stages.source.to_rgb import RgbConverter
 from tests.support.media import http_server, number, numbered, write_video
 
 FRAMES, RATE, KEYS = 150, 25, 10
@@ -99,7 +99,7 @@ def test_a_camera_that_is_read_fast_enough_loses_nothing(tmp_path):
 
 def test_where_converting_is_too_slow_late_pictures_are_left_out_and_told_of(tmp_path, monkeypatch):
     """Else the last of them would come 6 s late, and ever later the longer it runs."""
-    monkeypatch.setattr(Converter, "rgb", slowed(Converter.rgb))
+    monkeypatch.setattr(RgbConverter, "rgb", slowed(RgbConverter.rgb))
     with camera(tmp_path) as url:
         frames, errors = read(url)
     assert_every_picture_is_there_or_told_of(frames)
@@ -125,7 +125,7 @@ class Reader:
     """Reads pictures 0.04 s apart, the first at time 0; each takes what its step costs."""
 
     def __init__(self, costs: dict[Step, float]) -> None:
-        self.lateness, self.costs = Lateness(), costs
+        self.lateness, self.costs = FrameSkipping(), costs
         self.now, self.picture = 0.0, 0
         self.network = 0.0  # seconds by which it delays
 

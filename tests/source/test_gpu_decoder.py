@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import stages.source.ffmpeg
-from stages.source.gpu_decoder import Trial, _on_gpu, cuda_decoder
+from stages.source.gpu_decoder import DecoderTrial, _on_gpu, cuda_decoder
 from stages.source.source import open_source
 from tests.support.media import numbered, numbers, write_video
 
@@ -24,18 +24,18 @@ def packets(tmp_path):
 
 
 def test_a_decoder_that_fails_on_a_key_picture_has_failed(packets):
-    assert Trial().failed(packets[0], error=True)
+    assert DecoderTrial().failed(packets[0], error=True)
 
 
 def test_a_decoder_that_fails_before_a_key_picture_has_not(packets):
     """Whoever joins a camera in the middle of a group of pictures sees that."""
-    trial = Trial()
+    trial = DecoderTrial()
     assert not any(trial.failed(packet, error=True) for packet in packets[1:10] * 20)
     assert trial.failed(packets[10], error=True)
 
 
 def test_a_decoder_that_brings_nothing_for_long_has_failed(packets):
-    trial = Trial()
+    trial = DecoderTrial()
     assert not any(trial.failed(packet, error=False) for packet in packets[:20])
     assert any(trial.failed(packet, error=False) for packet in packets)
 

@@ -10,7 +10,7 @@ import pytest
 from daemon.engine.lane import Lane
 from daemon.engine.mailbox import Mailbox
 from daemon.engine.outcome import Outcome
-from daemon.engine.prompt_set import Vocabulary
+from daemon.engine.prompt_set import PromptSet
 from daemon.limits.governor import Governor
 from daemon.metrics.registry import Metrics
 from daemon.metrics.stream_metrics import StreamMetrics
@@ -78,7 +78,7 @@ class Bench:
         prompts, tracking = parse_prompts(["red circle"]), Tracking(window=window)
         own = StreamMetrics(self.metrics, "gate", ["red circle"])
         governor = Governor(Detection(), tracking)
-        self.lane = Lane("gate", Vocabulary(prompts), Detection(), tracking, own, Mailbox(room), Mailbox(100), governor)
+        self.lane = Lane("gate", PromptSet(prompts), Detection(), tracking, own, Mailbox(room), Mailbox(100), governor)
         sources = Sources(live, self._open, lambda rate: None, lambda stop: True)
         self.reader = Reader(self.lane, FakeWriter(), sources, Backoff(0.01, 0.02))
         self.thread = threading.Thread(target=self._run, daemon=True)

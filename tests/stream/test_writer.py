@@ -15,7 +15,7 @@ import zmq
 from numpy.typing import NDArray
 
 from daemon.engine.outcome import Notice, Outcome
-from daemon.engine.prompt_set import Vocabulary
+from daemon.engine.prompt_set import PromptSet
 from daemon.metrics.registry import Metrics
 from daemon.metrics.stream_metrics import StreamMetrics
 from daemon.settings.schema import Publish, Record, Settings, StreamSettings
@@ -47,7 +47,7 @@ class Station:
         ).resolved(Settings())
         own = StreamMetrics(self.metrics, "gate", ("car",))
         identity = Identity("gate", "s", {})
-        self.writer = Writer(identity, settings, Vocabulary(parse_prompts(["car"])), self.publisher, own, dict, observe)
+        self.writer = Writer(identity, settings, PromptSet(parse_prompts(["car"])), self.publisher, own, dict, observe)
         if record:
             self.writer.recorder = Recorder(self.folder, "gate", 10.0)
         self._context = zmq.Context()

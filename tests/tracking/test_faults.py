@@ -10,7 +10,7 @@ from stages.tracking.cues import Cues
 from stages.tracking.gallery import Gallery
 from stages.tracking.memory_bank import MemoryBank
 from stages.tracking.memory_ring import Ring
-from stages.tracking.state import Roster
+from stages.tracking.state import TrackerState
 from stages.tracking.tracker import Tracker, TrackerOptions
 from stages.types import Detections, Result, TrackChange, Window
 from tests.support.truth import truth_detections
@@ -31,8 +31,8 @@ CALLED = [
     (Cues, "start", 1),
     (Cues, "follow", 1),
     (Cues, "reorder", 1),
-    (Roster, "find_rivals", 1),
-    (Roster, "find_rivals", 2),
+    (TrackerState, "find_rivals", 1),
+    (TrackerState, "find_rivals", 2),
     (state, "colours", 1),
     (mask_filter, "shared_out", 1),
 ]

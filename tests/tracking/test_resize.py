@@ -9,7 +9,7 @@ import torch
 from stages.sam2.load import EMBEDDED, build, load_segmenter
 from stages.sam2.segmenter import Segmenter
 from stages.tracking.cues import Cues
-from stages.tracking.state import roster_bytes
+from stages.tracking.state import state_bytes
 from stages.tracking.tracker import Tracker, TrackerOptions
 from stages.types import Detections, Frame, Result, TrackChange, TrackState, Window
 from tests.support.truth import truth_detections
@@ -160,8 +160,8 @@ def test_more_places_than_there_is_memory_for_leave_all_as_it_was(segmenter, wor
 @pytest.mark.parametrize("scale", [1.0, 0.5])
 def test_what_a_tracker_will_hold_is_known_before_it_is_made(scale, options, segmenter):
     smaller = segmenter.scaled(scale)
-    assert roster_bytes(smaller, options) == Tracker(smaller, options).nbytes
-    assert roster_bytes(smaller, TrackerOptions(max_objects=10**10)) > 10**14
+    assert state_bytes(smaller, options) == Tracker(smaller, options).nbytes
+    assert state_bytes(smaller, TrackerOptions(max_objects=10**10)) > 10**14
 
 
 @pytest.mark.gpu
@@ -268,7 +268,7 @@ def test_objects_hidden_while_the_size_changes_are_found_again(segmenter, world,
 def test_objects_in_sight_are_conditioned_on_the_last_frame_as_the_new_size_shows_it(segmenter, world, film):
     tracker = Tracker(segmenter, PLACES)
     film(tracker, 0, 9, best_first(world))
-    bank = tracker._roster.bank
+    bank = tracker._state.bank
     assert not any(bank.conditioned_on(row, 8) for row in range(4))
     tracker.rescale(0.5)
     assert all(bank.conditioned_on(row, 8) for row in range(4))
@@ -278,13 +278,14 @@ def test_what_is_known_of_an_objects_size_changes_with_the_pictures(segmenter, w
     """A mask that is as large as before is not taken for what is left of its object."""
     tracker = Tracker(segmenter, PLACES)
     film(tracker, 0, 6, best_first(world))
-    before = [life.area for life in tracker._roster.book.rows]
+    before = [record.area for record in tracker._state.table.rows]
     tracker.rescale(0.5)
     [result] = film(tracker, 6, 9)[:1]
     sizes = (result.masks > 0).flatten(1).sum(1).tolist()
-    assert [life.area for life in tracker._roster.book.rows] == [round(area / 4) for area in before]
+    assert [record.area for record in tracker._state.table.rows] == [round(area / 4) for area in before]
     assert all(
-        0.5 * life.area < size < 2 * life.area for life, size in zip(tracker._roster.book.rows, sizes, strict=True)
+        0.5 * record.area < size < 2 * record.area
+        for record, size in zip(tracker._state.table.rows, sizes, strict=True)
     )
 
 

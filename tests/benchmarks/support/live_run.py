@@ -106,7 +106,7 @@ def run_live(asked: Asked, streams: int, seconds: float) -> Run:
             seen += _stragglers(headers, streams, began + seconds)
             steps = [int(after.sum("governor_step", stream=name)) for name in names(streams)]
     drops = _drops(before, after) | {"subscriber": _missed(seen)}
-    return Run(streams, asked.fps, began, seconds, tuple(_arrivals(seen, began, seconds)), drops, max(steps))
+    return Run(streams, asked.fps, began, seconds, tuple(_numbering(seen, began, seconds)), drops, max(steps))
 
 
 def _stream(asked: Asked, seed: int, name: str) -> str:
@@ -160,7 +160,7 @@ def _missed(seen: Sequence[dict]) -> int:
     return missed
 
 
-def _arrivals(seen: Sequence[dict], began: float, seconds: float) -> Iterator[Arrival]:
+def _numbering(seen: Sequence[dict], began: float, seconds: float) -> Iterator[Arrival]:
     """Of what came, the frames that were captured in time."""
     for header in seen:
         captured_at = header["captured_at"]
