@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daemon.settings.schema import StreamSettings
-from daemon.stream.preview import Preview
+from daemon.sinks.preview import Preview
 from stages.errors import ConfigError, MaskcastError
 
 Stream = TypeVar("Stream")

@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from daemon.control import BusyError
-from daemon.engine.lane import Models
+from daemon.lane.lane import Models
 from daemon.limits.out_of_memory import let_go
 from stages.errors import MaskcastError, one_line
 

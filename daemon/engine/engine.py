@@ -8,9 +8,9 @@ from typing import TypeVar
 
 from daemon.control import BusyError
 from daemon.engine.calls import EngineCalls
-from daemon.engine.lane import Lane, Models
-from daemon.engine.outcome import Outcome
 from daemon.engine.process import process
+from daemon.lane.lane import Lane, Models
+from daemon.lane.outcome import Outcome
 from stages.errors import ModelError
 
 IDLE = 1.0  # seconds between two signs of life of an engine that has nothing to do

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daemon.control import UnknownNameError
-from daemon.engine.lane import Lane, Tracker
+from daemon.lane.lane import Lane, Tracker
 from stages.errors import ConfigError
 
 

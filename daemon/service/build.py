@@ -17,9 +17,9 @@ from daemon.api import Api
 from daemon.control import Control
 from daemon.engine.classify import ClassifySchedule
 from daemon.engine.engine import Engine
-from daemon.engine.lane import Lane, Models
-from daemon.engine.mailbox import Mailbox
-from daemon.engine.prompt_set import PromptSet
+from daemon.lane.lane import Lane, Models
+from daemon.lane.mailbox import Mailbox
+from daemon.lane.prompt_set import PromptSet
 from daemon.limits.governor import Governor
 from daemon.limits.memory_budget import MemoryBudget, budget_bytes, bytes_in_use, stream_bytes
 from daemon.metrics.registry import Metrics

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from daemon.control import StreamView, named
 from daemon.engine import interactive
 from daemon.settings.schema import StreamSettings
-from daemon.stream.preview import Preview
+from daemon.sinks.preview import Preview
 from daemon.stream.stream import Stream
 from stages.detection.prompts import Prompt, parse_prompts
 from stages.errors import ConfigError, one_line

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 
-from daemon.engine.lane import Lane
+from daemon.lane.lane import Lane
 from daemon.stream.connection import Connection
 from daemon.stream.writer import Writer
 from stages.source.source import Source

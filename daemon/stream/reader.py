@@ -7,8 +7,8 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 
-from daemon.engine.lane import Lane
-from daemon.engine.outcome import Notice
+from daemon.lane.lane import Lane
+from daemon.lane.outcome import Notice
 from daemon.stream.connection import FRAME_AGE, Backoff, Connection
 from daemon.stream.numbering import FrameNumbering
 from daemon.stream.writer import Writer

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daemon.settings.schema import StreamSettings
-from daemon.stream.preview import Preview
+from daemon.sinks.preview import Preview
 from stages.output import wire
 from stages.output.annotate import annotate, encode_jpeg
 from stages.output.publisher import Publisher

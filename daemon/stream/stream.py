@@ -5,10 +5,10 @@ import threading
 import time
 from collections.abc import Callable
 
-from daemon.engine.lane import Lane
-from daemon.engine.mailbox import Mailbox
-from daemon.engine.outcome import Outcome
-from daemon.stream.preview import Preview
+from daemon.lane.lane import Lane
+from daemon.lane.mailbox import Mailbox
+from daemon.lane.outcome import Outcome
+from daemon.sinks.preview import Preview
 from daemon.stream.reader import Reader
 from daemon.stream.snapshot import Snapshot
 from daemon.stream.writer import Writer

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from daemon.engine.outcome import Outcome
-from daemon.engine.prompt_set import PromptSet
+from daemon.lane.outcome import Outcome
+from daemon.lane.prompt_set import PromptSet
 from daemon.metrics.stream_metrics import BY_HAND, StreamMetrics
 from daemon.settings.schema import StreamSettings
 from daemon.stream.latency import Latency

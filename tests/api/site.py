@@ -16,7 +16,7 @@ from daemon.api import Api
 from daemon.control import StreamView, TrackView, UnknownNameError
 from daemon.metrics.registry import Metrics
 from daemon.settings.schema import Http, StreamSettings
-from daemon.stream.preview import Preview
+from daemon.sinks.preview import Preview
 from stages.errors import ConfigError
 
 WIDTH, HEIGHT = 32, 24

@@ -10,7 +10,7 @@ import pytest
 
 from daemon.api import server
 from daemon.api.routes.preview import MOST
-from daemon.stream.preview import PAUSE, Preview
+from daemon.sinks.preview import PAUSE, Preview
 from stages.output.annotate import encode_jpeg
 from tests.api.site import PREVIEW, Site
 from tests.support.program import PATIENCE, wait_until

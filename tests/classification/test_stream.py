@@ -11,10 +11,10 @@ import torch
 
 from daemon.engine.classify import ClassifySchedule
 from daemon.engine.engine import Engine
-from daemon.engine.lane import Lane, Models
-from daemon.engine.mailbox import Mailbox
-from daemon.engine.outcome import Outcome
-from daemon.engine.prompt_set import PromptSet
+from daemon.lane.lane import Lane, Models
+from daemon.lane.mailbox import Mailbox
+from daemon.lane.outcome import Outcome
+from daemon.lane.prompt_set import PromptSet
 from daemon.limits.governor import Governor
 from daemon.metrics.registry import Metrics
 from daemon.metrics.stream_metrics import StreamMetrics

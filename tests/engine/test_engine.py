@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from daemon.engine.engine import Engine
-from daemon.engine.lane import Lane, Models
-from daemon.engine.mailbox import Mailbox
-from daemon.engine.outcome import Notice, Outcome, skip_outcome
-from daemon.engine.prompt_set import PromptSet
+from daemon.lane.lane import Lane, Models
+from daemon.lane.mailbox import Mailbox
+from daemon.lane.outcome import Notice, Outcome, skip_outcome
+from daemon.lane.prompt_set import PromptSet
 from daemon.limits.governor import Governor
 from daemon.metrics.registry import Metrics
 from daemon.metrics.stream_metrics import StreamMetrics

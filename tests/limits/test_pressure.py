@@ -5,8 +5,8 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from daemon.engine.lane import Lane, Models
-from daemon.engine.outcome import Notice
+from daemon.lane.lane import Lane, Models
+from daemon.lane.outcome import Notice
 from daemon.limits import overload
 from stages.errors import ConfigError
 from stages.types import StreamEvent, Window

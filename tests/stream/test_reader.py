@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from daemon.engine.lane import Lane
-from daemon.engine.mailbox import Mailbox
-from daemon.engine.outcome import Outcome
-from daemon.engine.prompt_set import PromptSet
+from daemon.lane.lane import Lane
+from daemon.lane.mailbox import Mailbox
+from daemon.lane.outcome import Outcome
+from daemon.lane.prompt_set import PromptSet
 from daemon.limits.governor import Governor
 from daemon.metrics.registry import Metrics
 from daemon.metrics.stream_metrics import StreamMetrics

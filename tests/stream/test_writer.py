@@ -14,8 +14,8 @@ import torch
 import zmq
 from numpy.typing import NDArray
 
-from daemon.engine.outcome import Notice, Outcome
-from daemon.engine.prompt_set import PromptSet
+from daemon.lane.outcome import Notice, Outcome
+from daemon.lane.prompt_set import PromptSet
 from daemon.metrics.registry import Metrics
 from daemon.metrics.stream_metrics import StreamMetrics
 from daemon.settings.schema import Publish, Record, Settings, StreamSettings

@@ -6,7 +6,7 @@ from fractions import Fraction
 import numpy as np
 import torch
 
-from daemon.engine.lane import Models
+from daemon.lane.lane import Models
 from stages.types import Clock, Detections, Frame, Result, Window
 
 

@@ -10,7 +10,7 @@ from starlette.types import Receive, Scope, Send
 
 from daemon.api.access import BUSY, UNKNOWN, Name, Steered
 from daemon.api.errors import busy
-from daemon.stream.preview import Preview
+from daemon.sinks.preview import Preview
 
 MOST = 16  # that may watch at a time, each with a thread
 LOOK = 0.5  # seconds between two looks whether anybody still watches

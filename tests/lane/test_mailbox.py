@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from daemon.engine.mailbox import Mailbox
+from daemon.lane.mailbox import Mailbox
 
 
 def _start(target, *args) -> threading.Thread:

@@ -5,7 +5,7 @@ from fractions import Fraction
 import numpy as np
 import torch
 
-from daemon.engine.outcome import Notice, Outcome, skip_outcome, skip_window
+from daemon.lane.outcome import Notice, Outcome, skip_outcome, skip_window
 from stages.types import Clock, Frame, Result, StreamEvent, TrackChange, TrackEvent, Window
 
 

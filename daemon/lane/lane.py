@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daemon.engine.classify import Classifier, ClassifySchedule
-from daemon.engine.mailbox import Mailbox
-from daemon.engine.outcome import Notice, Outcome, skip_outcome, skip_window
-from daemon.engine.prompt_set import PromptSet
+from daemon.lane.mailbox import Mailbox
+from daemon.lane.outcome import Notice, Outcome, skip_outcome, skip_window
+from daemon.lane.prompt_set import PromptSet
 from daemon.limits.governor import Governor
 from daemon.limits.overload import Overload
 from daemon.metrics.stream_metrics import StreamMetrics

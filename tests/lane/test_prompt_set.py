@@ -2,7 +2,7 @@
 
 import pytest
 
-from daemon.engine.prompt_set import MOST, PromptSet
+from daemon.lane.prompt_set import MOST, PromptSet
 from stages.detection.prompts import parse_prompts
 from stages.errors import ConfigError
 
