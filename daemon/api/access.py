@@ -5,8 +5,8 @@ from typing import Annotated, Any
 from fastapi import Depends, Path, Request
 
 from daemon.api.auth import Rules
+from daemon.api.control import Control
 from daemon.api.models import Refusal
-from daemon.control import Control
 
 
 async def _control(request: Request) -> Control:

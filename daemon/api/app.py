@@ -8,12 +8,12 @@ from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp
 
 from daemon.api.auth import Auth, Rules
+from daemon.api.control import Control
 from daemon.api.description import describe
 from daemon.api.errors import handle_errors
 from daemon.api.headers import BrowserHeaders, Head
 from daemon.api.limits import Bodies, Calls
 from daemon.api.routes import objects, pages, preview, streams
-from daemon.control import Control
 from daemon.settings.schema import Http
 
 

@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.routing import compile_path
 
-from daemon.control import BusyError, UnknownNameError
+from daemon.errors import BusyError, UnknownNameError
 from stages.errors import ConfigError, MaskcastError, one_line
 
 log = logging.getLogger(__name__)

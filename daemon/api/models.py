@@ -1,7 +1,7 @@
 """What comes and goes as JSON."""
 
 from collections.abc import Sequence
-from typing import Annotated, Self
+from typing import TYPE_CHECKING, Annotated, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,8 +9,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchem
 from pydantic.json_schema import SkipJsonSchema
 
 from daemon.settings.schema import Publish, StreamSettings
-from daemon.settings.value_types import SecretText, StreamName
-from stages.detection.prompts import parse_prompts
+from daemon.settings.value_types import SecretText, StreamName, parsed_prompts
+from stages.detection.prompts import Prompt
 from stages.errors import ConfigError, WireError
 from stages.output import rle
 
@@ -26,13 +26,9 @@ Run = Annotated[int, Field(ge=0, le=2**32)]
 PromptText = Annotated[str, Field(min_length=1, max_length=1000)]
 
 
-def _few(prompts: tuple[str, ...]) -> tuple[str, ...]:
-    try:
-        number = len(parse_prompts(prompts))
-    except ConfigError as error:
-        raise ValueError(f"is wrong: {error}") from None
-    if number > MOST_PROMPTS:
-        raise ValueError(f"names {number} things; at most {MOST_PROMPTS} can be looked for")
+def _few(prompts: tuple[Prompt, ...]) -> tuple[Prompt, ...]:
+    if len(prompts) > MOST_PROMPTS:
+        raise ValueError(f"names {len(prompts)} things; at most {MOST_PROMPTS} can be looked for")
     return prompts
 
 
@@ -42,11 +38,15 @@ def _without_nul(source: str) -> str:
     return source
 
 
-Prompts = Annotated[
-    tuple[PromptText, ...],
-    Field(strict=False, max_length=MOST_PROMPTS, description="Free text.", examples=[["red circle", "person"]]),
-    AfterValidator(_few),
-]
+if TYPE_CHECKING:
+    Prompts = tuple[Prompt, ...]  # what routes get
+else:  # what a client sends
+    Prompts = Annotated[
+        tuple[PromptText, ...],
+        Field(strict=False, max_length=MOST_PROMPTS, description="Free text.", examples=[["red circle", "person"]]),
+        AfterValidator(parsed_prompts),
+        AfterValidator(_few),
+    ]
 
 _OWN_PUBLISH = {
     "type": "object",

@@ -9,7 +9,7 @@ from uvicorn import Config
 
 from daemon.api.app import build_app
 from daemon.api.connections import BoundedServer, Connection
-from daemon.control import Control
+from daemon.api.control import Control
 from daemon.settings.schema import Http
 from stages.errors import OutputError
 

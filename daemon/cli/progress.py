@@ -72,7 +72,7 @@ class Lines:
         if time.monotonic() - self._last < LINE_EVERY:
             return
         self._last = time.monotonic()
-        if not service.engine.ready.is_set():
+        if not service.models_loaded:
             tell("loading the models")
         for stream in service.streams.values():
             if not stream.ended:
@@ -107,7 +107,7 @@ class Bars:
             now = report(stream)
             of = f" of {now.expected}" if now.expected else ""
             state = f"{now.frames}{of} frames, {stream.metrics.fps():.1f} FPS, {now.dropped} dropped"
-            state = state if service.engine.ready.is_set() else "loading the models"
+            state = state if service.models_loaded else "loading the models"
             self._progress.update(self._tasks[name], completed=now.frames, total=now.expected, state=state)
 
     def close(self) -> None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from daemon.lane.lane import Models, Tracker
+    from daemon.engine.models import Models, Tracker
     from daemon.settings.schema import Settings
     from stages.types import Frame, Image, Window
 

@@ -49,7 +49,6 @@ def run(arguments: Namespace) -> int:
     from daemon.cli.progress import Announcer, watch_progress
     from daemon.service.build import build
     from daemon.service.status import recorded, report
-    from stages.detection.prompts import parse_prompts
     from stages.testsrc.score import Quality
     from stages.testsrc.world import ShapesWorld
 
@@ -57,7 +56,7 @@ def run(arguments: Namespace) -> int:
     arguments.sources = [f"testsrc://{STREAM}?seed={SEED}&frames={arguments.length}&size={SIDE}x{SIDE}"]
     arguments.prompts = [*dict.fromkeys(world.labels), _absent_label(world)]
     settings = _on_free_ports(load_settings(arguments), arguments)
-    quality = Quality(world, parse_prompts(arguments.prompts))
+    quality = Quality(world, settings.streams[0].prompts)
 
     service = build(settings, {STREAM: quality.observe})
     # with --json, stdout is for programs

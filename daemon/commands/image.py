@@ -23,7 +23,7 @@ from stages.detection.prompts import Prompt, parse_prompts
 from stages.errors import OutputError, SourceError
 
 if TYPE_CHECKING:
-    from daemon.lane.lane import Models
+    from daemon.engine.models import Models
     from daemon.settings.schema import Settings
     from stages.types import Image, Result
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
-from daemon.control import BusyError
-from daemon.lane.lane import Models
+from daemon.engine.models import Models
+from daemon.errors import BusyError
 from daemon.limits.out_of_memory import let_go
 from stages.errors import MaskcastError, one_line
 

@@ -1,23 +1,17 @@
-"""When a stream's frames are classified, and what of them: the whole picture or each tracked object."""
+"""Which frames of a stream are classified, and what of them: the whole picture or each tracked object."""
 
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Protocol
 
+from daemon.engine.models import Classifier
 from daemon.settings.schema import Classification
 from stages.classification.crops import object_crops
-from stages.types import Image, Label, Result
-
-
-class Classifier(Protocol):
-    """stages.classification.classifier.Classifier, as far as the daemon knows it."""
-
-    def classify(self, images: Sequence[Image], top: int = 3) -> list[tuple[Label, ...]]: ...
+from stages.types import Result
 
 
 class ClassifySchedule:
-    """The frames of one stream whose turn it is: the first of an epoch, and from there every ``every``-th."""
+    """Classifies the first frame of each epoch of one stream, and every ``every``-th from there."""
 
     def __init__(self, settings: Classification) -> None:
         self._settings = settings
@@ -25,21 +19,21 @@ class ClassifySchedule:
         self._frames = 0  # of this epoch
 
     def classify(self, classifier: Classifier, results: Sequence[Result]) -> tuple[list[Result], Mapping[str, float]]:
-        """The results of one window, in order, with ``classes`` on those whose turn it is; and the seconds it took.
+        """The results of one window, in order, with ``classes`` on the scheduled ones; and the seconds it took.
 
-        All of a window's pictures are classified together. A frame whose turn was lost to an error waits for the next.
+        All of a window's pictures are classified in one batch. After an error the next scheduled frame is tried.
         """
-        turns = [place for place, result in enumerate(results) if self._is_next(result)]
-        if not turns:
+        scheduled = [index for index, result in enumerate(results) if self._is_scheduled(result)]
+        if not scheduled:
             return list(results), {}
         started = time.perf_counter()
-        named = classify(classifier, self._settings.target, [results[place] for place in turns])
-        told = list(results)
-        for place, result in zip(turns, named, strict=True):
-            told[place] = result
-        return told, {"classify": time.perf_counter() - started}
+        classified = classify(classifier, self._settings.target, [results[index] for index in scheduled])
+        merged = list(results)
+        for index, result in zip(scheduled, classified, strict=True):
+            merged[index] = result
+        return merged, {"classify": time.perf_counter() - started}
 
-    def _is_next(self, result: Result) -> bool:
+    def _is_scheduled(self, result: Result) -> bool:
         if result.epoch != self._epoch:
             self._epoch, self._frames = result.epoch, 0
         self._frames += 1

@@ -1,4 +1,4 @@
-"""The one thread that runs the models: takes windows from all streams in turn."""
+"""The one thread that runs the models."""
 
 import logging
 import threading
@@ -6,12 +6,16 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from daemon.control import BusyError
 from daemon.engine.calls import EngineCalls
+from daemon.engine.models import Models
 from daemon.engine.process import process
-from daemon.lane.lane import Lane, Models
+from daemon.engine.scheduler import Scheduler
+from daemon.engine.stream_state import StreamState, tracks_nothing
+from daemon.errors import BusyError
+from daemon.lane.lane import Lane
 from daemon.lane.outcome import Outcome
 from stages.errors import ModelError
+from stages.types import Window
 
 IDLE = 1.0  # seconds between two signs of life of an engine that has nothing to do
 SICK = 20  # windows in a row that fail before an idle engine no longer counts as sound
@@ -22,51 +26,63 @@ log = logging.getLogger(__name__)
 
 
 class Engine:
-    """Runs the models of all lanes in one thread; the thread also loads them, since compiled graphs belong to it.
+    """Loads the models and runs them for all streams, in one thread, since compiled graphs belong to a thread.
 
-    ``ready`` is set once the models are there; ``error`` says why the engine stopped by itself.
+    ``ready`` is set once the models are loaded; ``error`` says why the engine stopped by itself. All methods may be
+    called from any thread.
     """
 
     def __init__(self, load: Callable[[], Models]) -> None:
         self.ready = threading.Event()
         self.error: Exception | None = None
         self.progress = time.monotonic()  # when a window was last done, or none was waiting
-        self._failures = 0  # windows in a row, of all lanes, that brought no result
+        self._failures = 0  # windows in a row, of all streams, that brought no result
         self._load = load
-        self._lanes: list[Lane] = []
-        self._lock = threading.Lock()  # guards the list and the moment it is given up
+        self._scheduler = Scheduler()
         self._changed = threading.Event()
         self._closing = threading.Event()
-        self._calls = EngineCalls(self._changed.set)
+        self._calls = EngineCalls(self.wake)
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
 
     def start(self) -> None:
+        """Start the thread; it loads the models first."""
         self._thread.start()
 
-    def add(self, lane: Lane) -> None:
-        """Serve a lane until its inbox is drained; its outbox is closed then."""
-        lane.inbox.watch(self._changed.set)
-        lane.outbox.watch(self._changed.set)
-        lane.wake = self._changed.set
-        with self._lock:
-            self._lanes.append(lane)
+    def wake(self) -> None:
+        """Look for work: a mailbox has changed, a notice or a call waits."""
         self._changed.set()
+
+    def add(self, stream: StreamState) -> None:
+        """Serve a stream until its inbox is drained; its outbox is closed then."""
+        self._scheduler.add(stream)
+        self.wake()
         if self._closing.is_set():
             self._abandon()
 
     def ask(self, request: Callable[[Models], Answer]) -> Answer:
-        """Have the engine's thread do something between two windows; returns or raises what that does.
+        """Run ``request`` in the engine's thread between two windows; returns or raises what it does.
 
-        Raises BusyError while the models are loaded, and when its turn does not come in time.
+        Raises BusyError while the models are being loaded, and when its turn does not come in time.
         """
         if not self.ready.is_set():
             raise BusyError("the models are being loaded; try again in a moment")
         return self._calls.ask(request)
 
+    def ask_stream(self, lane: Lane, request: Callable[[StreamState], Answer]) -> Answer:
+        """The same with the state of the lane's stream. Raises ConfigError once the stream has ended."""
+
+        def on_stream(_: Models) -> Answer:
+            stream = self._scheduler.find(lane)
+            if stream is None:
+                raise tracks_nothing(lane.name)
+            return request(stream)
+
+        return self.ask(on_stream)
+
     def close(self, timeout: float) -> bool:
-        """Stop after the window at hand; False when that takes longer than ``timeout`` seconds."""
+        """Stop after the current window; False when that takes longer than ``timeout`` seconds."""
         self._closing.set()
-        self._changed.set()
+        self.wake()
         if self._thread.ident is not None:
             self._thread.join(timeout)
         return not self._thread.is_alive()
@@ -79,7 +95,7 @@ class Engine:
                 self._changed.clear()
                 self._advance()
                 served = self._calls.serve(models)
-                if not self._turn(models) and not served:
+                if not self._round(models) and not served:
                     self._changed.wait(IDLE)
         except Exception as error:
             log.debug("the engine stopped", exc_info=True)
@@ -90,36 +106,37 @@ class Engine:
             self._closing.set()
             self._abandon()
 
-    def _abandon(self) -> None:
-        self._calls.close()
-        with self._lock:
-            lanes, self._lanes = self._lanes, []
-        for lane in lanes:
-            lane.inbox.close(discard=True)
-            lane.outbox.close()
+    def _round(self, models: Models) -> bool:
+        """Run one window of every stream that has one waiting; False when none had."""
+        for stream in self._scheduler.retire():
+            stream.lane.outbox.close()
+            stream.tracker = None
+            models.release(stream.lane.name)
+        ran = False
+        for stream, window in self._scheduler.round():
+            ran = True
+            if self._closing.is_set():
+                break
+            self._run_one(models, stream, window)
+        return ran
+
+    def _run_one(self, models: Models, stream: StreamState, window: Window | None) -> None:
+        lane = stream.lane
+        if window is None:
+            lane.outbox.put(Outcome(notices=tuple(lane.take_notices(None))))
+        else:
+            outcome = process(models, stream, window)
+            lane.outbox.put(outcome)
+            self._failures = 0 if outcome.results else self._failures + 1
+        self._advance()
 
     def _advance(self) -> None:
-        """Being idle is progress, but not for models that have failed again and again."""
+        """Note progress. Being idle is progress too, but not for models that have failed again and again."""
         if self._failures < SICK:
             self.progress = time.monotonic()
 
-    def _turn(self, models: Models) -> bool:
-        """One window of every lane that has one waiting; False when none had."""
-        with self._lock:
-            ended = [lane for lane in self._lanes if lane.over]
-            self._lanes = [lane for lane in self._lanes if lane not in ended]
-            ready = [lane for lane in self._lanes if lane.ready]
-        for lane in ended:
-            lane.outbox.close()
-            lane.tracker = None
-            models.release(lane.name)
-        for lane in ready:
-            if self._closing.is_set():
-                break
-            window = lane.inbox.get(0)
-            outcome = process(models, lane, window) if window else Outcome(notices=tuple(lane.due(None)))
-            lane.outbox.put(outcome)
-            if window:
-                self._failures = 0 if outcome.results else self._failures + 1
-            self._advance()
-        return bool(ready)
+    def _abandon(self) -> None:
+        self._calls.close()
+        for stream in self._scheduler.clear():
+            stream.lane.inbox.close(discard=True)
+            stream.lane.outbox.close()

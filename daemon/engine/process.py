@@ -1,4 +1,4 @@
-"""What the engine does with one window: govern, detect, track; and what it makes of a fault."""
+"""Runs one window of a stream through the models: detect, track, classify; and handles what fails."""
 
 import logging
 import time
@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from daemon.lane.lane import Detector, Lane, Models, Tracker
+from daemon.engine.models import Detector, Models, Tracker
+from daemon.engine.stream_state import StreamState
 from daemon.lane.outcome import Notice, Outcome, skip_window
 from daemon.limits.out_of_memory import is_out_of_memory, let_go
 from stages.detection.auto_threshold import FLOOR
@@ -17,120 +18,134 @@ from stages.types import Detections, Image, Result, StreamEvent, Window
 log = logging.getLogger(__name__)
 
 
-def process(models: Models, lane: Lane, window: Window) -> Outcome:
-    """What becomes of a window; whatever goes wrong with it costs this window only.
+def process(models: Models, stream: StreamState, window: Window) -> Outcome:
+    """The outcome of a window. An error costs this window only.
 
-    A ConfigError, such as a prompt that the detector cannot read or a stream that does not fit the memory, would come
-    back with every window: it closes the lane.
+    A ConfigError would return with every window, as for a prompt that the detector cannot read or a stream that does
+    not fit the memory budget: it ends the stream.
     """
-    notices = lane.due(window) + _govern(lane)
-    if lane.failed is not None:
-        window, lane.failed = skip_window(lane.failed, window), None
+    notices = stream.lane.take_notices(window) + _govern(stream)
+    if stream.failed is not None:
+        window, stream.failed = skip_window(stream.failed, window), None
     try:
-        results = _track(models, lane, window)
+        results = _track(models, stream, window)
     except Exception as error:
-        return Outcome(notices=(*notices, *_fault(lane, window, error)))
-    lane.metrics.frames["tracked"].inc(len(results))
-    results, trouble = _classify(models, lane, results)
-    return Outcome(results=tuple(results), notices=(*notices, *trouble))
+        return Outcome(notices=(*notices, *_window_failed(stream, window, error)))
+    stream.lane.metrics.frames["tracked"].inc(len(results))
+    results, failure = _classify(models, stream, results)
+    return Outcome(results=tuple(results), notices=(*notices, *failure))
 
 
-def _classify(models: Models, lane: Lane, results: list[Result]) -> tuple[list[Result], list[Notice]]:
-    """The results with their classes; whatever goes wrong costs these alone."""
-    if models.classifier is None or lane.turns is None:
-        return results, []
-    try:
-        results, spent = lane.turns.classify(models.classifier, results)
-    except Exception as error:
-        log.debug("stream %s: the classifier failed", lane.name, exc_info=True)
-        lane.warn(f"{len(results)} frames have no classes: {one_line(error)}")
-        return results, _trouble(lane, error)
-    lane.metrics.observe(spent)
-    return results, []
-
-
-def _govern(lane: Lane) -> list[Notice]:
-    """Step down when windows are lost again and again, and up when it has been quiet for long."""
-    now = time.monotonic()
-    if lane.tracker is None:  # while the models were loaded
-        lane.losses.forgive()
+def _govern(stream: StreamState) -> list[Notice]:
+    """Step the governor down under overload, or up after quiet."""
+    now, lane = time.monotonic(), stream.lane
+    if stream.tracker is None:  # windows lost while the models were loading are no overload
+        lane.overload.forgive()
         return []
-    overload = lane.losses.are_overload(now)
-    return _told(lane, lane.governor.pressed("overload", now) if overload else lane.governor.rested(now))
+    lasts = lane.overload.lasts(now)
+    return _stepped(stream, lane.governor.pressed("overload", now) if lasts else lane.governor.rested(now))
 
 
-def _told(lane: Lane, step: str | None) -> list[Notice]:
-    """The notice of a governor's step, if it took one."""
+def _stepped(stream: StreamState, step: str | None) -> list[Notice]:
+    """The notice of a governor's step; none where it took none."""
     if step is None:
         return []
-    log.info("stream %s: %s", lane.name, step)
-    lane.metrics.governor_step.set(lane.governor.step)
+    log.info("stream %s: %s", stream.lane.name, step)
+    stream.lane.metrics.governor_step.set(stream.lane.governor.step)
     return [Notice(StreamEvent.GOVERNOR, step)]
 
 
-def _fault(lane: Lane, window: Window, error: Exception) -> list[Notice]:
-    """Account for a window that failed."""
-    log.debug("stream %s: a window failed", lane.name, exc_info=True)
-    lane.warn(f"a window of {len(window.frames)} frames failed: {one_line(error)}")
-    if isinstance(error, ConfigError):
-        lane.inbox.close(discard=True)
-    notices = _trouble(lane, error)
-    lane.failed, lane.error = window, error.with_traceback(None)
-    lane.metrics.drop("error", len(window.frames))
-    return notices
-
-
-def _trouble(lane: Lane, error: Exception) -> list[Notice]:
-    """Tell what failed, let go of what it held, and step down where it was for want of memory."""
-    notices = [Notice(StreamEvent.ERROR, one_line(error))]
-    if is_out_of_memory(error) and not isinstance(error, ConfigError):
-        notices += _told(lane, lane.governor.pressed("memory", time.monotonic()))
-    let_go(error)
-    return notices
-
-
-def _track(models: Models, lane: Lane, window: Window) -> list[Result]:
-    image, governor = window.frames[0].image, lane.governor
-    if lane.tracker is None:
-        models.admit(lane.name, lane.tracking, image.shape)
-        tracking = lane.tracking.model_copy(update={"max_objects": governor.max_objects})
-        lane.tracker = models.new_tracker(tracking, governor.scale)
-    lane.tracker.rescale(governor.scale)  # both do nothing where nothing has changed
-    lane.tracker.resize(governor.max_objects)
+def _track(models: Models, stream: StreamState, window: Window) -> list[Result]:
+    image, lane = window.frames[0].image, stream.lane
+    tracker = _tracker_for(models, stream, image)
+    detections = None
     if window.keyframe:
-        _take_up_prompts(lane, lane.tracker)
-    detections = _detect(models.detector, lane, image) if window.keyframe and lane.prompt_set.prompts else None
-    results = lane.tracker.step(window, detections)
+        _take_up_prompts(stream, tracker)
+        if lane.prompt_set.prompts:
+            detections = _detect(models.detector, stream, image)
+    results = tracker.step(window, detections)
     if len(results) != len(window.frames):
         raise WindowError(f"the tracker gave {len(results)} results for {len(window.frames)} frames")
     spent: Counter[str] = Counter()
     for result in results:
         spent.update(result.seconds)
     lane.metrics.observe(spent)
-    lane.metrics.track_memory.set(lane.tracker.nbytes)
+    lane.metrics.track_memory.set(tracker.nbytes)
     return results
 
 
-def _take_up_prompts(lane: Lane, tracker: Tracker) -> None:
-    """From this keyframe on look for what was asked for; what goes by other prompts is not touched."""
-    before = lane.prompt_set.numbers
-    gone = lane.prompt_set.take_up()
-    now = lane.prompt_set.numbers
+def _tracker_for(models: Models, stream: StreamState, image: Image) -> Tracker:
+    """The stream's tracker, sized as the governor says; made, within the memory budget, at the first window."""
+    governor = stream.lane.governor
+    if stream.tracker is None:
+        models.admit(stream.lane.name, stream.tracking, image.shape)
+        tracking = stream.tracking.model_copy(update={"max_objects": governor.max_objects})
+        stream.tracker = models.new_tracker(tracking, governor.scale)
+    stream.tracker.rescale(governor.scale)  # both do nothing where nothing has changed
+    stream.tracker.resize(governor.max_objects)
+    return stream.tracker
+
+
+def _take_up_prompts(stream: StreamState, tracker: Tracker) -> None:
+    """Look for the prompts last asked for, from this keyframe on; end the tracks of prompts that are gone."""
+    prompt_set = stream.lane.prompt_set
+    before = prompt_set.numbers
+    gone = prompt_set.take_up()
+    now = prompt_set.numbers
     if now != before:
-        if lane.auto:
-            lane.auto.rearrange([before.index(number) if number in before else None for number in now])
-        lane.metrics.look_for([prompt.written for prompt in lane.prompt_set.prompts])
+        if stream.auto:
+            stream.auto.rearrange([before.index(number) if number in before else None for number in now])
+        stream.show_thresholds()
+        stream.lane.metrics.look_for([prompt.written for prompt in prompt_set.prompts])
     if gone:
         tracker.forget(gone)  # at each keyframe: it may have failed at the last one
 
 
-def _detect(detector: Detector, lane: Lane, image: Image) -> Detections:
-    started, prompt_set = time.perf_counter(), lane.prompt_set
-    asked = (FLOOR, FLOOR) if lane.auto else (lane.detection.box_threshold, lane.detection.text_threshold)
-    [detections] = detector.detect([image], prompt_set.prompts, *asked)
-    if lane.auto:
-        detections = lane.auto.select(detections)
-    lane.metrics.observe({"detect": time.perf_counter() - started})
+def _detect(detector: Detector, stream: StreamState, image: Image) -> Detections:
+    """Detections on a keyframe, with the prompts' lasting numbers."""
+    started, prompt_set, metrics = time.perf_counter(), stream.lane.prompt_set, stream.lane.metrics
+    thresholds = (FLOOR, FLOOR) if stream.auto else (stream.detection.box_threshold, stream.detection.text_threshold)
+    [detections] = detector.detect([image], prompt_set.prompts, *thresholds)
+    if stream.auto:
+        detections = stream.auto.select(detections)
+        stream.show_thresholds()
+    metrics.observe({"detect": time.perf_counter() - started})
     for prompt, count in Counter(detections.prompts.tolist()).items():
-        lane.metrics.detected(prompt_set.prompts[prompt].written, count)
+        metrics.detected(prompt_set.prompts[prompt].written, count)
     return replace(detections, prompts=np.array(prompt_set.numbers, np.int64)[detections.prompts])
+
+
+def _classify(models: Models, stream: StreamState, results: list[Result]) -> tuple[list[Result], list[Notice]]:
+    """The results with their classes. An error costs the classes only."""
+    if models.classifier is None:
+        return results, []
+    try:
+        results, spent = stream.schedule.classify(models.classifier, results)
+    except Exception as error:
+        log.debug("stream %s: the classifier failed", stream.lane.name, exc_info=True)
+        stream.warn(f"{len(results)} frames have no classes: {one_line(error)}")
+        return results, _failed(stream, error)
+    stream.lane.metrics.observe(spent)
+    return results, []
+
+
+def _window_failed(stream: StreamState, window: Window, error: Exception) -> list[Notice]:
+    """Count the frames of a window that failed, and keep it to be folded into the next; returns the notices."""
+    lane = stream.lane
+    log.debug("stream %s: a window failed", lane.name, exc_info=True)
+    stream.warn(f"a window of {len(window.frames)} frames failed: {one_line(error)}")
+    if isinstance(error, ConfigError):
+        lane.inbox.close(discard=True)
+    notices = _failed(stream, error)
+    stream.failed, lane.error = window, error.with_traceback(None)
+    lane.metrics.drop("error", len(window.frames))
+    return notices
+
+
+def _failed(stream: StreamState, error: Exception) -> list[Notice]:
+    """Free what an error holds, and step the governor down if memory ran out; returns the notices."""
+    notices = [Notice(StreamEvent.ERROR, one_line(error))]
+    if is_out_of_memory(error) and not isinstance(error, ConfigError):
+        notices += _stepped(stream, stream.lane.governor.pressed("memory", time.monotonic()))
+    let_go(error)
+    return notices

@@ -13,12 +13,12 @@ class Mailbox(Generic[Item]):
 
     Full, it makes the sender wait. After ``drop_oldest(merge)`` it throws out the oldest item instead, and
     ``merge(lost, following)`` returns what takes the place of the item after it, so that the account of the loss
-    travels on with the data.
+    travels on with the data. ``changed`` is called after every put, get and close, in the thread that did it.
     """
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int, changed: Callable[[], None] = lambda: None) -> None:
         self.capacity = capacity
-        self._changed: Callable[[], None] = lambda: None
+        self._changed = changed
         self._items: deque[Item] = deque()
         self._merge: Callable[[Item, Item], Item] | None = None
         self._closed = False
@@ -27,10 +27,6 @@ class Mailbox(Generic[Item]):
     def drop_oldest(self, merge: Callable[[Item, Item], Item]) -> None:
         """From now on a full mailbox drops its oldest item, and no sender waits."""
         self._merge = merge
-
-    def watch(self, changed: Callable[[], None]) -> None:
-        """Call ``changed`` after every put, get and close, in the thread that did it."""
-        self._changed = changed
 
     @property
     def lossless(self) -> bool:

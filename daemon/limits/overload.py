@@ -1,28 +1,28 @@
-"""Whether windows are lost for so long that it is an overload."""
+"""Tells whether a stream keeps losing windows because the engine is too slow for it."""
 
-BURST = 2.0  # seconds for which windows may be lost before it is an overload: a camera that connects sends at once
-SERIES = 10.0  # seconds without a loss after which the next one is a new matter
+BURST = 2.0  # seconds of losses that are no overload yet: a camera that connects sends many frames at once
+SERIES = 10.0  # seconds without a loss that end a series of losses
 
 
 class Overload:
-    """The windows of one stream that were lost because the engine was busy."""
+    """Counts the windows of one stream that were dropped because the engine was busy."""
 
     def __init__(self) -> None:
-        self.count = 0  # the reader's thread adds, the engine's looks
+        self.count = 0  # the reader's thread adds, the engine's reads
         self._seen = 0
-        self._since = 0.0  # monotonic seconds of the first and the last loss of a series of them
+        self._since = 0.0  # monotonic seconds of the first and the last loss of a series
         self._last = float("-inf")
 
     def add(self) -> None:
-        """One more."""
+        """Count one dropped window."""
         self.count += 1
 
     def forgive(self) -> None:
-        """What was lost so far says nothing of how fast the engine is."""
+        """Ignore the windows dropped so far: they say nothing of the engine's speed."""
         self._seen = self.count
 
-    def are_overload(self, now: float) -> bool:
-        """Whether there were more since the last call, and have been again and again."""
+    def lasts(self, now: float) -> bool:
+        """Whether windows were dropped since the last call, in a series of losses that is longer than a burst."""
         count = self.count
         losing, self._seen = count > self._seen, count
         if losing:

@@ -4,8 +4,9 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -14,29 +15,37 @@ from typing import TYPE_CHECKING
 import torch
 
 from daemon.api import Api
-from daemon.control import Control
 from daemon.engine.classify import ClassifySchedule
 from daemon.engine.engine import Engine
-from daemon.lane.lane import Lane, Models
+from daemon.engine.models import Models
+from daemon.engine.stream_state import StreamState
+from daemon.lane.lane import Lane
 from daemon.lane.mailbox import Mailbox
+from daemon.lane.outcome import Outcome
 from daemon.lane.prompt_set import PromptSet
 from daemon.limits.governor import Governor
 from daemon.limits.memory_budget import MemoryBudget, budget_bytes, bytes_in_use, stream_bytes
 from daemon.metrics.registry import Metrics
 from daemon.metrics.stream_metrics import StreamMetrics
+from daemon.service.controller import Controller
 from daemon.service.service import Parts, Service
 from daemon.settings.schema import Models as ModelSettings
 from daemon.settings.schema import Settings, StreamSettings, Tracking
-from daemon.stream.reader import Reader, Sources
+from daemon.sinks.preview import Preview
+from daemon.sinks.publishing import Publishing
+from daemon.sinks.recording import Recording
+from daemon.stream.latency import Latency
+from daemon.stream.reader import Reader, SourceOpener
+from daemon.stream.rendering import Renderer
 from daemon.stream.stream import Stream
 from daemon.stream.writer import Identity, Observer, Writer
 from stages.detection.auto_threshold import AutoThresholds
-from stages.detection.prompts import parse_prompts
 from stages.errors import ConfigError
 from stages.output.publisher import Publisher
 from stages.output.recorder import Recorder
 from stages.source.gpu_decoder import cuda_decoder
-from stages.source.source import Source, is_live, open_source, redact
+from stages.source.source import is_live, open_source, redact
+from stages.types import Window
 
 if TYPE_CHECKING:
     from stages.classification.classifier import Classifier
@@ -50,13 +59,12 @@ OUTCOMES = 2  # windows' results that may wait for the writer
 def build(settings: Settings, observers: Mapping[str, Observer] | None = None) -> Service:
     """The service that the settings ask for; ``observers`` are shown every result of the stream they are named by.
 
-    Raises ConfigError for a device that is not there or prompts that make no sense.
+    Raises ConfigError for a device that does not exist or prompts that make no sense.
     """
     device = pick_device(settings.models.device)
     metrics = Metrics(device if device.type == "cuda" else None)
-    hardware = decoding_gpu(device)
-    decoder = "software" if hardware is None else "cuda"
-    metrics.build.labels(_version(), torch.__version__, str(device), decoder).set(1)
+    gpu = decoding_gpu(device)
+    metrics.build.labels(_version(), torch.__version__, str(device), "software" if gpu is None else "cuda").set(1)
     engine = Engine(lambda: build_models(settings, metrics, warm=True))
 
     def open_publisher() -> Publisher:
@@ -67,52 +75,76 @@ def build(settings: Settings, observers: Mapping[str, Observer] | None = None) -
         metrics.subscribers_refused.read = lambda: publisher.refused
         return publisher
 
-    def new_stream(stream: StreamSettings, publisher: Publisher) -> Stream:
-        open_it = partial(open_source, stream.source, hardware)
-        observe = (observers or {}).get(stream.name)
-        return _new_stream(settings, stream.resolved(settings), open_it, engine, metrics, publisher, observe)
+    def open_api(service: Service) -> Api:
+        return Api(settings.http, metrics.registry, Controller(service))
 
-    def open_api(control: Control) -> Api:
-        return Api(settings.http, metrics.registry, control)
+    def new_stream(stream: StreamSettings, publisher: Publisher) -> Stream:
+        shared = _Shared(settings, engine, metrics, publisher, gpu)
+        return _build_stream(shared, stream.resolved(settings), (observers or {}).get(stream.name))
 
     return Service(Parts(engine, open_publisher, open_api, new_stream), settings.streams)
 
 
-def _new_stream(
-    settings: Settings,
-    stream: StreamSettings,
-    open_it: Callable[[], Source],
-    engine: Engine,
-    metrics: Metrics,
-    publisher: Publisher,
-    observe: Observer | None,
-) -> Stream:
-    prompt_set = PromptSet(parse_prompts(stream.prompts))
-    own = StreamMetrics(metrics, stream.name, prompt_set.texts)
-    detection, tracking = stream.detection, stream.tracking
-    auto = AutoThresholds(len(prompt_set.prompts), detection.least_score) if detection.auto_threshold else None
-    governor = Governor(detection, tracking)
-    lane = Lane(stream.name, prompt_set, detection, tracking, own, Mailbox(WINDOWS), Mailbox(OUTCOMES), governor, auto)
-    lane.turns = ClassifySchedule(stream.classification)
-    models = {role: getattr(settings.models, role) for role in ("detector", "segmenter", "classifier")}
-    identity = Identity(stream.name, str(uuid.uuid4()), models)
+@dataclass(frozen=True, slots=True)
+class _Shared:
+    """What all streams share."""
 
-    def open_recorder(rate: float) -> Recorder | None:
-        record = stream.record
-        if not record.dir:
-            return None
-        return Recorder(Path(record.dir), stream.name, rate, record.frames, record.resume)
+    settings: Settings
+    engine: Engine
+    metrics: Metrics
+    publisher: Publisher
+    gpu: int | None  # that decodes video
+
+
+def _build_stream(shared: _Shared, stream: StreamSettings, observe: Observer | None) -> Stream:
+    """A stream, known to the engine and ready to be started. ``stream`` is resolved."""
+    engine, publisher = shared.engine, shared.publisher
+    lane = _build_lane(shared, stream)
+    # a new sink joins these
+    hurry, preview = threading.Event(), Preview()
+    publishing = Publishing(stream.name, publisher, lane.metrics, stream.publish.frames, hurry)
+    recording = Recording(stream.name, partial(_open_recorder, stream), lane.metrics, stream.record.frames)
+    sinks = (publishing, recording, preview)
 
     def wait_for_start(stop: threading.Event) -> bool:
         while not engine.ready.wait(0.02):
             if stop.is_set():
                 return False
-        return publisher.wait_for(settings.publish.wait_for, stop)
+        return publisher.wait_for(shared.settings.publish.wait_for, stop)
 
-    sources = Sources(is_live(stream.source), open_it, open_recorder, wait_for_start)
-    writer = Writer(identity, stream, prompt_set, publisher, own, lambda: lane.thresholds, observe)
-    patient = settings.publish.when_full == "wait"
-    return Stream(lane, redact(stream.source), Reader(lane, writer, sources), writer, patient)
+    latency = Latency()
+    opener = SourceOpener(is_live(stream.source), partial(open_source, stream.source, shared.gpu), wait_for_start)
+    models = {role: getattr(shared.settings.models, role) for role in ("detector", "segmenter", "classifier")}
+    identity = Identity(stream.name, str(uuid.uuid4()), models, stream.publish.mask_encoding)
+    renderer = Renderer(stream.publish.jpeg_quality, lane.prompt_set.written)
+    return Stream(
+        lane,
+        Reader(lane, recording, latency, opener),
+        Writer(identity, lane, renderer, sinks, latency, observe),
+        source=redact(stream.source),
+        preview=preview,
+        hurry=hurry,
+        patient=shared.settings.publish.when_full == "wait",
+    )
+
+
+def _build_lane(shared: _Shared, stream: StreamSettings) -> Lane:
+    """The handle of a stream that the engine serves from now on."""
+    detection, wake = stream.detection, shared.engine.wake
+    prompt_set = PromptSet(stream.prompts)
+    metrics = StreamMetrics(shared.metrics, stream.name, prompt_set.texts)
+    governor = Governor(detection, stream.tracking)
+    inbox: Mailbox[Window] = Mailbox(WINDOWS, wake)
+    outbox: Mailbox[Outcome] = Mailbox(OUTCOMES, wake)
+    lane = Lane(stream.name, prompt_set, metrics, governor, inbox, outbox, wake)
+    auto = AutoThresholds(len(prompt_set.prompts), detection.least_score) if detection.auto_threshold else None
+    shared.engine.add(StreamState(lane, detection, stream.tracking, ClassifySchedule(stream.classification), auto))
+    return lane
+
+
+def _open_recorder(stream: StreamSettings, rate: float) -> Recorder | None:
+    record = stream.record
+    return Recorder(Path(record.dir), stream.name, rate, record.frames, record.resume) if record.dir else None
 
 
 def build_models(settings: Settings, metrics: Metrics | None = None, warm: bool = False) -> Models:

@@ -1,30 +1,27 @@
-"""Steers the running service: what `daemon.control.Control` offers, done by the threads that it belongs to."""
+"""What HTTP may ask of the running service: views, streams, prompts, objects."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from daemon.control import StreamView, named
+from daemon.api.control import StreamView
 from daemon.engine import interactive
+from daemon.service.service import Service
 from daemon.settings.schema import StreamSettings
 from daemon.sinks.preview import Preview
 from daemon.stream.stream import Stream
-from stages.detection.prompts import Prompt, parse_prompts
+from stages.detection.prompts import Prompt
 from stages.errors import ConfigError, one_line
 
 MOST_STREAMS = 64  # from which on none is added: each has threads, files and metrics of its own
 MOST_CAPTIONS = 8  # passes of the detector at a keyframe that one stream may ask for while others wait
 
-if TYPE_CHECKING:
-    from daemon.service.service import Service
-
 
 class Controller:
-    """Fulfils `daemon.control.Control`; its docstrings hold."""
+    """Implements `daemon.api.control.Control`; its docstrings hold. Each call runs in the thread that it needs."""
 
-    def __init__(self, service: "Service") -> None:
+    def __init__(self, service: Service) -> None:
         self._service, self._engine = service, service.engine
 
     def not_ready(self) -> str | None:
@@ -34,28 +31,28 @@ class Controller:
         return [self._view(stream) for stream in self._service.streams.values()]
 
     def view(self, stream: str) -> StreamView:
-        return self._view(self._find(stream))
+        return self._view(self._service.find(stream))
 
     def preview(self, stream: str) -> Preview:
-        return self._find(stream).preview
+        return self._service.find(stream).preview
 
     def add(self, settings: StreamSettings) -> None:
         if len(self._service.streams) >= MOST_STREAMS:
             raise ConfigError(f"there are {MOST_STREAMS} streams already; remove one, or run a second daemon")
-        if self._engine.ready.is_set():
-            self._check(parse_prompts(settings.prompts))
+        if self._service.models_loaded:
+            self._check(settings.prompts)
         self._service.add(settings)
-        self._service.steered = True
+        self._service.stay()
 
     def remove(self, name: str) -> None:
-        self._find(name)
-        self._service.steered = True  # before, or the daemon might end when nothing else runs
+        self._service.find(name)
+        self._service.stay()  # before, or the daemon might end when nothing else runs
         self._service.remove(name)
 
-    def set_prompts(self, stream: str, prompts: Sequence[str]) -> None:
-        prompt_set, wanted = self._find(stream).lane.prompt_set, parse_prompts(prompts)
-        self._check(wanted)
-        prompt_set.ask(wanted)
+    def set_prompts(self, stream: str, prompts: Sequence[Prompt]) -> None:
+        prompt_set = self._service.find(stream).lane.prompt_set
+        self._check(prompts)
+        prompt_set.ask(prompts)
 
     def add_object(
         self,
@@ -66,19 +63,16 @@ class Controller:
         points: tuple[NDArray[np.float32], NDArray[np.int64]] | None = None,
         mask: NDArray[np.bool_] | None = None,
     ) -> int:
-        lane = self._find(stream).lane
-        return self._engine.ask(lambda _: interactive.add(lane, prompt, box, points, mask))
+        lane = self._service.find(stream).lane
+        return self._engine.ask_stream(lane, lambda state: interactive.add(state, prompt, box, points, mask))
 
     def refine_object(self, stream: str, track: int, points: NDArray[np.float32], labels: NDArray[np.int64]) -> None:
-        lane = self._find(stream).lane
-        self._engine.ask(lambda _: interactive.refine(lane, track, points, labels))
+        lane = self._service.find(stream).lane
+        self._engine.ask_stream(lane, lambda state: interactive.refine(state, track, points, labels))
 
     def remove_object(self, stream: str, track: int) -> None:
-        lane = self._find(stream).lane
-        self._engine.ask(lambda _: interactive.remove(lane, track))
-
-    def _find(self, name: str) -> Stream:
-        return named(self._service.streams, name)
+        lane = self._service.find(stream).lane
+        self._engine.ask_stream(lane, lambda state: interactive.remove(state, track))
 
     def _check(self, prompts: Sequence[Prompt]) -> None:
         """Raises ConfigError for a prompt that the detector cannot read: a stream would end by it."""
@@ -115,7 +109,7 @@ class Controller:
             return "failed", one_line(stream.error)
         if stream.ended:
             return "ended", "stopped" if stream.stopped else "the source has ended"
-        if not self._engine.ready.is_set():
+        if not self._service.models_loaded:
             return "loading", "the models are being loaded"
         if stream.up:
             return "up", ""

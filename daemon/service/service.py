@@ -5,15 +5,14 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
 from daemon.api import Api
-from daemon.control import Control, named
 from daemon.engine.engine import Engine
-from daemon.service.controller import Controller
+from daemon.errors import UnknownNameError
 from daemon.settings.schema import StreamSettings
 from daemon.stream.stream import Stream
 from stages.errors import ConfigError, MaskcastError, one_line
@@ -34,7 +33,7 @@ class Parts:
 
     engine: Engine
     open_publisher: Callable[[], Publisher]
-    open_api: Callable[[Control], Api]
+    open_api: Callable[["Service"], Api]
     new_stream: Callable[[StreamSettings, Publisher], Stream]
 
 
@@ -63,7 +62,7 @@ class Service:
     def __init__(self, parts: Parts, streams: Iterable[StreamSettings]) -> None:
         self.streams: dict[str, Stream] = {}  # replaced, never changed: any thread may be going through it
         self.engine = parts.engine
-        self.steered = False  # somebody has changed which streams there are, and may do so again
+        self._stays = False  # streams were added or removed while it runs, and more may be
         self._parts = parts
         self._configured = tuple(streams)
         self._opened = ExitStack()  # closes in reverse order, past failures
@@ -96,7 +95,7 @@ class Service:
         """Take the ports, then start; models load and sources open while the main loop already runs."""
         self.publisher = self._parts.open_publisher()
         self._opened.callback(self.publisher.close)
-        self.api = self._parts.open_api(Controller(self))
+        self.api = self._parts.open_api(self)
         self._opened.callback(self.api.close)
         self.engine.start()
         for settings in self._configured:
@@ -112,7 +111,7 @@ class Service:
             self._note_failures()
             if self.engine.error is not None:
                 raise self.engine.error
-            if loading and self.engine.ready.is_set():
+            if loading and self.models_loaded:
                 loading = False
                 log.info("the models are loaded")
             if self.ended:
@@ -126,14 +125,14 @@ class Service:
         with self._opened:
             streams = tuple(self.streams.values())
             for stream in streams:
-                stream.stop() if self.engine.ready.is_set() else stream.abort()
+                stream.stop() if self.models_loaded else stream.abort()
             if not _join(streams, time.monotonic() + DRAIN):
                 log.warning("not all results could leave within %.0f s; the rest is dropped", DRAIN)
                 for stream in streams:
                     stream.abort()
             end = time.monotonic() + ABORT
             # while it still loads, it has nothing to finish
-            self.engine.close(ABORT if self.engine.ready.is_set() else 0.0)
+            self.engine.close(ABORT if self.models_loaded else 0.0)
             _join(streams, end)
             self._note_failures()
 
@@ -149,7 +148,6 @@ class Service:
             if name in self.streams:
                 raise ConfigError(f'a stream is already named "{name}"; remove it first or choose another name')
             stream = self._parts.new_stream(settings, self.publisher)
-            self.engine.add(stream.lane)
             stream.start()
             self.streams = {**self.streams, name: stream}
         return stream
@@ -157,7 +155,7 @@ class Service:
     def remove(self, name: str) -> None:
         """End a stream and forget it; what was read leaves first. Raises UnknownNameError."""
         with self._lock:
-            stream = named(self._staying(), name)
+            stream = _find(self._staying(), name)
             self._leaving |= {name}
         stream.stop()
         if not stream.join(DRAIN):
@@ -170,11 +168,24 @@ class Service:
             stream.metrics.close()
         log.info("stream %s: removed", name)
 
+    def find(self, name: str) -> Stream:
+        """The stream with this name. Raises UnknownNameError."""
+        return _find(self.streams, name)
+
+    def stay(self) -> None:
+        """Go on when all streams have ended: others may be added."""
+        self._stays = True
+
+    @property
+    def models_loaded(self) -> bool:
+        """The engine can run windows."""
+        return self.engine.ready.is_set()
+
     @property
     def ended(self) -> bool:
-        """Nothing is left to do. Without a stream there is, and once somebody steers: one may be added."""
+        """Nothing is left to do. Without any stream there is: one may be added."""
         staying = self._staying()
-        return not self.steered and bool(staying) and all(stream.ended for stream in staying.values())
+        return not self._stays and bool(staying) and all(stream.ended for stream in staying.values())
 
     @property
     def progress(self) -> float:
@@ -184,7 +195,7 @@ class Service:
 
     def not_ready(self) -> str | None:
         """Why the service cannot do its work now; None when it can."""
-        if not self.engine.ready.is_set():
+        if not self.models_loaded:
             return "the models are being loaded"
         down = [s.name for s in self.streams.values() if s.error or (s.down_for > RETRYING and not s.ended)]
         return f"no frames from: {', '.join(down)}" if down else None
@@ -204,6 +215,12 @@ class Service:
         self._signals.append(number)
         if len(self._signals) > 1:
             os._exit(128 + number)
+
+
+def _find(streams: Mapping[str, Stream], name: str) -> Stream:
+    if name not in streams:
+        raise UnknownNameError.of_stream(name, streams)
+    return streams[name]
 
 
 def _join(streams: Iterable[Stream], deadline: float) -> bool:

@@ -45,7 +45,7 @@ def introduce(service: Service, settings: Settings) -> str:
 
 def introduce_stream(stream: StreamSettings, settings: Settings) -> str:
     """What a stream does, a line each."""
-    prompts = ", ".join(stream.prompts) or "no prompts"
+    prompts = ", ".join(prompt.written for prompt in stream.prompts) or "no prompts"
     files = recorded(stream.resolved(settings).record, stream.name)
     lines = [f"{stream.name}: {redact(stream.source)}, looking for: {prompts}"]
     lines += [f"{stream.name}: recording to {files[0]}"] if files else []
@@ -62,7 +62,7 @@ def status(service: Service) -> str:
     for how, names in (("retrying", retrying), ("failed", failed)):
         parts += [f"{len(names)} {how} ({', '.join(names)})"] if names else []
     parts.append(f"{sum(stream.metrics.fps() for stream in streams):.1f} FPS")
-    return ", ".join(parts) + ("" if service.engine.ready.is_set() else "; models loading")
+    return ", ".join(parts) + ("" if service.models_loaded else "; models loading")
 
 
 def recorded(record: Record, stream: str) -> list[str]:

@@ -36,7 +36,7 @@ class Systemd:
     def tick(self, service: Service) -> None:
         """Say what is due."""
         now = time.monotonic()
-        if service.engine.ready.is_set() and not self._ready:
+        if service.models_loaded and not self._ready:
             self._ready, self._fed = True, now
             self._manager.send("READY=1")
             self._tell(service)

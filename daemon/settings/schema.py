@@ -1,6 +1,6 @@
 """The settings as one frozen tree, with their defaults and what is allowed.
 
-``Settings(...)`` reads nothing but its arguments; `settings_load` reads file, environment and flags.
+``Settings(...)`` reads nothing but its arguments; `daemon.settings.load` reads file, environment and flags.
 """
 
 from typing import Annotated, Literal, Self
@@ -9,8 +9,6 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from daemon.settings import value_types as kind
-from stages.detection.prompts import parse_prompts
-from stages.errors import ConfigError
 
 PREFIX = "MASKCAST_"  # of environment variables
 
@@ -105,7 +103,7 @@ class StreamSettings(_Table):
 
     name: kind.StreamName
     source: kind.SecretText  # may hold a password
-    prompts: kind.Texts = ()
+    prompts: kind.Prompts = ()
     detection: Detection = Detection()
     tracking: Tracking = Tracking()
     classification: Classification = Classification()
@@ -128,15 +126,6 @@ class StreamSettings(_Table):
         if shared:
             raise ValueError(f"cannot set {shared[0]} for one stream; only {', '.join(_PUBLISH_KEYS_OF_A_STREAM)}")
         return publish
-
-    @field_validator("prompts")
-    @classmethod
-    def _say_something(cls, prompts: tuple[str, ...]) -> tuple[str, ...]:
-        try:
-            parse_prompts(prompts)
-        except ConfigError as error:
-            raise ValueError(f"is wrong: {error}") from None
-        return prompts
 
 
 class Settings(BaseSettings):

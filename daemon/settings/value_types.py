@@ -2,9 +2,12 @@
 
 import ipaddress
 import re
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import AfterValidator, Field
+
+from stages.detection.prompts import Prompt, parse_prompts
+from stages.errors import ConfigError
 
 
 def _matching(pattern: str, allowed: str) -> AfterValidator:
@@ -28,6 +31,14 @@ def _some(value: str) -> str:
     if number == 0 or (share and number > 100):
         raise ValueError("must be more than nothing and at most 100%")
     return value
+
+
+def parsed_prompts(texts: tuple[str, ...]) -> tuple[Prompt, ...]:
+    """Texts as prompts; a validator."""
+    try:
+        return parse_prompts(texts)
+    except ConfigError as error:
+        raise ValueError(f"is wrong: {error}") from None
 
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -55,7 +66,10 @@ StreamName = Annotated[
 Text = Annotated[str, Field(min_length=1)]
 Secret = Annotated[str, Field(repr=False)]
 SecretText = Annotated[str, Field(min_length=1, repr=False)]
-Texts = Annotated[tuple[str, ...], Field(strict=False)]  # TOML and JSON have lists
+if TYPE_CHECKING:
+    Prompts = tuple[Prompt, ...]  # what the program gets
+else:  # what is written: a list of texts
+    Prompts = Annotated[tuple[str, ...], Field(strict=False), AfterValidator(parsed_prompts)]
 
 
 def is_loopback(host: str) -> bool:

@@ -7,7 +7,7 @@ from stages.types import Clock, Frame
 
 
 class Latency:
-    """The clock of a file does not tell when a frame was read, so that is noted."""
+    """Times frames. The clock of a file does not say when a frame was read, so that is noted."""
 
     def __init__(self) -> None:
         self._decoded_at: deque[tuple[int, float]] = deque()  # frame index, monotonic seconds

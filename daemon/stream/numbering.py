@@ -1,13 +1,14 @@
-"""The frames of all connections of one stream: numbered through, counted and timed."""
+"""Numbers the frames of all connections of one stream, counts and times them."""
 
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
 
-from daemon.lane.lane import Lane
+from daemon.metrics.stream_metrics import StreamMetrics
+from daemon.sinks.recording import Recording
 from daemon.stream.connection import Connection
-from daemon.stream.writer import Writer
+from daemon.stream.latency import Latency
 from stages.source.source import Source
 from stages.types import Frame
 
@@ -15,30 +16,31 @@ CLOCK_SET_BACK = 5.0  # seconds by which a new connection's times may be earlier
 
 
 class FrameNumbering:
-    """Frames in order, each with what was lost before it; their times never run backwards.
+    """Frames in order, each with the number lost before it; their times never run backwards.
 
-    Where the machine's clock was set back while a source was away, its new epoch has the new times.
+    If the machine's clock was set back while a source was down, its new epoch has the new times. All calls come from
+    the threads that read the stream, one at a time.
     """
 
-    def __init__(self, lane: Lane, writer: Writer) -> None:
+    def __init__(self, metrics: StreamMetrics, recording: Recording, latency: Latency) -> None:
         self.started: float | None = None  # monotonic seconds when the first frame was asked for
         self.next = 0  # index of the next frame
-        self._metrics, self._writer = lane.metrics, writer
-        self._lost = 0  # frames that a connection had read and took with it
+        self._metrics, self._recording, self._latency = metrics, recording, latency
+        self._lost = 0  # frames that an ended connection had read but not handed on
         self._latest = float("-inf")  # capture time of the last frame
 
     def of(self, connection: Connection, source: Source, stop: threading.Event) -> Iterator[Frame]:
         """The connection's frames until it ends, is abandoned, or ``stop`` is set. Raises SourceError."""
         self.started = self.started or time.monotonic()
-        first, recorder, errors = self.next, self._writer.recorder, 0
+        first, errors = self.next, 0
         try:
             for frame, spent in _timed(source):
                 if stop.is_set() or connection.abandoned.is_set():
                     return
                 connection.touched = time.monotonic()
                 errors = self._count_errors(source, errors)
-                if not source.live and recorder is not None and frame.index < recorder.next_frame:
-                    recorder.skip(frame)
+                if not source.live and frame.index < self._recording.next_frame:
+                    self._recording.skip(frame)
                     continue
                 self._metrics.observe({"decode": spent})
                 yield self._arrived(connection, replace(frame, index=first + frame.index))
@@ -46,14 +48,15 @@ class FrameNumbering:
             if not connection.abandoned.is_set():
                 self._count_errors(source, errors)
 
-    def gone(self, connection: Connection) -> None:
-        """A connection has ended, or was abandoned with what it held."""
+    def ended(self, connection: Connection) -> None:
+        """Count the frames that an ended or abandoned connection had read but not handed on."""
         lost = connection.frames - connection.handed_on
         if lost:
             self._lost += lost
             self._metrics.drop("source", lost)
 
     def _arrived(self, connection: Connection, frame: Frame) -> Frame:
+        """Count one frame; returns it with its final time and losses."""
         self._metrics.frames["decoded"].inc()
         self._metrics.last_frame.set_to_current_time()
         if frame.dropped_before:
@@ -64,7 +67,7 @@ class FrameNumbering:
         lost, self._lost = self._lost, 0
         self.next = frame.index + 1
         self._latest = max(self._latest, frame.captured_at)
-        self._writer.latency.decoded(frame)
+        self._latency.decoded(frame)
         return replace(frame, captured_at=self._latest, dropped_before=frame.dropped_before + lost)
 
     def _count_errors(self, source: Source, before: int) -> int:
@@ -74,10 +77,7 @@ class FrameNumbering:
 
 
 def _timed(source: Source) -> Iterator[tuple[Frame, float]]:
-    """Each frame and the seconds that it took.
-
-    A live source mostly waits for its camera: there only the time that this thread computes is decoding.
-    """
+    """Each frame with the seconds of decoding it; for live sources CPU time of this thread, as they mostly wait."""
     clock = time.thread_time if source.live else time.perf_counter
     frames = source.frames()
     while True:

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 from daemon.lane.lane import Lane
 from daemon.lane.outcome import Notice
+from daemon.sinks.recording import Recording
 from daemon.stream.connection import FRAME_AGE, Backoff, Connection
+from daemon.stream.latency import Latency
 from daemon.stream.numbering import FrameNumbering
-from daemon.stream.writer import Writer
 from stages.errors import MaskcastError, SourceError, SourceStalled, one_line
-from stages.output.recorder import Recorder
 from stages.source.source import Source
 from stages.types import StreamEvent, Window
 from stages.windows import cut_windows
@@ -26,32 +26,37 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Sources:
-    """What a stream opens once it runs."""
+class SourceOpener:
+    """How a stream's source is opened, again and again if it is live."""
 
-    live: bool  # True when the source is surely live; of some it shows only once they are open
+    live: bool  # True when the source is surely live; some turn out to be once they are open
     open_source: Callable[[], Source]
-    open_recorder: Callable[[float], Recorder | None]  # given the rate
-    wait_for_start: Callable[[threading.Event], bool]  # holds a file back until models and subscribers are there
+    wait_for_start: Callable[[threading.Event], bool]  # holds a file back until models and subscribers are ready
 
 
 class Reader:
     """Fills a lane's inbox from its source. ``run`` is the reader thread; all else may be called from any.
 
-    Each connection that brings frames begins a new epoch.
+    Each connection that delivers frames begins a new epoch; each has a thread of its own (see Connection).
     """
 
-    def __init__(self, lane: Lane, writer: Writer, sources: Sources, backoff: Backoff | None = None) -> None:
+    def __init__(
+        self,
+        lane: Lane,
+        recording: Recording,
+        latency: Latency,
+        opener: SourceOpener,
+        backoff: Backoff | None = None,
+    ) -> None:
         self.up = False  # the source delivers
         self.down_since = time.monotonic()  # while it does not
         self.frames_expected: int | None = None
-        self._lane, self._metrics, self._writer, self._sources = lane, lane.metrics, writer, sources
-        self._numbering = FrameNumbering(lane, writer)
+        self._lane, self._metrics, self._recording, self._opener = lane, lane.metrics, recording, opener
+        self._numbering = FrameNumbering(lane.metrics, recording, latency)
         self._backoff = backoff or Backoff()
-        self._live = sources.live
+        self._live = opener.live
         self._stop = threading.Event()
         self._begun = False  # the engine has a window to come
-        self._recording = False
         self._epoch = 0  # of the next connection
         self._connection: Connection | None = None
         self._stuck: list[Connection] = []
@@ -98,7 +103,7 @@ class Reader:
             while not self._stop.is_set():
                 connection = self._connect()
                 self._watch(connection)
-                self._numbering.gone(connection)
+                self._numbering.ended(connection)
                 if self._over(connection):
                     break
                 self._down(connection)
@@ -170,7 +175,7 @@ class Reader:
     def _read(self, connection: Connection) -> None:
         """A connection's thread."""
         try:
-            with closing(self._sources.open_source()) as source:
+            with closing(self._opener.open_source()) as source:
                 connection.source = source
                 connection.touched = time.monotonic()
                 if connection.abandoned.is_set() or not self._opened(connection, source):
@@ -194,16 +199,13 @@ class Reader:
         elif not source.live:
             self._set_up(True)
             connection.waiting = True
-            may_start = self._sources.wait_for_start(self._stop)
+            may_start = self._opener.wait_for_start(self._stop)
             connection.waiting = False
             if not may_start:  # no recording is begun of a file that never starts
                 return False
             self._delivers(connection)
-        if not self._recording:
-            self._recording = True
-            recorder = self._writer.recorder = self._sources.open_recorder(source.rate)
-            if recorder is not None and source.live:
-                self._numbering.next = recorder.next_frame
+        if self._recording.open(source.rate) and source.live:
+            self._numbering.next = self._recording.next_frame
         return True
 
     def _set_up(self, up: bool) -> None:

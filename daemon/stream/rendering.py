@@ -1,4 +1,4 @@
-"""Draws a stream's frames, each only if someone needs it: a subscriber, the recording, or whoever looks over HTTP."""
+"""Draws what is known of a stream's frames onto them."""
 
 import time
 from collections.abc import Sequence
@@ -7,18 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from daemon.settings.schema import StreamSettings
-from daemon.sinks.preview import Preview
-from stages.output import wire
+from daemon.sinks.sink import Need
 from stages.output.annotate import annotate, encode_jpeg
-from stages.output.publisher import Publisher
-from stages.output.wire import Kind
 from stages.types import Image, Label, Result
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Drawn:
-    """The annotated picture and its JPEG, where they were needed, and the seconds that it took."""
+    """The annotated picture and its JPEG, where they were needed, and the seconds that they took."""
 
     picture: Image | None = None
     jpeg: bytes | None = None
@@ -26,29 +22,22 @@ class Drawn:
 
 
 class Renderer:
-    """Of one stream, whose ``settings`` are resolved; ``prompts`` are their texts by number, and may grow."""
+    """Draws the frames of one stream. ``prompts`` are its prompts as written, by number; the list may grow."""
 
-    def __init__(self, settings: StreamSettings, publisher: Publisher, prompts: Sequence[str]) -> None:
-        self.preview = Preview()
-        self._settings, self._publisher, self._prompts = settings, publisher, prompts
-        self._topic = wire.topic(settings.name, Kind.FRAME).encode()
+    def __init__(self, jpeg_quality: int, prompts: Sequence[str]) -> None:
+        self._jpeg_quality, self._prompts = jpeg_quality, prompts
         self._epoch = 0
-        self._classes: Sequence[Label] = ()  # those last told: they stay on the picture until there are others
+        self._classes: Sequence[Label] = ()  # the latest, drawn until there are new ones
 
-    def draw(self, result: Result, masks: NDArray[np.bool_], recorded: bool) -> Drawn:
-        """A frame and its masks, (N, H, W); ``recorded``: there is a recording."""
+    def draw(self, result: Result, masks: NDArray[np.bool_], need: Need) -> Drawn:
+        """Draw a frame with its masks, (N, H, W), as far as it is needed."""
         if result.epoch != self._epoch:
             self._epoch, self._classes = result.epoch, ()
         if result.classes is not None:
             self._classes = result.classes
-        published = self._settings.publish.frames and self._publisher.wants(self._topic)
-        shown = self.preview.due
-        if not (published or recorded or shown):
+        if need is Need.NOTHING:
             return Drawn()
         started = time.perf_counter()
         picture = annotate(result.frame.image, masks, result.tracks, self._prompts, self._classes)
-        saved = recorded and self._settings.record.frames
-        jpeg = encode_jpeg(picture, self._settings.publish.jpeg_quality) if published or saved or shown else None
-        if shown and jpeg is not None:
-            self.preview.show(jpeg)
+        jpeg = encode_jpeg(picture, self._jpeg_quality) if need is Need.JPEG else None
         return Drawn(picture, jpeg, time.perf_counter() - started)

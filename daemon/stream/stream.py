@@ -25,11 +25,23 @@ class Stream:
     whenever their source is lost.
     """
 
-    def __init__(self, lane: Lane, source: str, reader: Reader, writer: Writer, patient: bool) -> None:
-        """``source`` as it may be shown; ``patient``: it waits for slow subscribers, however long."""
-        self.lane, self.name, self.source, self.metrics = lane, lane.name, source, lane.metrics
+    def __init__(
+        self,
+        lane: Lane,
+        reader: Reader,
+        writer: Writer,
+        *,
+        source: str,
+        preview: Preview,
+        hurry: threading.Event,
+        patient: bool,
+    ) -> None:
+        """``source`` as it may be shown; ``hurry``: once set, no message waits for a slow subscriber; ``patient``: the
+        writer waits for slow subscribers, however long."""
+        self.lane, self.source, self.preview = lane, source, preview
+        self.name, self.metrics = lane.name, lane.metrics
         self.error: Exception | None = None
-        self._reader, self._writer, self._patient = reader, writer, patient
+        self._reader, self._writer, self._patient, self._hurry = reader, writer, patient, hurry
         self._wrote = time.monotonic()  # when the writer thread last had nothing to do, or had done it
         self._reader_thread = threading.Thread(target=self._read, name=f"{self.name}-reader", daemon=True)
         self._writer_thread = threading.Thread(target=self._write, name=f"{self.name}-writer", daemon=True)
@@ -59,11 +71,6 @@ class Stream:
     def stopped(self) -> bool:
         """It ends, or has ended, because it was told to."""
         return self._reader.stopped
-
-    @property
-    def preview(self) -> Preview:
-        """Its annotated pictures, for whoever looks."""
-        return self._writer.preview
 
     @property
     def snapshot(self) -> Snapshot:
@@ -109,7 +116,7 @@ class Stream:
     def abort(self) -> None:
         """Throw away what still waits; the recording is closed all the same."""
         self.stop()
-        self._writer.hurry.set()
+        self._hurry.set()
         self.lane.inbox.close(discard=True)
         self.lane.outbox.close(discard=True)
 

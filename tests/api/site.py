@@ -13,10 +13,12 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from daemon.api import Api
-from daemon.control import StreamView, TrackView, UnknownNameError
+from daemon.api.control import StreamView
+from daemon.errors import UnknownNameError
 from daemon.metrics.registry import Metrics
 from daemon.settings.schema import Http, StreamSettings
 from daemon.sinks.preview import Preview
+from stages.detection.prompts import Prompt
 from stages.errors import ConfigError
 
 WIDTH, HEIGHT = 32, 24
@@ -63,11 +65,12 @@ class MemoryControl:
             if settings.name in self.streams:
                 raise ConfigError(f'a stream is already named "{settings.name}"')
             self.added.append(settings)
-            view = replace(FRESH, name=settings.name, source="testsrc://shapes", prompts=settings.prompts)
+            prompts = tuple(prompt.written for prompt in settings.prompts)
+            view = replace(FRESH, name=settings.name, source="testsrc://shapes", prompts=prompts)
             self.streams[settings.name] = view
             preview = self.previews[settings.name] = Preview()
             preview.show(b"\xff\xd8 a picture \xff\xd9")
-            preview.close()
+            preview.finish()
 
     def remove(self, name: str) -> None:
         self.before_change()
@@ -75,8 +78,8 @@ class MemoryControl:
         with self._lock:
             self.streams.pop(name, None)
 
-    def set_prompts(self, stream: str, prompts: Sequence[str]) -> None:
-        self._change(stream, prompts=tuple(prompts))
+    def set_prompts(self, stream: str, prompts: Sequence[Prompt]) -> None:
+        self._change(stream, prompts=tuple(prompt.written for prompt in prompts))
 
     def add_object(
         self, stream: str, prompt: str | None, *, box: Any = None, points: Any = None, mask: Any = None
@@ -94,9 +97,10 @@ class MemoryControl:
         if mask is not None and not mask.any():
             raise ConfigError("add: the mask has no pixel; mark those of the object")
         self.objects.append((stream, next(given for given in (box, points, mask) if given is not None)))
-        track = TrackView(next(self._ids), prompt, 1.0, 1.0, "new", 0.0, (0.0, 0.0, 1.0, 1.0), 1)
-        self._change(stream, tracks=(*view.tracks, track))
-        return track.id
+        track = next(self._ids)
+        shown = {"id": track, "prompt": prompt, "score": 1.0, "presence": 1.0, "state": "new"}
+        self._change(stream, tracks=(*view.tracks, {**shown, "box": [0.0, 0.0, 1.0, 1.0], "area": 1, "age": 0.0}))
+        return track
 
     def refine_object(self, stream: str, track: int, points: Any, labels: Any) -> None:
         self._find(stream, track)
@@ -105,7 +109,7 @@ class MemoryControl:
 
     def remove_object(self, stream: str, track: int) -> None:
         self._find(stream, track)
-        self._change(stream, tracks=tuple(t for t in self.streams[stream].tracks if t.id != track))
+        self._change(stream, tracks=tuple(t for t in self.streams[stream].tracks if t["id"] != track))
 
     def _change(self, stream: str, **changes: Any) -> None:
         view = self.view(stream)
@@ -113,7 +117,7 @@ class MemoryControl:
             self.streams[stream] = replace(view, **changes)
 
     def _find(self, stream: str, track: int) -> None:
-        if track not in [t.id for t in self.view(stream).tracks]:
+        if track not in [t["id"] for t in self.view(stream).tracks]:
             raise UnknownNameError(f"no track {track}")
 
     def _check(self, places: Any) -> None:

@@ -11,6 +11,7 @@ import pytest
 from daemon.api import server
 from daemon.api.routes.preview import MOST
 from daemon.sinks.preview import PAUSE, Preview
+from daemon.sinks.sink import Need
 from stages.output.annotate import encode_jpeg
 from tests.api.site import PREVIEW, Site
 from tests.support.program import PATIENCE, wait_until
@@ -48,9 +49,9 @@ def test_a_video_player_reads_the_preview(site, preview):
 
 def test_a_preview_ends_with_its_stream(site, preview):
     with site.watch() as client:
-        wait_until(lambda: preview.due)
+        wait_until(lambda: preview.need() is Need.JPEG)
         preview.show(b"\xff\xd8 one \xff\xd9")
-        preview.close()
+        preview.finish()
         client.settimeout(30)
         received = b"".join(iter(lambda: client.recv(65536), b""))
     assert b"Content-Type: image/jpeg\r\nContent-Length: 9\r\n\r\n\xff\xd8 one \xff\xd9\r\n--frame" in received
@@ -58,11 +59,11 @@ def test_a_preview_ends_with_its_stream(site, preview):
 
 def test_pictures_are_asked_for_only_while_somebody_watches(site, preview):
     assert site.ask("HEAD", PREVIEW).status == 200
-    assert not preview.due
+    assert preview.need() is Need.NOTHING
     client = site.watch()
-    wait_until(lambda: preview.due)
+    wait_until(lambda: preview.need() is Need.JPEG)
     client.close()
-    wait_until(lambda: not preview.due)
+    wait_until(lambda: preview.need() is Need.NOTHING)
 
 
 def test_more_watchers_than_there_is_room_for_are_told_to_come_back(site, preview):
@@ -81,7 +82,7 @@ def test_more_watchers_than_there_is_room_for_are_told_to_come_back(site, previe
 
 def test_a_watcher_that_does_not_read_holds_up_nobody(site, preview):
     with site.watch():
-        wait_until(lambda: preview.due)
+        wait_until(lambda: preview.need() is Need.JPEG)
         with urllib.request.urlopen(site.api.url + PREVIEW, timeout=30) as reading:
             for number in range(40):
                 picture = b"\xff\xd8" + bytes([number]) * 200_000 + b"\xff\xd9"
@@ -98,12 +99,12 @@ def test_a_watcher_that_never_reads_is_cut_off(monkeypatch):
         site.add()
         preview = site.control.previews["gate"] = Preview()
         with site.watch():
-            wait_until(lambda: preview.due)
+            wait_until(lambda: preview.need() is Need.JPEG)
 
             def gone() -> bool:
                 preview.show(b"x" * 1_000_000)
                 time.sleep(2 * PAUSE)
-                return not preview.due
+                return preview.need() is Need.NOTHING
 
             wait_until(gone)
 
@@ -111,7 +112,7 @@ def test_a_watcher_that_never_reads_is_cut_off(monkeypatch):
 def test_closing_ends_previews_and_half_requests_and_frees_the_port(preview, site):
     """Within the second that answers under way have, however long those would still take."""
     with site.watch() as watching, site.say(b"GET / HT") as half:
-        wait_until(lambda: preview.due)
+        wait_until(lambda: preview.need() is Need.JPEG)
         closing = threading.Thread(target=site.close)
         closing.start()
         closing.join(30)

@@ -11,20 +11,19 @@ import torch
 
 from daemon.engine.classify import ClassifySchedule
 from daemon.engine.engine import Engine
-from daemon.lane.lane import Lane, Models
-from daemon.lane.mailbox import Mailbox
+from daemon.engine.models import Models
+from daemon.engine.stream_state import StreamState
 from daemon.lane.outcome import Outcome
-from daemon.lane.prompt_set import PromptSet
-from daemon.limits.governor import Governor
 from daemon.metrics.registry import Metrics
-from daemon.metrics.stream_metrics import StreamMetrics
-from daemon.settings.schema import Classification, Detection, Publish, Record, Settings, StreamSettings, Tracking
+from daemon.settings.schema import Classification, Detection, Tracking
+from daemon.sinks.recording import Recording
+from daemon.stream.latency import Latency
+from daemon.stream.rendering import Renderer
 from daemon.stream.writer import Identity, Writer
-from stages.detection.prompts import parse_prompts
 from stages.errors import WindowError
-from stages.output.publisher import Publisher
 from stages.output.recorder import Recorder
 from stages.types import Image, Label, Result, StreamEvent, Track, TrackState, Window
+from tests.lane.lanes import new_lane
 from tests.support.fakes import FakeDetector, FakeTracker, frames, window
 from tests.support.program import lines_of
 
@@ -92,17 +91,13 @@ class Bench:
 
     def __init__(self, classifier: FakeClassifier, *windows: Window, every: int = 2) -> None:
         self.metrics, self.tracker = Metrics(), FakeTracker()
-        detection, tracking = Detection(), Tracking()
-        self.governor = Governor(detection, tracking)
-        own = StreamMetrics(self.metrics, "gate", ["car"])
-        prompts = parse_prompts(["car"])
-        lane = Lane("gate", PromptSet(prompts), detection, tracking, own, Mailbox(100), Mailbox(100), self.governor)
-        lane.turns = ClassifySchedule(Classification(every=every))
+        engine = Engine(lambda: Models(FakeDetector(), lambda *_: self.tracker, classifier=classifier))
+        lane = new_lane("gate", ["car"], self.metrics, wake=engine.wake)
+        self.governor = lane.governor
         for each in windows:
             lane.inbox.put(each)
         lane.inbox.close()
-        engine = Engine(lambda: Models(FakeDetector(), lambda *_: self.tracker, classifier=classifier))
-        engine.add(lane)
+        engine.add(StreamState(lane, Detection(), Tracking(), ClassifySchedule(Classification(every=every))))
         engine.start()
         self.outcomes: list[Outcome] = []
         while not lane.outbox.drained:
@@ -151,19 +146,16 @@ def test_a_classifier_that_finds_no_memory_makes_the_governor_step_down() -> Non
 
 
 def test_classes_stay_on_the_picture_until_there_are_others_but_only_their_own_frame_says_them(tmp_path: Path) -> None:
-    settings = StreamSettings(name="gate", source="a.mp4", record=Record(dir=str(tmp_path), frames=True))
-    publisher, metrics = Publisher("tcp://127.0.0.1:0"), Metrics()
-    resolved = settings.resolved(Settings(publish=Publish(jpeg_quality=100)))
-    own = StreamMetrics(metrics, "gate", ())
-    writer = Writer(Identity("gate", "s", {}), resolved, PromptSet(()), publisher, own, dict)
-    writer.recorder = Recorder(tmp_path, "gate", 10.0, frames=True)
+    lane = new_lane("gate", (), Metrics())
+    recording = Recording("gate", lambda rate: Recorder(tmp_path, "gate", rate, frames=True), lane.metrics, True)
+    recording.open(10.0)
+    writer = Writer(Identity("gate", "s", {}), lane, Renderer(100, ()), [recording], Latency())
     grey = np.full((96, 96, 3), 90, np.uint8)
     plain = [replace(result, frame=replace(result.frame, image=grey)) for result in results(0, 1, 2, 3)]
     plain[1] = replace(plain[1], classes=(Label("day", 0.9),))
     plain[3] = replace(plain[3], epoch=1)
     writer.write(Outcome(tuple(plain)))
     writer.close("done")
-    publisher.close()
     assert [bool(line["classes"]) for line in lines_of(tmp_path / "gate.masks.jsonl")] == [False, True, False, False]
     pictures = [cv2.imread(str(tmp_path / "gate-frames" / f"{index:06d}.jpg")) for index in range(4)]
     assert [bool((picture[-4:, :20] < 60).any()) for picture in pictures] == [False, True, True, False]

@@ -7,19 +7,20 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 
+from daemon.engine.classify import ClassifySchedule
 from daemon.engine.engine import Engine
-from daemon.lane.lane import Lane, Models
-from daemon.lane.mailbox import Mailbox
+from daemon.engine.models import Models
+from daemon.engine.scheduler import Scheduler
+from daemon.engine.stream_state import StreamState
+from daemon.lane.lane import Lane
 from daemon.lane.outcome import Notice, Outcome, skip_outcome
-from daemon.lane.prompt_set import PromptSet
-from daemon.limits.governor import Governor
 from daemon.metrics.registry import Metrics
-from daemon.metrics.stream_metrics import StreamMetrics
-from daemon.settings.schema import Detection, Tracking
+from daemon.settings.schema import Classification, Detection, Tracking
 from stages.detection.auto_threshold import FLOOR, WARM_UP, AutoThresholds
 from stages.detection.prompts import parse_prompts
 from stages.errors import ConfigError, ModelError, WindowError
 from stages.types import Detections, StreamEvent, Window
+from tests.lane.lanes import new_lane
 from tests.support.fakes import FakeDetector, FakeTracker, models, window
 
 PATIENCE = 20.0  # seconds until a test gives up
@@ -50,19 +51,14 @@ class Bench:
         auto: AutoThresholds | None = None,
     ) -> Lane:
         """A lane with windows waiting; ``closed``: no more will come."""
-        prompts = parse_prompts(["red circle"])
-        own = StreamMetrics(self.metrics, name, ["red circle"])
-        governor = Governor(Detection(), Tracking())
-        lane = Lane(
-            name, PromptSet(prompts), Detection(), Tracking(), own, Mailbox(100), Mailbox(outcomes), governor, auto
-        )
+        lane = new_lane(name, ["red circle"], self.metrics, outcomes=outcomes, wake=self.engine.wake)
         if live:
             lane.outbox.drop_oldest(skip_outcome)
         for each in windows:
             lane.inbox.put(each)
         if closed:
             lane.inbox.close()
-        self.engine.add(lane)
+        self.engine.add(StreamState(lane, Detection(), Tracking(), ClassifySchedule(Classification()), auto))
         return lane
 
     def go(self) -> None:
@@ -233,12 +229,14 @@ def test_tracks_of_a_prompt_that_is_gone_end_at_a_later_keyframe_where_that_fail
     assert tracker.forgotten == [{0}, {0}]
 
 
-def test_a_lane_whose_writer_has_gone_is_over_although_something_waits_to_be_told(bench):
-    lane = bench.lane("gate")
+def test_a_lane_whose_writer_has_gone_is_over_although_a_notice_waits():
+    scheduler, lane = Scheduler(), new_lane("gate", ["red circle"], Metrics())
+    scheduler.add(StreamState(lane, Detection(), Tracking(), ClassifySchedule(Classification())))
+    lane.inbox.close()
     lane.tell(Notice(StreamEvent.SOURCE_UP, "opened"), 0)
-    assert not lane.over
+    assert scheduler.retire() == []
     lane.outbox.close(discard=True)
-    assert lane.over
+    assert [stream.lane for stream in scheduler.retire()] == [lane]
 
 
 def test_a_fault_in_one_stream_leaves_the_others_alone(new_bench):

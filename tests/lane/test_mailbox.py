@@ -93,10 +93,9 @@ def test_closing_with_discard_throws_away_what_waits():
 
 
 @pytest.mark.parametrize("act", [lambda box: box.put(1), lambda box: box.get(0), lambda box: box.close()])
-def test_every_change_is_told_to_whoever_watches(act):
+def test_every_change_is_reported(act):
     told: list[int] = []
-    box: Mailbox[int] = Mailbox(2)
-    box.watch(lambda: told.append(1))
+    box: Mailbox[int] = Mailbox(2, lambda: told.append(1))
     box.put(0)
     before = len(told)
     act(box)

@@ -5,7 +5,8 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from daemon.lane.lane import Lane, Models
+from daemon.engine.models import Models
+from daemon.lane.lane import Lane
 from daemon.lane.outcome import Notice
 from daemon.limits import overload
 from stages.errors import ConfigError
@@ -40,7 +41,7 @@ def test_windows_lost_one_after_the_other_bring_keyframes_half_as_often_but_a_bu
 
     def lose(window: Window) -> None:
         if window.frames[0].index == 1:
-            lanes[0].losses.add()
+            lanes[0].overload.add()
 
     bench: Bench = new_bench(models(FakeTracker(lose)))
     lanes.append(bench.lane("a", *(window(i) for i in range(4))))
@@ -61,7 +62,7 @@ def test_windows_lost_one_after_the_other_bring_keyframes_half_as_often_but_a_bu
 def test_what_was_lost_while_the_models_were_loaded_is_no_overload(new_bench):  # noqa: F811
     bench: Bench = new_bench()
     lane = bench.lane("a", window(0), window(1))
-    lane.losses.add()
+    lane.overload.add()
     bench.go()
     assert told(outcomes(lane), StreamEvent.GOVERNOR) == []
     assert bench.value("governor_step", stream="a") == 0

@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 import zmq
 
-from daemon.control import BusyError, Control, StreamView, UnknownNameError
+from daemon.api.control import Control, StreamView
 from daemon.engine import calls
+from daemon.errors import BusyError, UnknownNameError
 from daemon.service.build import build
 from daemon.service.controller import Controller
 from daemon.service.service import Service
 from daemon.settings.schema import Settings, StreamSettings
+from stages.detection.prompts import parse_prompts
 from stages.errors import ConfigError
 from stages.output.wire import unpack
 from stages.testsrc.world import ShapesWorld
@@ -60,7 +62,7 @@ def view_when(control: Control, holds: Callable[[StreamView], bool]) -> StreamVi
 
 
 def tracked(view: StreamView, prompt: str | None) -> set[int]:
-    return {track.id for track in view.tracks if track.prompt == prompt}
+    return {track["id"] for track in view.tracks if track["prompt"] == prompt}
 
 
 def object_box(view: StreamView) -> np.ndarray:
@@ -73,7 +75,7 @@ def object_box(view: StreamView) -> np.ndarray:
 def test_a_prompt_is_taken_up_at_a_keyframe_and_the_tracks_of_the_others_go_on(steer):
     control = steer(FIRST)
     before = view_when(control, lambda view: bool(tracked(view, FIRST)))
-    control.set_prompts("gate", [FIRST, SECOND])
+    control.set_prompts("gate", parse_prompts([FIRST, SECOND]))
     both = view_when(control, lambda view: bool(tracked(view, SECOND)))
     assert both.prompts == (FIRST, SECOND)
     assert list(both.thresholds) == [FIRST, SECOND]
@@ -87,7 +89,7 @@ def test_the_tracks_of_a_prompt_that_is_gone_end_and_say_why(steer):
         socket.subscribe("v1/gate/event")
         socket.connect(control._service.publisher.endpoint)
         wait_until(lambda: control._service.publisher.subscribers == 1)
-        control.set_prompts("gate", [SECOND])
+        control.set_prompts("gate", parse_prompts([SECOND]))
         ended: dict[int, tuple[str, str]] = {}
         while not tracked(before, FIRST) <= ended.keys():
             assert socket.poll(20_000)
@@ -97,7 +99,7 @@ def test_the_tracks_of_a_prompt_that_is_gone_end_and_say_why(steer):
     assert {ended[track] for track in tracked(before, FIRST)} == {(FIRST, "prompt removed")}
     after = view_when(control, lambda view: not tracked(view, FIRST))
     assert tracked(after, SECOND) & tracked(before, SECOND)
-    control.set_prompts("gate", [SECOND, FIRST])
+    control.set_prompts("gate", parse_prompts([SECOND, FIRST]))
     view_when(control, lambda view: bool(tracked(view, FIRST)))  # drawn, counted and named by the same number
 
 
@@ -108,11 +110,11 @@ def test_an_object_is_added_corrected_and_removed_by_hand_where_nothing_is_looke
     track = control.add_object("gate", None, box=object_box(view))
     view = view_when(control, lambda view: tracked(view, None) == {track})
     [added] = view.tracks
-    assert added.area > 100
-    left, top, right, bottom = added.box
+    assert added["area"] > 100
+    left, top, right, bottom = added["box"]
     middle = np.array([[(left + right) / 2, (top + bottom) / 2]], np.float32)
     control.refine_object("gate", track, middle, np.array([1]))
-    older = view_when(control, lambda view: view.tracks[0].age > added.age)
+    older = view_when(control, lambda view: view.tracks[0]["age"] > added["age"])
     assert tracked(older, None) == {track}
     control.remove_object("gate", track)
     view_when(control, lambda view: view.tracks == ())
@@ -124,16 +126,19 @@ def test_an_object_by_hand_can_go_by_a_prompt_of_the_stream(steer):
     control = steer(FIRST)
     view = view_when(control, lambda view: view.frame is not None)
     track = control.add_object("gate", FIRST, box=object_box(view))
-    assert track in tracked(view_when(control, lambda view: any(t.id == track for t in view.tracks)), FIRST)
+    assert track in tracked(view_when(control, lambda view: any(t["id"] == track for t in view.tracks)), FIRST)
     with pytest.raises(ConfigError, match="no prompt 'unicorn'; the stream looks for '"):
         control.add_object("gate", "unicorn", box=object_box(view))
 
 
 NONSENSE: list[tuple[Callable[[Control], object], str]] = [
-    (lambda control: control.set_prompts("gate", ["lorry " * 2000]), "tokens long"),
-    (lambda control: control.set_prompts("gate", ["🦄"]), "names nothing"),
-    (lambda control: control.set_prompts("gate", [f"thing {n}" for n in range(200)]), "200 prompts are too many"),
-    (lambda control: control.set_prompts("yard", ["car"]), 'no stream is named "yard"; there are: gate'),
+    (lambda control: control.set_prompts("gate", parse_prompts(["lorry " * 2000])), "tokens long"),
+    (lambda control: control.set_prompts("gate", parse_prompts(["🦄"])), "names nothing"),
+    (
+        lambda control: control.set_prompts("gate", parse_prompts([f"thing {n}" for n in range(200)])),
+        "200 prompts are too many",
+    ),
+    (lambda control: control.set_prompts("yard", parse_prompts(["car"])), 'no stream is named "yard"; there are: gate'),
     (lambda control: control.add_object("gate", None, box=np.array([9, 9, 999, 999], np.float32)), "outside"),
     (lambda control: control.add_object("gate", None, mask=np.zeros((3, 3), bool)), "mask"),
     (lambda control: control.refine_object("gate", 99, np.zeros((1, 2), np.float32), np.ones(1)), "no track 99"),

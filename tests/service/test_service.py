@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from daemon.cli.progress import Announcer, Lines
-from daemon.control import UnknownNameError
+from daemon.errors import UnknownNameError
 from daemon.service import build as composition
 from daemon.service import service as daemon_service
 from daemon.service.build import build

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ValidationError
 
 from daemon.settings.load import load
 from daemon.settings.schema import Settings
+from stages.detection.prompts import Prompt
 from stages.errors import ConfigError
 from tests.support.configuration import GATE
 
@@ -40,7 +41,7 @@ def test_environment_holds_every_type(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = load()
     assert settings.publish.frames is False
     assert settings.models.device == "cuda:1"
-    assert settings.streams[0].prompts == ("dog",)
+    assert settings.streams[0].prompts == (Prompt("dog", "dog"),)
 
 
 def test_file_is_found_by_argument_then_variable_then_default_path(

@@ -7,21 +7,17 @@ from dataclasses import replace
 
 import pytest
 
-from daemon.lane.lane import Lane
-from daemon.lane.mailbox import Mailbox
 from daemon.lane.outcome import Outcome
-from daemon.lane.prompt_set import PromptSet
-from daemon.limits.governor import Governor
 from daemon.metrics.registry import Metrics
-from daemon.metrics.stream_metrics import StreamMetrics
-from daemon.settings.schema import Detection, Tracking
+from daemon.settings.schema import Tracking
+from daemon.sinks.recording import Recording
 from daemon.stream import connection, reader
 from daemon.stream.connection import Backoff
 from daemon.stream.latency import Latency
-from daemon.stream.reader import Reader, Sources
-from stages.detection.prompts import parse_prompts
+from daemon.stream.reader import Reader, SourceOpener
 from stages.errors import ConfigError, OutputError, SourceError, SourceStalled
 from stages.types import Clock, Frame, Window
+from tests.lane.lanes import new_lane
 from tests.support.fakes import frames
 
 PATIENCE = 20.0  # seconds until a test gives up
@@ -58,11 +54,6 @@ class FakeSource:
         self.closed.set()
 
 
-class FakeWriter:
-    recorder = None
-    latency = Latency()
-
-
 class Bench:
     """A reader in its thread; ``openings`` are what each attempt to open gives or raises, the last one for ever."""
 
@@ -75,12 +66,10 @@ class Bench:
     ):
         self.metrics, self.opened, self.error = Metrics(), 0, None
         self._openings = openings
-        prompts, tracking = parse_prompts(["red circle"]), Tracking(window=window)
-        own = StreamMetrics(self.metrics, "gate", ["red circle"])
-        governor = Governor(Detection(), tracking)
-        self.lane = Lane("gate", PromptSet(prompts), Detection(), tracking, own, Mailbox(room), Mailbox(100), governor)
-        sources = Sources(live, self._open, lambda rate: None, lambda stop: True)
-        self.reader = Reader(self.lane, FakeWriter(), sources, Backoff(0.01, 0.02))
+        self.lane = new_lane("gate", ["red circle"], self.metrics, tracking=Tracking(window=window), windows=room)
+        recording = Recording("gate", lambda rate: None, self.lane.metrics, False)
+        opener = SourceOpener(live, self._open, lambda stop: True)
+        self.reader = Reader(self.lane, recording, Latency(), opener, Backoff(0.01, 0.02))
         self.thread = threading.Thread(target=self._run, daemon=True)
         self.thread.start()
 
@@ -108,7 +97,7 @@ class Bench:
         assert not self.thread.is_alive()
 
     def told(self) -> list[tuple[str, str]]:
-        return [(notice.event.value, notice.reason) for _, notice in self.lane.waiting]
+        return [(notice.event.value, notice.reason) for _, notice in self.lane.notices]
 
     def reconnects(self) -> dict[str, float]:
         found = {reason: counter._value.get() for reason, counter in self.lane.metrics.reconnects.items()}
@@ -257,7 +246,7 @@ def test_a_full_mailbox_of_a_live_stream_drops_its_oldest_window_and_counts_the_
     bench.lane.inbox.capacity = 1
     bench.lane.inbox.put(Window(0, frames(8, 9), False))
     bench.lane.inbox.put(Window(0, frames(10, 11), False))
-    assert bench.lane.losses.count == 1
+    assert bench.lane.overload.count == 1
     [kept] = bench.windows(1)
     assert (kept.frames[0].index, kept.frames[0].dropped_before) == (10, 2)
     bench.end()
@@ -346,6 +335,6 @@ def test_a_clock_that_was_set_back_while_the_camera_was_away_is_believed_from_it
 def test_a_return_is_told_after_the_results_of_the_epoch_before_and_before_its_own():
     bench = Bench(FakeSource(*frames(0, 1)), FakeSource(*frames(0, 1), for_ever))
     first, second = bench.windows(2)
-    told = [[notice.event.value for notice in bench.lane.due(window)] for window in (first, second)]
+    told = [[notice.event.value for notice in bench.lane.take_notices(window)] for window in (first, second)]
     assert told == [["source_up"], ["source_down", "source_up"]]
     bench.end()

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from fractions import Fraction
@@ -15,16 +16,18 @@ import zmq
 from numpy.typing import NDArray
 
 from daemon.lane.outcome import Notice, Outcome
-from daemon.lane.prompt_set import PromptSet
 from daemon.metrics.registry import Metrics
-from daemon.metrics.stream_metrics import StreamMetrics
-from daemon.settings.schema import Publish, Record, Settings, StreamSettings
+from daemon.sinks.publishing import Publishing
+from daemon.sinks.recording import Recording
+from daemon.sinks.sink import Need
+from daemon.stream.latency import Latency
+from daemon.stream.rendering import Renderer
 from daemon.stream.writer import Identity, Observer, Writer
-from stages.detection.prompts import parse_prompts
 from stages.errors import OutputError
 from stages.output.publisher import Publisher
 from stages.output.recorder import Recorder
 from stages.types import Clock, Frame, Result, StreamEvent, TrackChange, TrackEvent
+from tests.lane.lanes import new_lane
 from tests.support.program import lines_of, pictures_in, wait_until
 from tests.support.small_disk import full_at
 
@@ -33,25 +36,27 @@ class Station:
     """A writer of the stream "gate" with all that it writes to."""
 
     def __init__(
-        self, folder: Path, record: bool = True, publish_frames: bool = True, observe: Observer | None = None
+        self,
+        folder: Path,
+        record: bool = True,
+        publish_frames: bool = True,
+        observe: Observer | None = None,
+        rate: float = 10.0,
     ) -> None:
         self.folder = folder / "out"
         self.publisher = Publisher("tcp://127.0.0.1:0")
         self.metrics = Metrics()
-        settings = StreamSettings(
-            name="gate",
-            source="gate.mp4",
-            prompts=("car",),
-            publish=Publish(frames=publish_frames),
-            record=Record(dir=str(self.folder) if record else ""),
-        ).resolved(Settings())
-        own = StreamMetrics(self.metrics, "gate", ("car",))
-        identity = Identity("gate", "s", {})
-        self.writer = Writer(identity, settings, PromptSet(parse_prompts(["car"])), self.publisher, own, dict, observe)
-        if record:
-            self.writer.recorder = Recorder(self.folder, "gate", 10.0)
+        lane = new_lane("gate", ["car"], self.metrics)
+        publishing = Publishing("gate", self.publisher, lane.metrics, publish_frames, threading.Event())
+        self.recording = Recording("gate", self._open_recorder if record else lambda _: None, lane.metrics, False)
+        sinks, renderer = [publishing, self.recording], Renderer(85, lane.prompt_set.written)
+        self.writer = Writer(Identity("gate", "s", {}), lane, renderer, sinks, Latency(), observe)
+        self.recording.open(rate)
         self._context = zmq.Context()
         self._random = np.random.default_rng(0)
+
+    def _open_recorder(self, rate: float) -> Recorder:
+        return Recorder(self.folder, "gate", rate)
 
     def subscribe(self, topic: str) -> zmq.Socket[bytes]:
         subscriber = self._context.socket(zmq.SUB)
@@ -116,7 +121,7 @@ def test_what_ended_a_recording_is_kept_for_the_streams_end(station: Station) ->
     shutil.rmtree(station.folder)
     station.write(1, 2)
     assert isinstance(station.writer.failure, OutputError)
-    assert station.writer.recorder is None
+    assert station.recording.need() is Need.NOTHING
 
 
 def test_a_disk_that_is_full_ends_a_recording_whole_and_the_stream_goes_on(station: Station) -> None:
@@ -212,9 +217,9 @@ def test_a_frame_whose_masks_cannot_be_made_is_counted_and_its_events_are_told_o
     assert station.count("frames_dropped_total", reason="error") == 1
 
 
-def test_a_recorder_that_fails_unexpectedly_ends_the_recording_only(station: Station) -> None:
+def test_a_recorder_that_fails_unexpectedly_ends_the_recording_only(tmp_path: Path) -> None:
     """No video has 0 pictures a second."""
-    station.writer.recorder = Recorder(station.folder / "other", "gate", 0.0)
+    station = Station(tmp_path, rate=0.0)
     subscriber = station.subscribe("v1/gate")
     station.write(0, 1)
     headers = received(subscriber)
@@ -224,6 +229,7 @@ def test_a_recorder_that_fails_unexpectedly_ends_the_recording_only(station: Sta
     assert error["reason"].startswith("cannot record: ZeroDivisionError")
     assert station.count("record_errors_total") == 1
     assert isinstance(station.writer.failure, OutputError)
+    station.close()
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from fractions import Fraction
 import numpy as np
 import torch
 
-from daemon.lane.lane import Models
+from daemon.engine.models import Models
 from stages.types import Clock, Detections, Frame, Result, Window
 
 

@@ -3,9 +3,9 @@
 from fastapi import APIRouter, Response
 
 from daemon.api.access import BUSY, TAKEN, UNKNOWN, WRONG, Name, Rule, Steered
+from daemon.api.control import StreamView
 from daemon.api.errors import TakenError
 from daemon.api.models import NewPrompts, NewStream, Stream, Streams
-from daemon.control import StreamView
 from stages.errors import ConfigError
 
 router = APIRouter(prefix="/api/streams", tags=["streams"], responses=BUSY)

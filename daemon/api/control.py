@@ -1,50 +1,20 @@
-"""What can be asked of the running daemon and told to it, as plain values; HTTP is one way to do so.
+"""What HTTP asks of the running daemon, as plain values.
 
-Every method of `Control` may be called from any thread. They raise UnknownNameError for a stream or a track that is not
-there, ConfigError for what makes no sense, and BusyError when the engine does not come round to it in time.
+Every method of `Control` may be called from any thread. They raise UnknownNameError for a stream or a track that does
+not exist, ConfigError for what makes no sense, and BusyError when the engine does not get to it in time.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from daemon.settings.schema import StreamSettings
 from daemon.sinks.preview import Preview
-from stages.errors import ConfigError, MaskcastError
-
-Stream = TypeVar("Stream")
-
-
-class UnknownNameError(ConfigError):
-    """No stream or track is called so."""
-
-
-def named(streams: Mapping[str, Stream], name: str) -> Stream:
-    """The stream of that name. Raises UnknownNameError, which tells those there are."""
-    if name not in streams:
-        raise UnknownNameError(f'no stream is named "{name[:60]}"; there are: {", ".join(streams) or "none"}')
-    return streams[name]
-
-
-class BusyError(MaskcastError):
-    """Nothing was done: the engine is loading models or has more to do than it can."""
-
-
-@dataclass(frozen=True, slots=True)
-class TrackView:
-    """A track as it stood on the last published frame."""
-
-    id: int
-    prompt: str | None  # as written; None: added by hand
-    score: float
-    presence: float
-    state: str  # new, tracked, occluded
-    age: float  # seconds since it began, by the frames' own times
-    box: tuple[float, float, float, float]  # xyxy pixels, half-open
-    area: int  # pixels
+from stages.detection.prompts import Prompt
+from stages.output.wire import Header
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +36,11 @@ class StreamView:
     latency: tuple[float, float] | None  # seconds, median and 95th percentile of the last frames
     drops: int  # frames lost since the start
     governor_step: int
-    tracks: tuple[TrackView, ...]
+    tracks: tuple[Header, ...]  # as in `daemon.stream.snapshot.Snapshot`
 
 
 class Control(Protocol):
-    """The service, as whoever steers it sees it."""
+    """The running service as HTTP sees it."""
 
     def not_ready(self) -> str | None:
         """Why the daemon cannot do its work now; None when it can."""
@@ -90,7 +60,7 @@ class Control(Protocol):
         """End a stream and forget it; what was read leaves first. Takes seconds."""
         ...
 
-    def set_prompts(self, stream: str, prompts: Sequence[str]) -> None:
+    def set_prompts(self, stream: str, prompts: Sequence[Prompt]) -> None:
         """Look for ``prompts`` from the next keyframe on; tracks of prompts that stay are not touched."""
         ...
 

@@ -1,0 +1,51 @@
+"""What the engine alone knows of a stream."""
+
+import logging
+import time
+from dataclasses import dataclass
+
+from daemon.engine.classify import ClassifySchedule
+from daemon.engine.models import Tracker
+from daemon.lane.lane import Lane
+from daemon.settings.schema import Detection, Tracking
+from stages.detection.auto_threshold import AutoThresholds
+from stages.errors import ConfigError
+from stages.types import Window
+
+WARN_EVERY = 10.0  # seconds
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True, eq=False)
+class StreamState:
+    """One stream in the engine. Once added to it, it belongs to the engine's thread."""
+
+    lane: Lane
+    detection: Detection
+    tracking: Tracking
+    schedule: ClassifySchedule
+    auto: AutoThresholds | None = None  # chooses box thresholds; None: the configured ones stay
+    tracker: Tracker | None = None  # from the first window on
+    failed: Window | None = None  # the last window, when it could not be processed
+    _quiet_until: float = 0.0  # monotonic seconds
+
+    def __post_init__(self) -> None:
+        self.show_thresholds()
+
+    def show_thresholds(self) -> None:
+        """Tell other threads the least score that a detection of each prompt needs now."""
+        prompts = self.lane.prompt_set.prompts
+        values = self.auto.values if self.auto else (self.detection.least_score,) * len(prompts)
+        self.lane.thresholds = {prompt.written: value for prompt, value in zip(prompts, values, strict=True)}
+
+    def warn(self, text: str) -> None:
+        """Log a warning, at most one in ten seconds."""
+        if time.monotonic() >= self._quiet_until:
+            self._quiet_until = time.monotonic() + WARN_EVERY
+            log.warning("stream %s: %s", self.lane.name, text)
+
+
+def tracks_nothing(stream: str) -> ConfigError:
+    """The error of a request for a stream that has no tracker."""
+    return ConfigError(f"stream {stream} tracks nothing now: its first frame is still to come, or it has ended")

@@ -1,0 +1,87 @@
+"""The sink that records a stream to files."""
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+from daemon.metrics.stream_metrics import StreamMetrics
+from daemon.sinks.sink import FrameOutput, Need
+from stages.errors import OutputError, one_line
+from stages.output.recorder import Recorder
+from stages.output.wire import Header, Kind
+from stages.types import Frame
+
+log = logging.getLogger(__name__)
+
+
+class Recording:
+    """Records the frames of one stream, with ``frames`` each of them as a JPEG too. A Sink (see daemon.sinks.sink).
+
+    ``open_recorder`` is given the source's frame rate and returns None where nothing is recorded. ``open`` and ``skip``
+    belong to the reader's thread, before it hands on a frame that is to be recorded; all else to the writer's.
+    """
+
+    def __init__(
+        self, stream: str, open_recorder: Callable[[float], Recorder | None], metrics: StreamMetrics, frames: bool
+    ) -> None:
+        self.next_frame = 0  # index of the first frame that is not recorded yet
+        self._stream, self._open_recorder, self._metrics, self._frames = stream, open_recorder, metrics, frames
+        self._recorder: Recorder | None = None
+        self._opened = False
+
+    def open(self, rate: float) -> bool:
+        """Begin the recording, once; True when this call did, and frames are recorded from ``next_frame`` on.
+
+        Raises OutputError when the folder cannot be written.
+        """
+        if self._opened:
+            return False
+        self._opened = True
+        self._recorder = self._open_recorder(rate)
+        if self._recorder is None:
+            return False
+        self.next_frame = self._recorder.next_frame
+        return True
+
+    def skip(self, frame: Frame) -> None:
+        """Pass over a frame below ``next_frame``. Raises OutputError when the recording is of another source."""
+        if self._recorder is not None:
+            self._recorder.skip(frame)
+
+    def need(self) -> Need:
+        """The annotated picture while the recording goes on."""
+        if self._recorder is None:
+            return Need.NOTHING
+        return Need.JPEG if self._frames else Need.PICTURE
+
+    def message(self, kind: Kind, header: Header) -> None:
+        """Nothing: a recording holds whole frames."""
+
+    def frame(self, frame: FrameOutput) -> None:
+        """Append one frame. Raises OutputError when the recording has ended, whatever the cause."""
+        with self._ending_on_failure():
+            if self._recorder is not None and frame.picture is not None:
+                self._recorder.write(frame.header, frame.picture, frame.jpeg if self._frames else None)
+
+    def finish(self) -> None:
+        """Complete the files. Raises OutputError when that fails."""
+        with self._ending_on_failure():
+            if self._recorder is not None:
+                self._recorder.close()
+
+    @contextmanager
+    def _ending_on_failure(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            recorder, self._recorder = self._recorder, None
+            self._metrics.record_errors.inc()
+            expected = isinstance(error, OutputError)
+            why = error if expected else OutputError(f"cannot record: {one_line(error)}")
+            log.warning("stream %s: %s; the stream goes on without a recording", self._stream, why)
+            if expected:
+                raise
+            if recorder is not None:
+                with suppress(Exception):  # complete what can be completed
+                    recorder.close()
+            raise why from error
