@@ -3,7 +3,7 @@
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -19,20 +19,10 @@ from daemon.limits.overload import Overload
 from daemon.metrics.stream_metrics import StreamMetrics
 from daemon.settings.schema import Detection, Tracking
 from stages.detection.auto_threshold import AutoThresholds
-from stages.detection.prompts import Prompt
-from stages.types import Detections, Image, Result, Window
+from stages.detection.base import Detector
+from stages.types import Detections, Result, Window
 
 log = logging.getLogger(__name__)
-
-
-class Detector(Protocol):
-    """stages.detection.grounding_dino.Detector, as far as the engine knows it."""
-
-    def captions(self, prompts: Sequence[Prompt]) -> Sequence[object]: ...
-
-    def detect(
-        self, images: Sequence[Image], prompts: Sequence[Prompt], box_threshold: float, text_threshold: float
-    ) -> list[Detections]: ...
 
 
 class Tracker(Protocol):

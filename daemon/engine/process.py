@@ -7,10 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from daemon.engine.lane import Detector, Lane, Models, Tracker
+from daemon.engine.lane import Lane, Models, Tracker
 from daemon.engine.outcome import Notice, Outcome, skip_window
 from daemon.limits.out_of_memory import is_out_of_memory, let_go
 from stages.detection.auto_threshold import FLOOR
+from stages.detection.base import Detector
 from stages.errors import ConfigError, WindowError, one_line
 from stages.types import Detections, Image, Result, StreamEvent, Window
 
