@@ -6,7 +6,7 @@ import numpy as np
 
 from stages.detection.base import Detector
 from stages.detection.prompts import parse_prompts
-from stages.sam2.segmenter import Segmenter
+from stages.segmentation.base import Segmenter
 from stages.tracking.tracker import Tracker, TrackerOptions
 from stages.types import Clock, Frame, Window
 

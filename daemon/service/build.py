@@ -41,7 +41,7 @@ from stages.source.source import Source, is_live, open_source, redact
 if TYPE_CHECKING:
     from stages.classification.classifier import Classifier
     from stages.detection.base import Detector
-    from stages.sam2.segmenter import Segmenter
+    from stages.segmentation.base import Segmenter
 
 WINDOWS = 2  # that may wait for the engine: one is read while one is tracked
 OUTCOMES = 2  # windows' results that may wait for the writer
@@ -168,7 +168,7 @@ def build_detector(chosen: ModelSettings) -> "Detector":
 
 
 def build_segmenter(chosen: ModelSettings) -> "Segmenter":
-    """Load ``models.segmenter``. Raises ModelError, ConfigError."""
+    """Load ``models.segmenter``; the only place that chooses its family. Raises ModelError, ConfigError."""
     from stages.sam2.load import load_segmenter
 
     device = pick_device(chosen.device)

@@ -34,7 +34,7 @@ from stages.detection.grounding_dino import GroundingDino
 from stages.detection.prompts import parse_prompts
 from stages.output.rle import full_masks
 from stages.sam2.load import EMBEDDED, load_segmenter
-from stages.sam2.segmenter import Segmenter
+from stages.sam2.segmenter import Sam2Segmenter
 from stages.testsrc.score import CLEARLY_VISIBLE
 from stages.testsrc.world import ShapesWorld, Truth
 from stages.tracking.tracker import Tracker, TrackerOptions
@@ -133,7 +133,7 @@ def score(sequences: Iterable[Observed]) -> dict[str, float]:
 
 
 @cache
-def models() -> tuple[GroundingDino, Segmenter]:
+def models() -> tuple[GroundingDino, Sam2Segmenter]:
     """The embedded ones, loaded once a process."""
     torch.set_num_threads(1)
     cpu = torch.device("cpu")
