@@ -103,10 +103,9 @@ def _cached(role: str, name: str) -> str:
 
 def _checkpoint(name: str) -> str | None:
     """The file that holds a SAM 2 model on the hub."""
-    from sam2.build_sam import HF_MODEL_ID_TO_FILENAMES
+    from stages.sam2.load import hub_file
 
-    known: tuple[str, str] | None = HF_MODEL_ID_TO_FILENAMES.get(name)
-    return known[1] if known else None
+    return hub_file(name)
 
 
 def _fetch(model: Model, to: Path | None) -> Model:

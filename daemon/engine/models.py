@@ -8,18 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daemon.settings.schema import Tracking
-from stages.detection.prompts import Prompt
+from stages.detection.base import Detector
 from stages.types import Detections, Image, Label, Result, Window
-
-
-class Detector(Protocol):
-    """stages.detection.grounding_dino.Detector, as far as the engine knows it."""
-
-    def captions(self, prompts: Sequence[Prompt]) -> Sequence[object]: ...
-
-    def detect(
-        self, images: Sequence[Image], prompts: Sequence[Prompt], box_threshold: float, text_threshold: float
-    ) -> list[Detections]: ...
 
 
 class Tracker(Protocol):

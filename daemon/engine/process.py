@@ -7,11 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from daemon.engine.models import Detector, Models, Tracker
+from daemon.engine.models import Models, Tracker
 from daemon.engine.stream_state import StreamState
 from daemon.lane.outcome import Notice, Outcome, skip_window
 from daemon.limits.out_of_memory import is_out_of_memory, let_go
 from stages.detection.auto_threshold import FLOOR
+from stages.detection.base import Detector
 from stages.errors import ConfigError, WindowError, one_line
 from stages.types import Detections, Image, Result, StreamEvent, Window
 

@@ -4,9 +4,9 @@ from fractions import Fraction
 
 import numpy as np
 
-from stages.detection.grounding_dino import Detector
+from stages.detection.base import Detector
 from stages.detection.prompts import parse_prompts
-from stages.sam2.segmenter import Segmenter
+from stages.segmentation.base import Segmenter
 from stages.tracking.tracker import Tracker, TrackerOptions
 from stages.types import Clock, Frame, Window
 

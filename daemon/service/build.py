@@ -49,8 +49,8 @@ from stages.types import Window
 
 if TYPE_CHECKING:
     from stages.classification.classifier import Classifier
-    from stages.detection.grounding_dino import Detector
-    from stages.sam2.segmenter import Segmenter
+    from stages.detection.base import Detector
+    from stages.segmentation.base import Segmenter
 
 WINDOWS = 2  # that may wait for the engine: one is read while one is tracked
 OUTCOMES = 2  # windows' results that may wait for the writer
@@ -190,17 +190,17 @@ def build_models(settings: Settings, metrics: Metrics | None = None, warm: bool 
 
 
 def build_detector(chosen: ModelSettings) -> "Detector":
-    """Load ``models.detector``. Raises ModelError, ConfigError."""
+    """Load ``models.detector``; the only place that chooses its family. Raises ModelError, ConfigError."""
     # transformers takes seconds to import: the thread that loads the models does it, while sources are opened
-    from stages.detection.grounding_dino import EMBEDDED, Detector
+    from stages.detection.grounding_dino import EMBEDDED, GroundingDino
 
     device = pick_device(chosen.device)
     name = EMBEDDED if chosen.detector == "embedded" else chosen.detector
-    return Detector(name, device, pick_dtype(chosen.precision, device))
+    return GroundingDino(name, device, pick_dtype(chosen.precision, device))
 
 
 def build_segmenter(chosen: ModelSettings) -> "Segmenter":
-    """Load ``models.segmenter``. Raises ModelError, ConfigError."""
+    """Load ``models.segmenter``; the only place that chooses its family. Raises ModelError, ConfigError."""
     from stages.sam2.load import load_segmenter
 
     device = pick_device(chosen.device)

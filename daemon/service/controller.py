@@ -15,7 +15,7 @@ from stages.detection.prompts import Prompt
 from stages.errors import ConfigError, one_line
 
 MOST_STREAMS = 64  # from which on none is added: each has threads, files and metrics of its own
-MOST_CAPTIONS = 8  # passes of the detector at a keyframe that one stream may ask for while others wait
+MOST_PASSES = 8  # passes of the detector at a keyframe that one stream may ask for while others wait
 
 
 class Controller:
@@ -76,9 +76,9 @@ class Controller:
 
     def _check(self, prompts: Sequence[Prompt]) -> None:
         """Raises ConfigError for a prompt that the detector cannot read: a stream would end by it."""
-        captions = len(self._engine.ask(lambda models: models.detector.captions(prompts)))
-        if captions > MOST_CAPTIONS:
-            most = f"the detector would run {captions} times at each keyframe, at most {MOST_CAPTIONS}"
+        passes = self._engine.ask(lambda models: models.detector.passes(prompts))
+        if passes > MOST_PASSES:
+            most = f"the detector would run {passes} times at each keyframe, at most {MOST_PASSES}"
             raise ConfigError(f"{len(prompts)} prompts are too many: {most}; give fewer or shorter ones")
 
     def _view(self, stream: Stream) -> StreamView:

@@ -15,7 +15,8 @@ from torchvision.ops import batched_nms, box_convert, clip_boxes_to_image
 from transformers import AutoConfig, AutoModelForZeroShotObjectDetection, AutoProcessor
 from transformers.utils import logging as transformers_log
 
-from stages.detection.prompts import CLS, NO_PROMPT, SEP, STOP, Caption, Prompt, build_captions
+from stages.detection.captions import CLS, NO_PROMPT, SEP, STOP, Caption, build_captions
+from stages.detection.prompts import Prompt
 from stages.errors import ModelError, WindowError
 from stages.hub import copy_from_elsewhere, reachable
 from stages.types import Detections, Image
@@ -25,8 +26,8 @@ FAMILY = ("grounding-dino", "mm-grounding-dino")  # model types of transformers 
 NMS_IOU = 0.7  # of two boxes of one prompt that overlap more, the weaker goes
 
 
-class Detector:
-    """A checkpoint of the Grounding DINO family.
+class GroundingDino:
+    """A checkpoint of the Grounding DINO family; a `stages.detection.base.Detector`.
 
     ``model`` is a hub id or a folder in the format of ``save_pretrained``. With a ``dtype`` other than float32 the
     weights stay float32 and the matrix products are autocast: reference points and the sampling grids of deformable
@@ -48,6 +49,10 @@ class Detector:
         """The texts that the model will read. Raises ConfigError naming a prompt that it cannot read."""
         tokens = [self._tokenizer.encode(prompt.phrase, add_special_tokens=False, verbose=False) for prompt in prompts]
         return build_captions(prompts, tokens, self._longest)
+
+    def passes(self, prompts: Sequence[Prompt]) -> int:
+        """One for each caption."""
+        return len(self.captions(prompts))
 
     @torch.inference_mode()
     def detect(

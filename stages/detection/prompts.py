@@ -1,4 +1,4 @@
-"""Free text -> Grounding DINO captions, and the way back from a token of a caption to its prompt."""
+"""Text prompts: what the user typed, split and normalised into phrases that a detector reads."""
 
 import re
 import unicodedata
@@ -9,14 +9,8 @@ from stages.errors import ConfigError
 
 # What parts one prompt from the next. A stop or comma between two digits ("3.5 inch disk") belongs to the number.
 _SEPARATOR = re.compile(r"[;?\n…。、，；？．]|(?<!\d)[.,]|[.,](?!\d)")  # noqa: RUF001
-# Grounding DINO parts phrases at these, so a phrase must not hold one.
+# Sentence ends that are left within a phrase. Grounding DINO splits captions at them, so a phrase must not hold one.
 _DELIMITER = re.compile(r"[.?]")
-
-# Ids that transformers' Grounding DINO hard-codes (SPECIAL_TOKENS in modeling_grounding_dino): BERT's [CLS], [SEP], "."
-# and "?"; 0 is its padding.
-CLS, SEP, STOP, QUESTION, PAD = 101, 102, 1012, 1029, 0
-DELIMITERS = frozenset({CLS, SEP, STOP, QUESTION, PAD})
-NO_PROMPT = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,14 +19,6 @@ class Prompt:
 
     written: str  # as the user typed it
     phrase: str  # as the model reads it: lower case, one space between words, no full stop
-
-
-@dataclass(frozen=True, slots=True)
-class Caption:
-    """One text input of the model: ``[CLS] phrase . phrase . [SEP]``; T tokens."""
-
-    input_ids: tuple[int, ...]  # (T,)
-    prompt_of_token: tuple[int, ...]  # (T,) index into the prompts, NO_PROMPT for [CLS], "." and [SEP]
 
 
 def parse_prompts(texts: Sequence[str]) -> tuple[Prompt, ...]:
@@ -64,34 +50,3 @@ def _phrase(piece: str) -> str:
 
 def _ends_word(character: str) -> bool:
     return character.isalnum() or unicodedata.category(character).startswith("M")  # a vowel sign is part of its letter
-
-
-def build_captions(prompts: Sequence[Prompt], tokens: Sequence[Sequence[int]], longest: int) -> list[Caption]:
-    """Join the prompts' ``tokens`` (ids without special tokens) into captions of at most ``longest`` tokens.
-
-    Every prompt stands in exactly one caption, in order. Raises ConfigError naming a prompt that has no tokens, holds
-    a delimiter or is longer than a caption.
-    """
-    captions: list[Caption] = []
-    ids, owners = [CLS], [NO_PROMPT]
-    for index, (prompt, phrase) in enumerate(zip(prompts, tokens, strict=True)):
-        _check(prompt, phrase, longest)
-        if len(ids) + len(phrase) + 2 > longest:
-            captions.append(_close(ids, owners))
-            ids, owners = [CLS], [NO_PROMPT]
-        ids += [*phrase, STOP]
-        owners += [index] * len(phrase) + [NO_PROMPT]
-    return [*captions, _close(ids, owners)] if len(ids) > 1 else captions
-
-
-def _check(prompt: Prompt, phrase: Sequence[int], longest: int) -> None:
-    shown = repr(prompt.written[:60])
-    if not phrase or not DELIMITERS.isdisjoint(phrase):
-        raise ConfigError(f"prompt {shown} cannot be read by the detector: write it in plain words")
-    if len(phrase) + 3 > longest:
-        problem = f"is {len(phrase)} tokens long, the detector reads at most {longest - 3}"
-        raise ConfigError(f"prompt {shown} {problem}: shorten it or split it with commas")
-
-
-def _close(ids: list[int], owners: list[int]) -> Caption:
-    return Caption((*ids, SEP), (*owners, NO_PROMPT))

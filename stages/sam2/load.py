@@ -11,7 +11,7 @@ from sam2.build_sam import HF_MODEL_ID_TO_FILENAMES
 from sam2.modeling.sam2_base import SAM2Base
 
 from stages.errors import ModelError
-from stages.sam2.segmenter import Segmenter
+from stages.sam2.segmenter import Sam2Segmenter
 
 EMBEDDED = Path(__file__).parents[1] / "embedded"
 
@@ -19,7 +19,7 @@ EMBEDDED = Path(__file__).parents[1] / "embedded"
 _SIZES = {(96, 12): "t", (96, 16): "s", (112, 24): "b+", (144, 48): "l"}
 
 
-def load_segmenter(name: str, device: torch.device, dtype: torch.dtype, compiled: bool = False) -> Segmenter:
+def load_segmenter(name: str, device: torch.device, dtype: torch.dtype, compiled: bool = False) -> Sam2Segmenter:
     """Load a SAM 2 model.
 
     ``name`` is "embedded", a hub id such as "facebook/sam2.1-hiera-large", a ``.pt`` file in upstream's format, or a
@@ -33,7 +33,7 @@ def load_segmenter(name: str, device: torch.device, dtype: torch.dtype, compiled
         state = _read_checkpoint(checkpoint)
         model = build(_upstream_config(state, checkpoint))
         _load_weights(model, state, checkpoint)
-    return Segmenter(model, device, dtype, compiled)
+    return Sam2Segmenter(model, device, dtype, compiled)
 
 
 def build(config: Path, image_size: int | None = None) -> SAM2Base:
@@ -56,6 +56,12 @@ def config_file(version: str, size: str) -> Path:
     return Path(str(files("sam2"))) / "configs" / f"sam{version}" / f"sam{version}_hiera_{size}.yaml"
 
 
+def hub_file(name: str) -> str | None:
+    """The checkpoint file in the hub repository ``name``; None for a repository that is not SAM 2."""
+    known: tuple[str, str] | None = HF_MODEL_ID_TO_FILENAMES.get(name)
+    return known[1] if known else None
+
+
 def find_checkpoint(name: str) -> Path:
     """The .pt file that a path or a hub id means; downloads it where it is not cached. Raises ModelError."""
     path = Path(name)
@@ -67,13 +73,13 @@ def find_checkpoint(name: str) -> Path:
             problem = "has no .pt file" if not found else f"has {len(found)} .pt files"
             raise ModelError(f"segmenter: the folder {name} {problem}; name the checkpoint file itself")
         return found[0]
-    if name not in HF_MODEL_ID_TO_FILENAMES:
+    if (file := hub_file(name)) is None:
         known = ", ".join(sorted(HF_MODEL_ID_TO_FILENAMES))
         raise ModelError(f"segmenter: {name} is neither a file, a folder nor a known model; known: embedded, {known}")
-    return _download(name)
+    return _download(name, file)
 
 
-def _download(name: str) -> Path:
+def _download(name: str, file: str) -> Path:
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError
 
@@ -81,7 +87,6 @@ def _download(name: str) -> Path:
 
     online = reachable()
     try:
-        file = HF_MODEL_ID_TO_FILENAMES[name][1]
         return Path(hf_hub_download(repo_id=name, filename=file, local_files_only=not online))
     except (OSError, HfHubHTTPError, ValueError) as error:
         if not online:

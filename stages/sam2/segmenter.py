@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from sam2.modeling.sam2_base import SAM2Base
 from sam2.modeling.sam2_utils import get_1d_sine_pe
 
-from stages.sam2.outputs import FrameFeatures, Heads, joined
-from stages.sam2.streaming import Recollection, StreamingSAM2
+from stages.sam2.streaming import StreamingSAM2
+from stages.segmentation.memory import MemoryTokens
+from stages.segmentation.outputs import FrameFeatures, Heads, joined
 from stages.types import Image
 
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -27,8 +28,8 @@ _STATIC_GROUP = 16  # and on a GPU, where the keys of one take tens of megabytes
 _CERTAIN = 32.0  # logits beyond it are clamped before they prompt a correction, as upstream does
 
 
-class Segmenter:
-    """A loaded SAM 2 on one device; holds no state of any stream."""
+class Sam2Segmenter:
+    """A loaded SAM 2 on one device; a `stages.segmentation.base.Segmenter`."""
 
     def __init__(self, model: SAM2Base, device: torch.device, dtype: torch.dtype, compiled: bool = False) -> None:
         model.__class__ = StreamingSAM2
@@ -38,7 +39,7 @@ class Segmenter:
             self._model.compile()
         self.device = device
         self._dtype = dtype
-        self._others: dict[int, Segmenter] = {}  # the same weights for other sizes
+        self._others: dict[int, Sam2Segmenter] = {}  # the same weights for other sizes
         self.static = device.type != "cpu" or compiled  # few shapes, so that graphs and kernels are used again
         self._cast = torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
         self.image_size: int = model.image_size
@@ -54,7 +55,7 @@ class Segmenter:
         """The weights, under upstream's names."""
         return dict(self._model.state_dict())
 
-    def scaled(self, scale: float) -> "Segmenter":
+    def scaled(self, scale: float) -> "Sam2Segmenter":
         """The same weights for pictures of ``scale`` times this one's size, to the nearest multiple of 32.
 
         Never compiled: compiling takes a minute, in which no stream would move.
@@ -63,7 +64,7 @@ class Segmenter:
         if size == self.image_size:
             return self
         if size not in self._others:
-            self._others[size] = Segmenter(self._model.at(size), self.device, self._dtype)
+            self._others[size] = Sam2Segmenter(self._model.at(size), self.device, self._dtype)
         return self._others[size]
 
     @torch.inference_mode()
@@ -95,7 +96,7 @@ class Segmenter:
         return Heads(empty.reshape(0, 4 * self.side, 4 * self.side), empty, empty.reshape(0, self.pointer_dim))
 
     @torch.inference_mode()
-    def propagate(self, frame: FrameFeatures, memory: Recollection) -> Heads:
+    def propagate(self, frame: FrameFeatures, memory: MemoryTokens) -> Heads:
         """Find the B objects of ``memory`` on the frame."""
         return self._in_groups(
             len(memory.tokens), lambda rows, size: self._decode(frame, size, memory=memory.rows(rows).padded(size))
@@ -130,7 +131,7 @@ class Segmenter:
         points: torch.Tensor,
         labels: torch.Tensor,
         masks: torch.Tensor,
-        memory: Recollection | None,
+        memory: MemoryTokens | None,
     ) -> Heads:
         """One object segmented again from points and labels as above and its mask (1, 4 S, 4 S) so far.
 
@@ -168,7 +169,7 @@ class Segmenter:
         self,
         frame: FrameFeatures,
         objects: int,
-        memory: Recollection | None = None,
+        memory: MemoryTokens | None = None,
         points: dict[str, torch.Tensor] | None = None,
         masks: torch.Tensor | None = None,
         before: torch.Tensor | None = None,

@@ -2,7 +2,6 @@
 
 import copy
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,6 +11,8 @@ from sam2.modeling.position_encoding import apply_rotary_enc
 from sam2.modeling.sam.transformer import RoPEAttention
 from sam2.modeling.sam2_base import SAM2Base
 from sam2.modeling.sam2_utils import LayerNorm2d
+
+from stages.segmentation.memory import MemoryTokens
 
 
 class NormNeck(FpnNeck):
@@ -24,27 +25,6 @@ class NormNeck(FpnNeck):
     def forward(self, xs: list[torch.Tensor]) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
         features, positions = super().forward(xs)
         return [norm(x) for norm, x in zip(self.norms, features, strict=True)], positions
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Recollection:
-    """What the memory attention of B objects reads on one frame; M spatial memories, P pointers."""
-
-    tokens: torch.Tensor  # (B, M * L + P * C / C_mem, C_mem)
-    positions: torch.Tensor  # the same shape
-    pointer_tokens: int  # how many of the last tokens are pointers: they take no rotary code
-    valid: torch.Tensor | None  # (B, tokens) bool; None where every token counts
-
-    def rows(self, rows: slice) -> "Recollection":
-        """That of some of the objects."""
-        valid = None if self.valid is None else self.valid[rows]
-        return Recollection(self.tokens[rows], self.positions[rows], self.pointer_tokens, valid)
-
-    def padded(self, objects: int) -> "Recollection":
-        """That of more objects; those added remember zeros."""
-        more = (0, 0, 0, 0, 0, objects - len(self.tokens))
-        valid = None if self.valid is None else F.pad(self.valid, more[2:], value=True)
-        return Recollection(F.pad(self.tokens, more), F.pad(self.positions, more), self.pointer_tokens, valid)
 
 
 class _MaskableAttention(RoPEAttention):
@@ -125,7 +105,7 @@ class StreamingSAM2(SAM2Base):
         height, width = feat_sizes[-1]
         return conditioned.transpose(1, 2).reshape(len(conditioned), self.hidden_dim, height, width)
 
-    def _attend(self, features: torch.Tensor, positions: torch.Tensor, memory: Recollection) -> torch.Tensor:
+    def _attend(self, features: torch.Tensor, positions: torch.Tensor, memory: MemoryTokens) -> torch.Tensor:
         """MemoryAttention.forward, with the first self-attention, which is the same for all objects, run once.
 
         features, positions: (1, L, C) of the frame; returns (B, L, C).

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from stages.sam2.outputs import FrameFeatures, Heads, joined
-from stages.sam2.segmenter import Segmenter
+from stages.segmentation.base import Segmenter
+from stages.segmentation.outputs import FrameFeatures, Heads, joined
 from stages.tracking import association, cues, mask_ops, mask_prompts
 from stages.tracking.state import TrackerState
 from stages.tracking.track_table import TrackRecord

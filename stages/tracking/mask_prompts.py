@@ -5,8 +5,8 @@ import torch
 from numpy.typing import NDArray
 
 from stages.errors import ConfigError
-from stages.sam2.outputs import FrameFeatures, Heads
-from stages.sam2.segmenter import Segmenter
+from stages.segmentation.base import Segmenter
+from stages.segmentation.outputs import FrameFeatures, Heads
 from stages.tracking import association, mask_ops
 from stages.types import Detections, Frame
 

@@ -9,8 +9,8 @@ the last row into its place.
 import torch
 import torch.nn.functional as F
 
-from stages.sam2.segmenter import Segmenter
-from stages.sam2.streaming import Recollection
+from stages.segmentation.base import Segmenter
+from stages.segmentation.memory import MemoryTokens
 from stages.tracking.memory_ring import CONDITIONING, Ring
 
 
@@ -119,7 +119,7 @@ class MemoryBank:
         self._segmenter, self._places = segmenter, places
 
     @torch.inference_mode()
-    def recall(self, frame: int) -> Recollection:
+    def recall(self, frame: int) -> MemoryTokens:
         """All that the rows remember of frames before ``frame``."""
         memories, memory_positions, memory_valid = self._recall_memories(frame)
         pointers, pointer_positions, pointer_valid = self._recall_pointers(frame)
@@ -130,7 +130,7 @@ class MemoryBank:
             torch.cat([memories, pointers], dim=1),
             torch.cat([memory_positions, pointer_positions], dim=1),
         )
-        return Recollection(tokens, positions, pointers.shape[1], valid)
+        return MemoryTokens(tokens, positions, pointers.shape[1], valid)
 
     def _all_full(self) -> bool:
         """Whether every slot of every row that is read counts, as far as the host knows."""

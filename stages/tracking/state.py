@@ -7,8 +7,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from stages.sam2.outputs import ABSENT, FrameFeatures, Heads
-from stages.sam2.segmenter import Segmenter
+from stages.segmentation.base import Segmenter
+from stages.segmentation.outputs import ABSENT, FrameFeatures, Heads
 from stages.tracking import mask_filter
 from stages.tracking.cues import Cues, colours
 from stages.tracking.gallery import Gallery

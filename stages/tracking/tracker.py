@@ -8,8 +8,8 @@ import torch
 from numpy.typing import NDArray
 
 from stages.errors import ConfigError
-from stages.sam2.outputs import FrameFeatures, Heads
-from stages.sam2.segmenter import Segmenter
+from stages.segmentation.base import Segmenter
+from stages.segmentation.outputs import FrameFeatures, Heads
 from stages.tracking import keyframe, mask_ops, mask_prompts
 from stages.tracking.state import TrackerOptions as TrackerOptions  # part of the tracker's interface
 from stages.tracking.state import TrackerState

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from daemon.service.build import pick_device, pick_dtype
-from stages.detection.grounding_dino import EMBEDDED, Detector
+from stages.detection.grounding_dino import EMBEDDED, GroundingDino
 from stages.detection.prompts import parse_prompts
 from stages.errors import ConfigError
 from stages.sam2.load import load_segmenter
@@ -64,7 +64,7 @@ def compare(
 def detect(films: list[list[Image]], arguments: argparse.Namespace) -> Row:
     """A keyframe of every stream."""
     device = pick_device(arguments.device)
-    detector = Detector(arguments.detector or EMBEDDED, device, pick_dtype(arguments.precision, device))
+    detector = GroundingDino(arguments.detector or EMBEDDED, device, pick_dtype(arguments.precision, device))
     prompts = parse_prompts(ShapesWorld(0).labels)
     keyframes = [film[0] for film in films]
     times = compare(

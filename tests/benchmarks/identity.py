@@ -30,11 +30,11 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from trackeval.metrics import CLEAR, HOTA, Identity
 
-from stages.detection.grounding_dino import Detector
+from stages.detection.grounding_dino import GroundingDino
 from stages.detection.prompts import parse_prompts
 from stages.output.rle import full_masks
 from stages.sam2.load import EMBEDDED, load_segmenter
-from stages.sam2.segmenter import Segmenter
+from stages.sam2.segmenter import Sam2Segmenter
 from stages.testsrc.score import CLEARLY_VISIBLE
 from stages.testsrc.world import ShapesWorld, Truth
 from stages.tracking.tracker import Tracker, TrackerOptions
@@ -133,11 +133,11 @@ def score(sequences: Iterable[Observed]) -> dict[str, float]:
 
 
 @cache
-def models() -> tuple[Detector, Segmenter]:
+def models() -> tuple[GroundingDino, Sam2Segmenter]:
     """The embedded ones, loaded once a process."""
     torch.set_num_threads(1)
     cpu = torch.device("cpu")
-    return Detector(EMBEDDED / "detector", cpu, torch.float32), load_segmenter("embedded", cpu, torch.float32)
+    return GroundingDino(EMBEDDED / "detector", cpu, torch.float32), load_segmenter("embedded", cpu, torch.float32)
 
 
 def measure(job: Job) -> Observed:

@@ -11,7 +11,7 @@ import json
 import numpy as np
 import torch
 
-from stages.detection.grounding_dino import Detector
+from stages.detection.grounding_dino import GroundingDino
 from stages.detection.prompts import parse_prompts
 from stages.output.rle import full_masks
 from stages.sam2.load import EMBEDDED, load_segmenter
@@ -32,7 +32,7 @@ def absent_labels(world: ShapesWorld) -> list[str]:
     return [str(rng.choice([name for name in names if name not in world.labels])) for names in near]
 
 
-def measure(seed: int, frames: int, every: int, window: int, detector: Detector, segmenter) -> Quality:
+def measure(seed: int, frames: int, every: int, window: int, detector: GroundingDino, segmenter) -> Quality:
     world = ShapesWorld(seed)
     prompts = parse_prompts([*dict.fromkeys(world.labels), *absent_labels(world)])
     quality, tracker = Quality(world, prompts), Tracker(segmenter)
@@ -51,7 +51,7 @@ def main() -> None:
     arguments = parser.parse_args()
     cpu = torch.device("cpu")
     torch.set_num_threads(1)
-    detector = Detector(EMBEDDED / "detector", cpu, torch.float32)
+    detector = GroundingDino(EMBEDDED / "detector", cpu, torch.float32)
     segmenter = load_segmenter("embedded", cpu, torch.float32)
     measured: list[Quality] = []
     for seed in arguments.seeds:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from daemon.settings.schema import Detection
 from stages.detection.auto_threshold import FLOOR, AutoThresholds
-from stages.detection.grounding_dino import EMBEDDED, Detector
+from stages.detection.grounding_dino import EMBEDDED, GroundingDino
 from stages.detection.prompts import Prompt
 from stages.testsrc.bodies import LABELS
 from stages.testsrc.score import Quality
@@ -120,7 +120,7 @@ def observe(quality: Quality, index: int, image: Image, found: Detections) -> No
     quality.observe(Result(frame, 0, True, (), torch.zeros(0, 1, 1), detections=found), nothing)
 
 
-def measure(seed: int, condition: Condition, indices: range, detector: Detector) -> tuple[Quality, Quality]:
+def measure(seed: int, condition: Condition, indices: range, detector: GroundingDino) -> tuple[Quality, Quality]:
     """One stream with the fixed thresholds, and with thresholds that start there."""
     default = Detection()
     world = ShapesWorld(seed)
@@ -163,7 +163,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    detector = Detector(EMBEDDED, torch.device("cpu"), torch.float32)
+    detector = GroundingDino(EMBEDDED, torch.device("cpu"), torch.float32)
     detector.network = Network(detector.network)
     indices = range(0, arguments.frames, arguments.every)
     report: dict[str, Any] = {}

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from stages.detection.auto_threshold import BEST, FLOOR, LIMITS, STEP, WARM_UP, AutoThresholds
-from stages.detection.grounding_dino import EMBEDDED, Detector
+from stages.detection.grounding_dino import EMBEDDED, GroundingDino
 from stages.detection.prompts import parse_prompts
 from stages.testsrc.bodies import LABELS
 from stages.testsrc.world import ShapesWorld
@@ -156,7 +156,7 @@ def test_it_does_not_grow():
 
 def test_a_new_stream_detects_what_the_fixed_thresholds_do():
     """With the embedded detector, until the warm-up is over."""
-    detector = Detector(EMBEDDED, torch.device("cpu"), torch.float32)
+    detector = GroundingDino(EMBEDDED, torch.device("cpu"), torch.float32)
     total = 0
     for seed in range(500, 508):
         world = ShapesWorld(seed)

@@ -25,7 +25,7 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from stages.detection.grounding_dino import EMBEDDED, Detector
+from stages.detection.grounding_dino import EMBEDDED, GroundingDino
 from stages.detection.prompts import parse_prompts
 from stages.errors import ModelError, WindowError
 from stages.testsrc.world import ShapesWorld
@@ -35,8 +35,8 @@ CPU = torch.device("cpu")
 PROMPTS = parse_prompts(["red circle", "blue square"])
 
 
-def _load(model: str | Path) -> Detector:
-    return Detector(model, CPU, torch.float32)
+def _load(model: str | Path) -> GroundingDino:
+    return GroundingDino(model, CPU, torch.float32)
 
 
 @pytest.fixture
@@ -80,17 +80,17 @@ def full_size(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Written]:
 
 
 @pytest.fixture(scope="module")
-def full_size_detector(full_size: Written) -> Detector:
+def full_size_detector(full_size: Written) -> GroundingDino:
     return _load(full_size.folder)
 
 
-def test_full_size_checkpoint_is_loaded_key_for_key(full_size: Written, full_size_detector: Detector) -> None:
+def test_full_size_checkpoint_is_loaded_key_for_key(full_size: Written, full_size_detector: GroundingDino) -> None:
     """All of the 172 million weights that were written stand in the model, bit by bit, and no other."""
     assert sum(p.numel() for p in full_size_detector.network.parameters()) > 172_000_000
     assert _digests(full_size_detector.network) == full_size.digests
 
 
-def test_full_size_checkpoint_detects(full_size_detector: Detector) -> None:
+def test_full_size_checkpoint_detects(full_size_detector: GroundingDino) -> None:
     """The picture goes through at its own shape, and what comes out is well formed, if random."""
     image, _ = ShapesWorld(3, 320, 192).render(0)
     (found,) = full_size_detector.detect([image], PROMPTS, 0, 0)
@@ -100,7 +100,7 @@ def test_full_size_checkpoint_detects(full_size_detector: Detector) -> None:
     assert (found.boxes <= (320, 192, 320, 192)).all()
 
 
-def test_full_size_and_embedded_share_one_path(full_size_detector: Detector) -> None:
+def test_full_size_and_embedded_share_one_path(full_size_detector: GroundingDino) -> None:
     """Both come through the same classes of transformers, whatever their size."""
     embedded = _load(EMBEDDED)
     assert type(full_size_detector.network) is type(embedded.network) is GroundingDinoForObjectDetection

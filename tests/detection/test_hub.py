@@ -10,11 +10,11 @@ from tests.support.hub import serving
 
 LOAD_EACH = """
 import sys, torch
-from stages.detection.grounding_dino import Detector
+from stages.detection.grounding_dino import GroundingDino
 from stages.errors import ModelError
 for name in sys.argv[1:]:
     try:
-        Detector(name, torch.device("cpu"), torch.float32)
+        GroundingDino(name, torch.device("cpu"), torch.float32)
         print("loaded", name)
     except ModelError as error:
         print(error)

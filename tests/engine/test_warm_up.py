@@ -3,14 +3,14 @@
 import torch
 
 from daemon.engine.warm_up import warm_up
-from stages.detection.grounding_dino import EMBEDDED, Detector
+from stages.detection.grounding_dino import EMBEDDED, GroundingDino
 from stages.sam2.load import load_segmenter
 from tests.sam2.test_static_shapes import CPU, run
 
 
 def test_after_the_warm_up_nothing_is_left_to_compile_whatever_a_windows_length(world, shapes_frame, graphs):
     segmenter = load_segmenter("embedded", CPU, torch.float32, compiled=True)
-    warm_up(Detector(EMBEDDED, CPU, torch.float32), segmenter, max_objects=2, window=8)
+    warm_up(GroundingDino(EMBEDDED, CPU, torch.float32), segmenter, max_objects=2, window=8)
     known = len(graphs)
     assert known > 3
     for objects in (1, 2):

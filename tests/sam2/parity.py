@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from sam2.sam2_video_predictor import SAM2VideoPredictor
 
-from stages.sam2.outputs import FrameFeatures
+from stages.segmentation.outputs import FrameFeatures
 from stages.tracking.tracker import Tracker
 from stages.types import Clock, Detections, Frame, Image, Window
 from tests.sam2.upstream import normalised

@@ -14,8 +14,10 @@ import numpy as np
 import pytest
 import torch
 from sam2 import sam2_video_predictor
+from sam2.modeling import sam2_base
 
 from stages.sam2.load import EMBEDDED
+from stages.segmentation.outputs import ABSENT
 from stages.testsrc.world import ShapesWorld, Truth
 from stages.tracking import mask_ops
 from stages.tracking.memory_bank import MemoryBank
@@ -116,6 +118,10 @@ def test_free_running_logits_equal_upstreams(seed, options, close, play):
 @pytest.mark.parametrize("seed", [0, 2])
 def test_every_kind_of_prompt_starts_the_same_object(seed, kind, play):
     assert_equal(play(scene(seed), scene(seed).story(kind))[0])
+
+
+def test_the_logit_of_an_absent_object_is_upstreams():
+    assert ABSENT == sam2_base.NO_OBJ_SCORE
 
 
 def test_objects_that_the_detector_starts_are_the_same_too(play):

@@ -16,7 +16,7 @@ import torch
 
 from stages.sam2 import load as sam2_load
 from stages.sam2.load import config_file, load_segmenter
-from stages.sam2.segmenter import Segmenter
+from stages.sam2.segmenter import Sam2Segmenter
 from stages.testsrc.world import ShapesWorld
 from stages.tracking.memory_bank import MemoryBank
 from stages.tracking.tracker import Tracker, TrackerOptions
@@ -100,7 +100,7 @@ def randomise(model: torch.nn.Module) -> None:
     model.sam_mask_decoder.pred_obj_score_head.layers[-1].bias.fill_(5)  # present
 
 
-def load_both(case: Case, folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Upstream, Segmenter]:
+def load_both(case: Case, folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Upstream, Sam2Segmenter]:
     """Upstream's predictor, and ours read by the real loader from its checkpoint; they hold the same tensors."""
     torch.manual_seed(0)
     predictor = build_upstream(config_file(case.version, case.size), case.image_size)
@@ -114,7 +114,7 @@ def load_both(case: Case, folder: Path, monkeypatch: pytest.MonkeyPatch) -> tupl
     return Upstream(predictor, images(case.frames), folder), segmenter
 
 
-def play(case: Case, theirs: Upstream, segmenter: Segmenter) -> Agreement:
+def play(case: Case, theirs: Upstream, segmenter: Sam2Segmenter) -> Agreement:
     ours = Ours(Tracker(segmenter, EXACT), images(case.frames))
     agreement = compare(theirs, ours, script(case), case.frames, forced=True)
     print(

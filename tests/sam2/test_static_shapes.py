@@ -5,8 +5,8 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from stages.sam2.load import EMBEDDED, build, load_segmenter
-from stages.sam2.outputs import Heads
-from stages.sam2.segmenter import Segmenter
+from stages.sam2.segmenter import Sam2Segmenter
+from stages.segmentation.outputs import Heads
 from stages.tracking.state import TrackerOptions, TrackerState
 from stages.tracking.tracker import Tracker
 from stages.types import Window
@@ -92,7 +92,7 @@ def test_a_frame_asks_the_device_nothing(monkeypatch):
                     fake = mode.from_tensor(tensor).detach().to("cuda")
                     held[name] = torch.nn.Parameter(fake, False) if held is module._parameters else fake
         model.to = lambda _: model  # it is there already
-        segmenter = Segmenter(model, torch.device("cuda"), torch.bfloat16)
+        segmenter = Sam2Segmenter(model, torch.device("cuda"), torch.bfloat16)
         state = TrackerState(segmenter, TrackerOptions(max_objects=4))
         feature = segmenter.encode([np.zeros((64, 64, 3), np.uint8)])[0]
         nothing = segmenter.nothing()

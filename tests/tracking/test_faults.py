@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from stages.sam2.segmenter import Segmenter
+from stages.sam2.segmenter import Sam2Segmenter
 from stages.tracking import mask_filter, mask_ops, state
 from stages.tracking.cues import Cues
 from stages.tracking.gallery import Gallery
@@ -17,12 +17,12 @@ from tests.support.truth import truth_detections
 
 # what is called during the window that fails, and on which calls of it the memory runs out
 CALLED = [
-    (Segmenter, "encode", 1),
-    (Segmenter, "propagate", 1),
-    (Segmenter, "propagate", 2),
-    (Segmenter, "prompt_points", 1),
-    (Segmenter, "memorise", 1),
-    (Segmenter, "memorise", 2),
+    (Sam2Segmenter, "encode", 1),
+    (Sam2Segmenter, "propagate", 1),
+    (Sam2Segmenter, "propagate", 2),
+    (Sam2Segmenter, "prompt_points", 1),
+    (Sam2Segmenter, "memorise", 1),
+    (Sam2Segmenter, "memorise", 2),
     (MemoryBank, "recall", 1),
     (MemoryBank, "remember", 1),
     (MemoryBank, "remember", 2),
@@ -43,7 +43,7 @@ CHANGES = [
     ("resize", 5, 8, Ring, "_empty", 2),
     ("resize", 5, 8, Gallery, "resize", 1),
     ("rescale", 0.5, 1.0, Ring, "_empty", 1),
-    ("rescale", 0.5, 1.0, Segmenter, "memory_places", 1),
+    ("rescale", 0.5, 1.0, Sam2Segmenter, "memory_places", 1),
     ("rescale", 0.5, 1.0, Cues, "rescale", 1),
     ("rescale", 1.5, 1.0, Ring, "_empty", 1),
 ]
@@ -161,7 +161,7 @@ def test_an_end_of_tracks_that_failed_has_not_been(segmenter, world, track, monk
     assert same(track(tracker, 6, 9), track(untouched, 6, 9))
 
 
-@pytest.mark.parametrize(("owner", "name"), [(mask_ops, "areas"), (Segmenter, "memorise"), (MemoryBank, "append")])
+@pytest.mark.parametrize(("owner", "name"), [(mask_ops, "areas"), (Sam2Segmenter, "memorise"), (MemoryBank, "append")])
 def test_an_object_that_could_not_be_added_by_hand_has_not_been(owner, name, segmenter, world, track, monkeypatch):
     tracker, untouched = Tracker(segmenter), Tracker(segmenter)
     for each in (tracker, untouched):

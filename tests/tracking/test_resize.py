@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from stages.sam2.load import EMBEDDED, build, load_segmenter
-from stages.sam2.segmenter import Segmenter
+from stages.sam2.segmenter import Sam2Segmenter
 from stages.tracking.cues import Cues
 from stages.tracking.state import state_bytes
 from stages.tracking.tracker import Tracker, TrackerOptions
@@ -186,7 +186,7 @@ def test_a_smaller_model_shares_every_weight_and_is_what_would_be_built_for_that
     assert all(weights[name].data_ptr() == ours[name].data_ptr() for name in weights)
     model = build(EMBEDDED / "segmenter.yaml", image_size=96)
     model.load_state_dict(weights)
-    built = Segmenter(model, segmenter.device, torch.float32)
+    built = Sam2Segmenter(model, segmenter.device, torch.float32)
     there, here = Tracker(built, PLACES), Tracker(smaller, PLACES)
     assert same(film(there, 0, 12, best_first(world)), film(here, 0, 12, best_first(world)))
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from sam2 import sam2_video_predictor
 
 from stages.sam2.load import load_segmenter
-from stages.sam2.segmenter import Segmenter
+from stages.sam2.segmenter import Sam2Segmenter
 from stages.tracking.tracker import Tracker, TrackerOptions
 from stages.types import Clock, Frame, Image, Window
 from tests.benchmarks.support.stopwatch import Stopwatch
@@ -30,14 +30,14 @@ sam2_video_predictor.tqdm = lambda frames, desc: frames  # no progress bar insid
 class Model:
     """A loaded model, and where its stages' time is kept."""
 
-    network: Any  # a Segmenter, or upstream's predictor
+    network: Any  # a Sam2Segmenter, or upstream's predictor
     dtype: torch.dtype
     watch: Stopwatch
     attends: tuple[Any, str]  # whose method is the memory attention
 
     def start(self, image: Image, boxes: NDArray[np.float32]) -> "OurStream | UpstreamStream":
         """A stream of one object for each of ``boxes`` (N, 4), xyxy pixels of its first picture."""
-        if isinstance(self.network, Segmenter):
+        if isinstance(self.network, Sam2Segmenter):
             return OurStream(self.network, image, boxes)
         stream = UpstreamStream(self.network, image, boxes, self.dtype)
         self.watch.watch("encode", stream, "_pixels")
@@ -73,7 +73,7 @@ def load_upstream(
 class OurStream:
     """The tracker without gating and identities, which upstream lacks."""
 
-    def __init__(self, segmenter: Segmenter, image: Image, boxes: NDArray[np.float32]) -> None:
+    def __init__(self, segmenter: Sam2Segmenter, image: Image, boxes: NDArray[np.float32]) -> None:
         options = TrackerOptions(max_objects=len(boxes), lost_after=1 << 30, gate=False, reidentify=False)
         self._tracker, self._count = Tracker(segmenter, options), 0
         self.step([image])

@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
-from stages.detection.grounding_dino import Detector
+from stages.detection.base import Detector
 from stages.detection.prompts import Prompt
 from stages.testsrc.world import ShapesWorld, Truth
 from stages.tracking.tracker import Tracker

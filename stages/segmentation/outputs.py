@@ -1,11 +1,10 @@
-"""What SAM 2 sees of a frame and says of its objects. ``S`` is the side of its feature map."""
+"""What a segmenter returns for a frame and its objects. ``S`` is the side of its feature map."""
 
 from typing import NamedTuple
 
 import torch
-from sam2.modeling.sam2_base import NO_OBJ_SCORE
 
-ABSENT: float = NO_OBJ_SCORE  # the logits of an object that is not there
+ABSENT = -1024.0  # logit of an object that is not there, in SAM 2 (NO_OBJ_SCORE)
 
 
 class FrameFeatures(NamedTuple):

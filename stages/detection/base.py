@@ -1,0 +1,28 @@
+"""The contract of a detector: text prompts and images in, boxes out."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from stages.detection.prompts import Prompt
+from stages.types import Detections, Image
+
+
+class Detector(Protocol):
+    """A loaded open-vocabulary detector. It holds no state of any stream."""
+
+    def passes(self, prompts: Sequence[Prompt]) -> int:
+        """Number of forward passes that one image needs for ``prompts``.
+
+        Raises ConfigError naming a prompt that this detector cannot read.
+        """
+
+    def detect(
+        self, images: Sequence[Image], prompts: Sequence[Prompt], box_threshold: float, text_threshold: float
+    ) -> list[Detections]:
+        """Find ``prompts`` on each of ``images`` (uint8 (H, W, 3) RGB, sizes may differ); best scores first.
+
+        A detection's score, in [0, 1], is at least ``box_threshold``. ``text_threshold`` is the least score, in [0, 1],
+        with which the text of a prompt must match for the box to belong to it.
+
+        Raises ConfigError as `passes` does, WindowError when the scores are not finite numbers.
+        """

@@ -1,0 +1,84 @@
+"""The contract of a segmenter: masks from prompts, masks propagated from frame to frame, memories of past frames."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from stages.segmentation.memory import MemoryTokens
+from stages.segmentation.outputs import FrameFeatures, Heads
+from stages.types import Image
+
+
+class Segmenter(Protocol):
+    """A loaded video segmenter on one device. It holds no state of any stream: the tracker stores the memories.
+
+    The model runs on square images of ``image_size``. ``S`` is the side of its feature map, ``L`` = S x S; masks have
+    4 S x 4 S logits. ``C_mem`` and ``C`` are the channels of a spatial memory and of an object pointer.
+    """
+
+    device: torch.device
+    static: bool  # shapes are kept to a few sizes, so that compiled graphs and GPU kernels are reused
+    image_size: int
+    side: int  # S
+    memory_dim: int  # C_mem
+    pointer_dim: int  # C
+    recent_memories: int  # most recent frames whose spatial memories the model attends to
+    recent_pointers: int  # most recent frames whose object pointers the model attends to
+
+    def scaled(self, scale: float) -> "Segmenter":
+        """The same weights for images of ``scale`` times this one's size, rounded to a size that the model takes."""
+
+    def sizes(self, objects: int) -> list[int]:
+        """The batch sizes that the model runs with for up to ``objects`` objects; [1] where it does not pad them."""
+
+    def nothing(self) -> Heads:
+        """The heads of no objects."""
+
+    def encode(self, images: Sequence[Image]) -> list[FrameFeatures]:
+        """Encode T images of one size, uint8 (H, W, 3) RGB, in one pass."""
+
+    def prompt_boxes(self, frame: FrameFeatures, boxes: torch.Tensor) -> Heads:
+        """Segment B objects from boxes (B, 4), xyxy in model pixels."""
+
+    def prompt_points(self, frame: FrameFeatures, points: torch.Tensor, labels: torch.Tensor) -> Heads:
+        """Segment B objects from points (B, P, 2) in model pixels.
+
+        ``labels`` (B, P): 1 inside the object, 0 outside, 2 and 3 the corners of a box.
+        """
+
+    def prompt_mask(self, frame: FrameFeatures, mask: NDArray[np.bool_]) -> Heads:
+        """Segment one object from a mask (H, W) of any size."""
+
+    def correct(
+        self,
+        frame: FrameFeatures,
+        points: torch.Tensor,
+        labels: torch.Tensor,
+        masks: torch.Tensor,
+        memory: MemoryTokens | None,
+    ) -> Heads:
+        """Segment one object again from points and labels as in `prompt_points` and its mask (1, 4 S, 4 S) so far.
+
+        ``memory`` holds what is stored of earlier frames; None on the frame of the first prompt.
+        """
+
+    def propagate(self, frame: FrameFeatures, memory: MemoryTokens) -> Heads:
+        """Find the B objects of ``memory`` on the frame."""
+
+    def memorise(self, frame: FrameFeatures, heads: Heads) -> torch.Tensor:
+        """Encode spatial memories (B, L, C_mem) of B objects on the frame."""
+
+    def memory_places(self) -> torch.Tensor:
+        """The spatial position encoding of a memory, (L, C_mem)."""
+
+    def memory_ages(self) -> torch.Tensor:
+        """The temporal encodings of spatial memories, (ages, C_mem).
+
+        Index 0 is one frame old, 1 two frames, and so on; the last is that of conditioning frames.
+        """
+
+    def pointer_ages(self, frames: torch.Tensor) -> torch.Tensor:
+        """The temporal encodings (B, P, C_mem) of object pointers that are ``frames`` (B, P) old."""
