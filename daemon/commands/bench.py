@@ -58,7 +58,7 @@ def run(arguments: Namespace) -> int:
     """Print the table. Raises ConfigError, ModelError."""
     settings = load_settings(arguments)
     _check(arguments, settings)
-    from daemon.service.build import build_models, pick_device
+    from daemon.service.build_models import build_models, pick_device
 
     models = build_models(settings, warm=True)
     width, height = arguments.size

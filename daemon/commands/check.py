@@ -104,7 +104,7 @@ def _device(settings: Settings) -> str:
     import torch
 
     from daemon.limits.memory_budget import budget_bytes, in_words
-    from daemon.service.build import pick_device, pick_dtype
+    from daemon.service.build_models import pick_device, pick_dtype
 
     device = pick_device(settings.models.device)
     budget = f"{in_words(budget_bytes(settings.limits.gpu_memory, device))} for models and streams"
@@ -116,7 +116,7 @@ def _device(settings: Settings) -> str:
 
 
 def _detector(settings: Settings) -> str:
-    from daemon.service.build import build_detector
+    from daemon.service.build_models import build_detector
 
     started = time.perf_counter()
     build_detector(settings.models)
@@ -124,7 +124,7 @@ def _detector(settings: Settings) -> str:
 
 
 def _segmenter(settings: Settings) -> str:
-    from daemon.service.build import build_segmenter
+    from daemon.service.build_models import build_segmenter
 
     started = time.perf_counter()
     build_segmenter(settings.models)
@@ -132,7 +132,7 @@ def _segmenter(settings: Settings) -> str:
 
 
 def _classifier(settings: Settings) -> str:
-    from daemon.service.build import build_classifier
+    from daemon.service.build_models import build_classifier
 
     started = time.perf_counter()
     classifier = build_classifier(settings.models)
@@ -143,7 +143,7 @@ def _classifier(settings: Settings) -> str:
 
 def _source(settings: Settings, stream: StreamSettings) -> str:
     """Read one frame."""
-    from daemon.service.build import decoding_gpu, pick_device
+    from daemon.service.build_models import decoding_gpu, pick_device
     from stages.source.source import open_source
 
     source = open_source(stream.source, decoding_gpu(pick_device(settings.models.device)))

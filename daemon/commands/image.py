@@ -45,7 +45,7 @@ def run(arguments: Namespace) -> int:
     pictures = [path for path in arguments.pictures if _exists(path)]
     found: list[dict[str, Any]] = []
     if pictures:
-        from daemon.service.build import build_models
+        from daemon.service.build_models import build_models
 
         models = build_models(settings)
         stems = unique([path.stem for path in pictures])

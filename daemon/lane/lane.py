@@ -12,6 +12,9 @@ from daemon.limits.overload import Overload
 from daemon.metrics.stream_metrics import StreamMetrics
 from stages.types import Window
 
+WINDOWS = 2  # capacity of an inbox: one window is read while one is tracked
+OUTCOMES = 2  # capacity of an outbox
+
 
 @dataclass(slots=True, eq=False)
 class Lane:

@@ -1,4 +1,4 @@
-"""MemoryBudget control: a stream that does not fit the memory budget is refused, with the figures."""
+"""The memory budget: a stream that does not fit is refused, with the figures."""
 
 import os
 import threading

@@ -1,36 +1,30 @@
-"""The composition root: settings -> service. The only place that puts concrete classes together."""
+"""Builds the service that the settings ask for: the composition root, with `build_models`."""
 
-import os
 import threading
-import time
 import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 
 from daemon.api import Api
 from daemon.engine.classify import ClassifySchedule
 from daemon.engine.engine import Engine
-from daemon.engine.models import Models
 from daemon.engine.stream_state import StreamState
-from daemon.lane.lane import Lane
+from daemon.lane.lane import OUTCOMES, WINDOWS, Lane
 from daemon.lane.mailbox import Mailbox
 from daemon.lane.outcome import Outcome
 from daemon.lane.prompt_set import PromptSet
 from daemon.limits.governor import Governor
-from daemon.limits.memory_budget import MemoryBudget, budget_bytes, bytes_in_use, stream_bytes
 from daemon.metrics.registry import Metrics
 from daemon.metrics.stream_metrics import StreamMetrics
+from daemon.service.build_models import build_models, decoding_gpu, pick_device
 from daemon.service.controller import Controller
 from daemon.service.service import Parts, Service
-from daemon.settings.schema import Models as ModelSettings
-from daemon.settings.schema import Settings, StreamSettings, Tracking
+from daemon.settings.schema import Settings, StreamSettings
 from daemon.sinks.preview import Preview
 from daemon.sinks.publishing import Publishing
 from daemon.sinks.recording import Recording
@@ -40,20 +34,10 @@ from daemon.stream.rendering import Renderer
 from daemon.stream.stream import Stream
 from daemon.stream.writer import Identity, Observer, Writer
 from stages.detection.auto_threshold import AutoThresholds
-from stages.errors import ConfigError
 from stages.output.publisher import Publisher
 from stages.output.recorder import Recorder
-from stages.source.gpu_decoder import cuda_decoder
 from stages.source.source import is_live, open_source, redact
 from stages.types import Window
-
-if TYPE_CHECKING:
-    from stages.classification.classifier import Classifier
-    from stages.detection.base import Detector
-    from stages.segmentation.base import Segmenter
-
-WINDOWS = 2  # that may wait for the engine: one is read while one is tracked
-OUTCOMES = 2  # windows' results that may wait for the writer
 
 
 def build(settings: Settings, observers: Mapping[str, Observer] | None = None) -> Service:
@@ -145,111 +129,6 @@ def _build_lane(shared: _Shared, stream: StreamSettings) -> Lane:
 def _open_recorder(stream: StreamSettings, rate: float) -> Recorder | None:
     record = stream.record
     return Recorder(Path(record.dir), stream.name, rate, record.frames, record.resume) if record.dir else None
-
-
-def build_models(settings: Settings, metrics: Metrics | None = None, warm: bool = False) -> Models:
-    """Load the configured models; ``warm`` runs them once, where that makes the first windows faster.
-
-    Raises ModelError, ConfigError for a device that is not there.
-    """
-    from stages.tracking.state import state_bytes
-    from stages.tracking.tracker import Tracker, TrackerOptions
-
-    metrics = metrics or Metrics()
-    if pick_device(settings.models.device).type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
-        # readers and writers need a core too
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) - 1))
-    with _timed(metrics, "detector"):
-        detector = build_detector(settings.models)
-    with _timed(metrics, "segmenter"):
-        segmenter = build_segmenter(settings.models)
-    with _timed(metrics, "classifier"):
-        classifier = build_classifier(settings.models)
-
-    def options(tracking: Tracking) -> TrackerOptions:
-        return TrackerOptions(tracking.max_objects, tracking.lost_after, tracking.reidentify)
-
-    def admit(name: str, tracking: Tracking, picture: tuple[int, ...]) -> None:
-        in_flight = (WINDOWS + OUTCOMES + 2) * tracking.window  # those that wait, and one at each end's hand
-        needed = stream_bytes(state_bytes(segmenter, options(tracking)), segmenter.device, in_flight, picture)
-        admission.admit(name, needed, tracking.max_objects)
-
-    if warm and segmenter.static:
-        from daemon.engine.warm_up import warm_up
-
-        tracking = [settings.tracking, *(stream.resolved(settings).tracking for stream in settings.streams)]
-        warm_up(detector, segmenter, max(t.max_objects for t in tracking), max(t.window for t in tracking))
-    device = segmenter.device
-    admission = MemoryBudget(budget_bytes(settings.limits.gpu_memory, device), lambda: bytes_in_use(device))
-    metrics.memory_budget.set(admission.budget)
-
-    def new_tracker(tracking: Tracking, scale: float) -> Tracker:
-        return Tracker(segmenter, options(tracking), scale)
-
-    return Models(detector, new_tracker, admit, admission.release, classifier)
-
-
-def build_detector(chosen: ModelSettings) -> "Detector":
-    """Load ``models.detector``; the only place that chooses its family. Raises ModelError, ConfigError."""
-    # transformers takes seconds to import: the thread that loads the models does it, while sources are opened
-    from stages.detection.grounding_dino import EMBEDDED, GroundingDino
-
-    device = pick_device(chosen.device)
-    name = EMBEDDED if chosen.detector == "embedded" else chosen.detector
-    return GroundingDino(name, device, pick_dtype(chosen.precision, device))
-
-
-def build_segmenter(chosen: ModelSettings) -> "Segmenter":
-    """Load ``models.segmenter``; the only place that chooses its family. Raises ModelError, ConfigError."""
-    from stages.sam2.load import load_segmenter
-
-    device = pick_device(chosen.device)
-    compiled = chosen.compile and device.type == "cuda"
-    return load_segmenter(chosen.segmenter, device, pick_dtype(chosen.precision, device), compiled)
-
-
-def build_classifier(chosen: ModelSettings) -> "Classifier | None":
-    """Load ``models.classifier``; None where it is off. Raises ModelError, ConfigError."""
-    if not chosen.classifier:
-        return None
-    from stages.classification.classifier import Classifier
-
-    device = pick_device(chosen.device)
-    return Classifier(chosen.classifier, device, pick_dtype(chosen.precision, device))
-
-
-def pick_device(name: str) -> torch.device:
-    """The device that ``models.device`` means. Raises ConfigError when it is not there."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    device = torch.device(name)
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        found = torch.cuda.device_count()
-        raise ConfigError(
-            f"models.device {name}: torch sees {found} CUDA devices; use auto or cpu, or check the driver"
-        )
-    return device
-
-
-def decoding_gpu(device: torch.device) -> int | None:
-    """Index of the GPU that decodes video, None for none; software takes over, source by source, where that fails."""
-    index = device.index or 0
-    return index if device.type == "cuda" and cuda_decoder(index) else None
-
-
-def pick_dtype(precision: str, device: torch.device) -> torch.dtype:
-    """The number type that ``models.precision`` means: auto is bfloat16 where CUDA has it in hardware, else float32."""
-    if precision == "auto":
-        in_hardware = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-        return torch.bfloat16 if in_hardware else torch.float32
-    return torch.bfloat16 if precision == "bfloat16" else torch.float32
-
-
-@contextmanager
-def _timed(metrics: Metrics, model: str) -> Iterator[None]:
-    started = time.perf_counter()
-    yield
-    metrics.model_load.labels(model).set(time.perf_counter() - started)
 
 
 def _version() -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from daemon.service.build import pick_device, pick_dtype
+from daemon.service.build_models import pick_device, pick_dtype
 from stages.detection.grounding_dino import EMBEDDED, GroundingDino
 from stages.detection.prompts import parse_prompts
 from stages.errors import ConfigError

@@ -25,7 +25,7 @@ import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from daemon.service.build import pick_device, pick_dtype
+from daemon.service.build_models import pick_device, pick_dtype
 from stages.errors import ConfigError
 from stages.sam2.load import EMBEDDED, config_file
 from stages.testsrc.world import ShapesWorld
