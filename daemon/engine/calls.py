@@ -1,4 +1,4 @@
-"""What other threads have the engine do between two windows: the models and all that is on the GPU are its own."""
+"""Requests of other threads that the engine runs between two windows, since the models belong to its thread."""
 
 import logging
 import threading
@@ -9,11 +9,11 @@ from typing import Any, TypeVar
 
 from daemon.engine.models import Models
 from daemon.errors import BusyError
-from daemon.limits.out_of_memory import let_go
+from daemon.limits.out_of_memory import free_memory_of
 from stages.errors import MaskcastError, one_line
 
-AT_ONCE = 2  # requests before windows have their turn again
-PATIENCE = 10.0  # seconds until the engine must have begun, and again until it must be done
+AT_ONCE = 2  # requests that are run before the next windows
+PATIENCE = 10.0  # seconds for a request to begin, and as many again for it to end
 
 Answer = TypeVar("Answer")
 Request = Callable[[Models], Any]
@@ -22,16 +22,16 @@ log = logging.getLogger(__name__)
 
 
 class EngineCalls:
-    """Waiting requests, oldest first; ``wake`` is called whenever one comes."""
+    """A queue of requests, oldest first; ``wake`` is called for each. Any thread may call all but ``serve``."""
 
     def __init__(self, wake: Callable[[], None]) -> None:
         self._wake = wake
         self._waiting: deque[tuple[Request, Future[Any]]] = deque()
-        self._lock = threading.Lock()  # guards the moment from which nothing is taken
+        self._lock = threading.Lock()  # guards the moment of closing
         self._closed = False
 
     def ask(self, request: Callable[[Models], Answer]) -> Answer:
-        """Have ``request`` done; returns or raises what it does. Raises BusyError when its turn does not come."""
+        """Run ``request`` in the engine's thread; returns or raises what it does. BusyError when it is late."""
         answer: Future[Answer] = Future()
         with self._lock:
             if self._closed:
@@ -49,7 +49,7 @@ class EngineCalls:
             raise BusyError("the engine is still at work on it; look whether it was done before trying again") from None
 
     def serve(self, models: Models) -> bool:
-        """Engine only: do some of what waits; False when nothing did. What goes wrong is the asker's alone."""
+        """Run some waiting requests; False when there were none. An error goes to the caller of its request only."""
         served = False
         for _ in range(AT_ONCE):
             if not self._waiting:
@@ -64,18 +64,18 @@ class EngineCalls:
                 answer.set_exception(error.with_traceback(None))
             except Exception as error:
                 log.debug("a request failed", exc_info=True)
-                let_go(error)
+                free_memory_of(error)
                 answer.set_exception(BusyError(f"the model failed: {one_line(error)}; try again"))
         return served
 
     def close(self) -> None:
-        """Take no more, and refuse what waits."""
+        """Refuse the waiting requests and all later ones."""
         with self._lock:
             self._closed = True
         while True:
             try:
                 _, answer = self._waiting.popleft()
-            except IndexError:  # whoever adds a stream to an engine that has died closes too
+            except IndexError:  # another thread closes too, when it adds a stream to an engine that has ended
                 return
             if answer.set_running_or_notify_cancel():
                 answer.set_exception(BusyError("the daemon is stopping"))

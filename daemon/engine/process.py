@@ -10,7 +10,7 @@ import numpy as np
 from daemon.engine.models import Models, Tracker
 from daemon.engine.stream_state import StreamState
 from daemon.lane.outcome import Notice, Outcome, skip_window
-from daemon.limits.out_of_memory import is_out_of_memory, let_go
+from daemon.limits.out_of_memory import free_memory_of, is_out_of_memory
 from stages.detection.auto_threshold import FLOOR
 from stages.detection.base import Detector
 from stages.errors import ConfigError, WindowError, one_line
@@ -148,5 +148,5 @@ def _failed(stream: StreamState, error: Exception) -> list[Notice]:
     notices = [Notice(StreamEvent.ERROR, one_line(error))]
     if is_out_of_memory(error) and not isinstance(error, ConfigError):
         notices += _stepped(stream, stream.lane.governor.pressed("memory", time.monotonic()))
-    let_go(error)
+    free_memory_of(error)
     return notices

@@ -1,4 +1,4 @@
-"""Runs the models before the daemon says that it is ready, so that no stream waits for kernels and graphs."""
+"""Runs the models before the daemon is ready, so that no stream waits for the compilation of kernels and graphs."""
 
 from fractions import Fraction
 
@@ -10,17 +10,17 @@ from stages.segmentation.base import Segmenter
 from stages.tracking.tracker import Tracker, TrackerOptions
 from stages.types import Clock, Frame, Window
 
-SIDE = 256  # pixels of the pictures, which show nothing
+SIDE = 256  # pixels; the pictures are black
 
 
 def warm_up(detector: Detector, segmenter: Segmenter, max_objects: int, window: int) -> None:
-    """Detect once, and track until memories are full, with each number of objects that is padded to.
+    """Detect once, and track until all memories are full, with each number of objects that batches are padded to.
 
-    ``window`` is the longest, in frames; shorter ones come too.
+    ``window``: the longest, in frames; shorter ones are run too.
     """
     detector.detect([_frame(0).image], parse_prompts(["object"]), 1.0, 1.0)
     for objects in segmenter.sizes(max_objects):
-        # without gating: it would keep out of the memory what is not there
+        # without gating, which keeps objects that do not show out of the memory
         tracker = Tracker(segmenter, TrackerOptions(max_objects=objects, gate=False))
         tracker.step(Window(0, (_frame(0),), False), None)
         for number in range(objects):

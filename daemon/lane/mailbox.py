@@ -11,9 +11,9 @@ Item = TypeVar("Item")
 class Mailbox(Generic[Item]):
     """Bounded, first in, first out.
 
-    Full, it makes the sender wait. After ``drop_oldest(merge)`` it throws out the oldest item instead, and
-    ``merge(lost, following)`` returns what takes the place of the item after it, so that the account of the loss
-    travels on with the data. ``changed`` is called after every put, get and close, in the thread that did it.
+    When it is full, senders wait. After ``drop_oldest(merge)`` it drops its oldest item instead and replaces the next
+    one by ``merge(lost, next)``, so that the loss stays counted. ``changed`` is called after every put, get and close,
+    in the thread that did it. Any thread may call.
     """
 
     def __init__(self, capacity: int, changed: Callable[[], None] = lambda: None) -> None:
@@ -38,17 +38,17 @@ class Mailbox(Generic[Item]):
 
     @property
     def closed(self) -> bool:
-        """Nothing more is taken."""
+        """It takes no more items."""
         return self._closed
 
     @property
     def drained(self) -> bool:
-        """Closed and empty: nothing will ever come out again."""
+        """Closed and empty: no item will come out any more."""
         with self._condition:
             return self._closed and not self._items
 
     def peek(self) -> tuple[Item, ...]:
-        """What is waiting, oldest first."""
+        """The waiting items, oldest first."""
         with self._condition:
             return tuple(self._items)
 
@@ -79,7 +79,7 @@ class Mailbox(Generic[Item]):
         return item
 
     def close(self, discard: bool = False) -> None:
-        """Take nothing more; what waits can still be had, unless it is to be discarded."""
+        """Take no more items; those that wait can still be taken out, unless ``discard``."""
         with self._condition:
             self._closed = True
             if discard:

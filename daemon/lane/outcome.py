@@ -1,15 +1,15 @@
-"""What travels from the engine to a stream's writer, and how losses stay accounted for on the way."""
+"""What the engine hands to a stream's writer, and how dropped windows and outcomes are folded into the next."""
 
 from dataclasses import dataclass, replace
 
 from stages.types import Result, StreamEvent, TrackEvent, Window
 
-_MOST_KEPT = 256  # notices or events of lost results; a writer that falls farther behind loses the oldest
+_MOST_KEPT = 256  # notices or events of dropped outcomes; beyond that the oldest are lost
 
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """An event of the stream itself, told in order with the results."""
+    """An event of the stream itself, published in order with the results."""
 
     event: StreamEvent
     reason: str
@@ -17,16 +17,16 @@ class Notice:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Outcome:
-    """What became of one window: its results, or a notice of what happened instead."""
+    """The outcome of one window: its results, or notices of what happened instead."""
 
     results: tuple[Result, ...] = ()
     notices: tuple[Notice, ...] = ()
     lost_frames: int = 0  # frames lost before the first result
-    lost_events: tuple[TrackEvent, ...] = ()  # what happened on them
+    lost_events: tuple[TrackEvent, ...] = ()  # the track events of those frames
 
 
 def skip_window(lost: Window, following: Window) -> Window:
-    """The window that follows a lost one: it says how many frames went, and takes over the duty to detect."""
+    """Fold a dropped window into the next: add its number of frames, keep its keyframe flag."""
     first, *rest = following.frames
     gone = sum(1 + frame.dropped_before for frame in lost.frames)
     first = replace(first, dropped_before=first.dropped_before + gone)
@@ -34,7 +34,7 @@ def skip_window(lost: Window, following: Window) -> Window:
 
 
 def skip_outcome(lost: Outcome, following: Outcome) -> Outcome:
-    """The outcome that follows a lost one: masks and pictures are gone, what happened is still told."""
+    """Fold a dropped outcome into the next: its masks and pictures are lost, its events and notices are kept."""
     gone = sum(1 + result.frame.dropped_before for result in lost.results)
     events = tuple(event for result in lost.results for event in result.events)
     return replace(

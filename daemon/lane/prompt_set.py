@@ -5,25 +5,25 @@ from collections.abc import Sequence
 from stages.detection.prompts import Prompt
 from stages.errors import ConfigError
 
-MOST = 1000  # texts that a stream can learn in its life: each keeps its number
+MOST = 1000  # different prompts in the life of a stream: each keeps its number
 
 
 class PromptSet:
-    """Any thread asks for prompts; the engine takes them up at a keyframe.
+    """Any thread asks for prompts; the engine takes them up at the next keyframe.
 
-    Each prompt has a number by which tracks know it, the same for as long as the stream lives.
+    Each prompt has a number, by which tracks refer to it; it never changes while the stream runs.
     """
 
     def __init__(self, prompts: Sequence[Prompt]) -> None:
-        self.written: list[str] = []  # as the user typed it, by number; it only grows
+        self.written: list[str] = []  # as the user typed them, by number; the list only grows
         self.asked = tuple(prompts)
-        self.prompts: tuple[Prompt, ...] = ()  # those that the detector looks for
-        self.numbers: tuple[int, ...] = ()  # theirs, in the same order
+        self.prompts: tuple[Prompt, ...] = ()  # what the detector looks for
+        self.numbers: tuple[int, ...] = ()  # of ``prompts``, in the same order
         self.take_up()
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """Those asked for, as written."""
+        """The prompts last asked for, as written."""
         return tuple(prompt.written for prompt in self.asked)
 
     def ask(self, prompts: Sequence[Prompt]) -> None:
@@ -34,7 +34,7 @@ class PromptSet:
         self.asked = tuple(prompts)
 
     def number(self, written: str) -> int:
-        """That of a prompt. Raises ConfigError when the stream does not look for it."""
+        """The number of a prompt. Raises ConfigError when the stream does not look for it."""
         for prompt, number in zip(self.prompts, self.numbers, strict=True):
             if prompt.written == written:
                 return number
@@ -44,7 +44,7 @@ class PromptSet:
         raise ConfigError(f"no prompt {written[:60]!r}; the stream looks for {looking}")
 
     def take_up(self) -> frozenset[int]:
-        """Engine only: from now on look for what was asked; returns the numbers of all that is no longer wanted."""
+        """Engine only: look for the prompts last asked for; returns the numbers of all other prompts."""
         asked = self.asked
         self.written += [prompt.written for prompt in asked if prompt.written not in self.written]
         self.prompts, self.numbers = asked, tuple(self.written.index(prompt.written) for prompt in asked)

@@ -1,4 +1,4 @@
-"""What a stream gives up, step by step, while the machine cannot keep up with it or runs out of memory."""
+"""Reduces a stream's work, step by step, while the machine cannot keep up with it or runs out of memory."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -8,9 +8,9 @@ from daemon.settings.schema import Detection, Tracking
 
 Pressure = Literal["overload", "memory"]
 
-SETTLE = 5.0  # seconds until a step shows: what waits was cut before it
-QUIET = 30.0  # seconds without pressure before a step is taken back, and so soon is pressure put down to the climb
-LONGEST = 960.0  # seconds that it may come to
+SETTLE = 5.0  # seconds until a step takes effect: the waiting windows were cut before it
+QUIET = 30.0  # seconds without pressure before a step is taken back; sooner pressure counts as caused by that
+LONGEST = 960.0  # seconds, the most that QUIET is doubled to
 
 _WHY = {"overload": "overloaded", "memory": "short of memory"}
 _SAYS = {
@@ -23,7 +23,7 @@ _SAYS = {
 
 @dataclass(frozen=True, slots=True)
 class Rung:
-    """One step of the ladder: a value that is multiplied, and what that is good for."""
+    """One step of the ladder: a setting, the factor that it is multiplied by, and the pressures that this relieves."""
 
     key: str
     factor: float
@@ -40,21 +40,20 @@ LADDER = (
 
 
 class Governor:
-    """The pace of one stream, pure: ``now`` is monotonic seconds, and nothing happens by itself.
+    """The reduced settings of one stream. It has no clock of its own: ``now`` is monotonic seconds.
 
-    Under pressure it takes the first step of the ladder that relieves it, and after quiet it takes the last one back:
+    Under pressure it takes the first step of the ladder that relieves it; after a quiet time it takes one back:
 
     1., 2. keyframes half as often, twice: the detector runs less. Objects are found later; masks stay as they are.
-    3. windows of half the frames: less memory in flight. Nothing is lost but a little speed, so it is no help against
-       overload.
-    4. pictures of half the input size: a quarter of the work of encoding and attending, and of the memory of objects.
-       Masks are coarser; tracks live on, prompted again.
-    5. half the objects: tracks that have no place any more end, which no climb brings back. It is the last, since it
-       alone loses identities, and since it is no help where there are few objects.
+    3. windows of half the frames: fewer frames in flight. It costs a little speed, so it does not relieve overload.
+    4. pictures of half the model's input size: a quarter of the work of encoding and attention, and of the objects'
+       memory. Masks are coarser; tracks continue, prompted again.
+    5. half the objects: surplus tracks end for good. It is the last step, since it alone loses identities, and since it
+       does not help where there are few objects.
 
-    A step that would change nothing (windows of one frame) is left out. The quiet that a climb takes doubles each time
-    that pressure follows a climb soon, so that a stream at its limit does not see-saw; pressure later than that is a
-    new one, and quiet is short again. One thread steps, any may read.
+    A step that would change nothing (windows of one frame) is left out. The quiet time doubles each time that pressure
+    follows soon after a step was taken back, so that a stream at its limit does not oscillate. One thread steps, any
+    may read.
     """
 
     def __init__(self, detection: Detection, tracking: Tracking) -> None:
@@ -65,18 +64,18 @@ class Governor:
             "scale": 1.0,
         }
         self._ladder = [rung for rung in LADDER if rung.factor > 1 or rung.key == "scale" or self._normal[rung.key] > 1]
-        self._taken: tuple[Rung, ...] = ()  # replaced as a whole: others read it meanwhile
+        self._taken: tuple[Rung, ...] = ()  # replaced as a whole, since other threads read it
         self._quiet = QUIET
         self._stepped_at = self._pressed_at = self._climbed_at = float("-inf")
 
     @property
     def step(self) -> int:
-        """Steps down from what is configured."""
+        """Number of steps taken."""
         return len(self._taken)
 
     @property
     def steps(self) -> int:
-        """All there are."""
+        """Number of steps that can be taken."""
         return len(self._ladder)
 
     @property
@@ -99,9 +98,9 @@ class Governor:
         return self._value("scale")
 
     def pressed(self, reason: Pressure, now: float) -> str | None:
-        """Step down, and say how; None where there is no step left for it, or the last one has yet to show.
+        """Take a step and describe it; None when no step is left, or the last one has not taken effect yet.
 
-        A shortage of memory does not wait: the window at hand is lost already.
+        Want of memory does not wait: the current window is lost already.
         """
         self._pressed_at = now
         if reason == "overload" and now - self._stepped_at < SETTLE:
@@ -109,21 +108,21 @@ class Governor:
         rung = next((rung for rung in self._left() if reason in rung.relieves), None)
         if rung is None:
             return None
-        if self._climbed_at > self._stepped_at:  # the first step since
+        if self._climbed_at > self._stepped_at:  # the first step since then
             soon = now - self._climbed_at < QUIET
             self._quiet = min(2 * self._quiet, LONGEST) if soon else QUIET
         self._stepped_at = now
         return self._take((*self._taken, rung), rung.key, _WHY[reason])
 
     def rested(self, now: float) -> str | None:
-        """Take back the last step, and say so; None where there is none, or it has not been quiet for long enough."""
+        """Take back the last step and describe it; None when there is none, or the quiet was too short."""
         if not self._taken or now - max(self._pressed_at, self._stepped_at, self._climbed_at) < self._quiet:
             return None
         self._climbed_at = now
         return self._take(self._taken[:-1], self._taken[-1].key, f"quiet for {self._quiet:.0f} s")
 
     def _left(self) -> list[Rung]:
-        """The steps that are not taken, in order."""
+        """The steps not taken yet, in order."""
         return list((Counter(self._ladder) - Counter(self._taken)).elements())
 
     def _take(self, rungs: tuple[Rung, ...], key: str, why: str) -> str:

@@ -1,4 +1,4 @@
-"""Running out of memory: how it shows, and how what a failure still holds is let go."""
+"""Recognises errors that mean out of memory, and frees what an error keeps alive."""
 
 import re
 import traceback
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import torch
 
-# cuDNN and cuBLAS, which allocate for themselves, only have words for it; so has torch on a CPU
+# cuDNN and cuBLAS allocate memory themselves and only say so in words, as does torch on a CPU
 _WORDS = re.compile(
     r"out of memory|can't allocate memory|not enough memory"
     r"|CU(DNN|BLAS|SOLVER|SPARSE|FFT)_\w*ALLOC(ATION)?_FAILED"
@@ -16,7 +16,7 @@ _WORDS = re.compile(
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether ``error``, or what it was raised from, means that there was no memory left, of the GPU or the machine."""
+    """Whether ``error`` or one of its causes means that the GPU or the machine had no memory left."""
     return any(
         isinstance(cause, (MemoryError, torch.OutOfMemoryError))
         or (isinstance(cause, RuntimeError) and _WORDS.search(str(cause)) is not None)
@@ -24,10 +24,10 @@ def is_out_of_memory(error: BaseException) -> bool:
     )
 
 
-def let_go(error: BaseException) -> None:
-    """Free what ``error`` keeps alive, the variables of the functions that failed, and what torch holds in reserve.
+def free_memory_of(error: BaseException) -> None:
+    """Free the local variables that the tracebacks of ``error`` keep alive, and torch's unused reserve.
 
-    Until then an error that is kept, if only to be shown, keeps the window's tensors.
+    An error that is kept, if only to be shown, would otherwise keep the window's tensors.
     """
     for cause in _chain(error):
         traceback.clear_frames(cause.__traceback__)

@@ -14,8 +14,8 @@ from daemon.stream.stream import Stream
 from stages.detection.prompts import Prompt
 from stages.errors import ConfigError, one_line
 
-MOST_STREAMS = 64  # from which on none is added: each has threads, files and metrics of its own
-MOST_PASSES = 8  # passes of the detector at a keyframe that one stream may ask for while others wait
+MOST_STREAMS = 64  # with that many none is added: each has threads, files and metrics of its own
+MOST_PASSES = 8  # of the detector for one keyframe of one stream, while others wait
 
 
 class Controller:
@@ -75,7 +75,7 @@ class Controller:
         self._engine.ask_stream(lane, lambda state: interactive.remove(state, track))
 
     def _check(self, prompts: Sequence[Prompt]) -> None:
-        """Raises ConfigError for a prompt that the detector cannot read: a stream would end by it."""
+        """Raises ConfigError for too many prompts, and for one that the detector cannot read."""
         passes = self._engine.ask(lambda models: models.detector.passes(prompts))
         if passes > MOST_PASSES:
             most = f"the detector would run {passes} times at each keyframe, at most {MOST_PASSES}"
@@ -104,7 +104,7 @@ class Controller:
         )
 
     def _state(self, stream: Stream) -> tuple[str, str]:
-        """How a stream is, and why it is not up."""
+        """The state of a stream, and the reason where it is not up."""
         if stream.error is not None:
             return "failed", one_line(stream.error)
         if stream.ended:

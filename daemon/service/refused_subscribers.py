@@ -1,4 +1,4 @@
-"""Tells the log who may subscribe and that somebody was refused."""
+"""Logs subscribers that were refused, and clients' keys that are wrong."""
 
 import logging
 import time
@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 
 class RefusedSubscribers:
-    """Watches the publisher for handshakes that fail. A refused subscriber may try ten times a second, for ever."""
+    """Counts failed handshakes. A refused subscriber may retry ten times a second, for ever, so a line counts many."""
 
     def __init__(self, publish: Publish) -> None:
         self._folder = Path(publish.curve_dir) if publish.curve_dir else None
@@ -22,7 +22,7 @@ class RefusedSubscribers:
         self._last = -LINE_EVERY
 
     def started(self, service: Service) -> None:  # noqa: ARG002 - as of all watchers
-        """Say what is wrong with the keys of the clients; those of the daemon are fine, else it had not started."""
+        """Log which clients' keys are wrong; the daemon's own were checked when it started."""
         if self._folder is None:
             return
         clients, problems = allowed_clients(self._folder)
@@ -32,8 +32,8 @@ class RefusedSubscribers:
             log.warning("nobody may subscribe yet: maskcast keys new --client NAME --dir %s", self._folder)
 
     def tick(self, service: Service) -> None:
-        """One line for all that were refused since the last one."""
-        refused = service.publisher.refused  # also where nobody publishes: libzmq queues what it tells
+        """Log one line for all handshakes that failed since the last one."""
+        refused = service.publisher.refused  # read also while nothing is published: libzmq queues its events
         if refused > self._told and time.monotonic() - self._last >= LINE_EVERY:
             log.warning("subscribers were refused %d times: no key, or a wrong one", refused - self._told)
             self._told, self._last = refused, time.monotonic()

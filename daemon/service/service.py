@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What the service is put together from; each is opened when it starts."""
+    """What the service is made of; ports are opened when it starts."""
 
     engine: Engine
     open_publisher: Callable[[], Publisher]
@@ -38,42 +38,42 @@ class Parts:
 
 
 class Watcher(Protocol):
-    """Whoever shows the service's progress; all calls come from the main loop's thread."""
+    """Follows the service, as progress bars and systemd do; all calls come from the main loop's thread."""
 
     def started(self, service: "Service") -> None:
-        """All ports are open; models load and sources open."""
+        """All ports are open; models and sources are being opened."""
 
     def tick(self, service: "Service") -> None:
         """Called several times a second."""
 
     def close(self) -> None:
-        """The service is about to shut down, or did not start."""
+        """The service is about to shut down, or has failed to start."""
 
 
 class Service:
     """Runs streams until all have ended, a signal comes or the engine fails.
 
-    ``add`` and ``remove`` may be called from any thread once it has started.
+    ``run`` is the main thread; once it has started, all else may be called from any.
     """
 
     publisher: Publisher
     api: Api
 
     def __init__(self, parts: Parts, streams: Iterable[StreamSettings]) -> None:
-        self.streams: dict[str, Stream] = {}  # replaced, never changed: any thread may be going through it
+        self.streams: dict[str, Stream] = {}  # replaced, never changed: any thread may iterate over it
         self.engine = parts.engine
         self._stays = False  # streams were added or removed while it runs, and more may be
         self._parts = parts
         self._configured = tuple(streams)
         self._opened = ExitStack()  # closes in reverse order, past failures
-        self._lock = threading.RLock()  # guards which streams there are
+        self._lock = threading.RLock()  # guards the set of streams
         self._leaving: frozenset[str] = frozenset()  # streams that are being removed
         self._closing = False
         self._failed: dict[str, Exception] = {}
         self._signals: list[int] = []
 
     def run(self, *watchers: Watcher) -> int:
-        """The daemon's whole life; returns the exit code. Raises what kept it from starting or stopped the engine."""
+        """Start, serve and shut down; returns the exit code. Raises the error that stopped it."""
         with _signals_to(self._on_signal):
             try:
                 with ExitStack() as stack:
@@ -92,7 +92,7 @@ class Service:
         return code
 
     def startup(self) -> None:
-        """Take the ports, then start; models load and sources open while the main loop already runs."""
+        """Open the ports, then start the threads; models and sources are opened while the main loop runs."""
         self.publisher = self._parts.open_publisher()
         self._opened.callback(self.publisher.close)
         self.api = self._parts.open_api(self)
@@ -102,7 +102,7 @@ class Service:
             self.add(settings)
 
     def main_loop(self, watchers: Iterable[Watcher]) -> None:
-        """Until the last stream has ended or a signal asks to stop. Raises the engine's error."""
+        """Run until the last stream has ended or a signal asks to stop. Raises the engine's error."""
         loading = True
         while not self._signals:
             time.sleep(TICK)
@@ -119,7 +119,7 @@ class Service:
         log.info("%s: stopping", signal.Signals(self._signals[0]).name)
 
     def shutdown(self) -> None:
-        """Let what was read leave, within bounds, and close everything that was opened."""
+        """Publish what was read, within bounded time, and close everything that was opened."""
         with self._lock:
             self._closing = True
         with self._opened:
@@ -131,7 +131,7 @@ class Service:
                 for stream in streams:
                     stream.abort()
             end = time.monotonic() + ABORT
-            # while it still loads, it has nothing to finish
+            # while the models are loading, the engine has nothing to finish
             self.engine.close(ABORT if self.models_loaded else 0.0)
             _join(streams, end)
             self._note_failures()
@@ -153,7 +153,7 @@ class Service:
         return stream
 
     def remove(self, name: str) -> None:
-        """End a stream and forget it; what was read leaves first. Raises UnknownNameError."""
+        """End a stream and forget it; what was read is published first. Raises UnknownNameError."""
         with self._lock:
             stream = _find(self._staying(), name)
             self._leaving |= {name}
@@ -183,25 +183,25 @@ class Service:
 
     @property
     def ended(self) -> bool:
-        """Nothing is left to do. Without any stream there is: one may be added."""
+        """All streams have ended, and none is to be added. Without any stream the service waits for one."""
         staying = self._staying()
         return not self._stays and bool(staying) and all(stream.ended for stream in staying.values())
 
     @property
     def progress(self) -> float:
-        """Monotonic seconds of the last moment by which the engine and every stream had moved on."""
+        """Monotonic seconds of the last moment at which the engine and every stream had made progress."""
         running = (stream.progress for stream in self.streams.values() if not stream.ended)
         return min(self.engine.progress, *running)
 
     def not_ready(self) -> str | None:
-        """Why the service cannot do its work now; None when it can."""
+        """Why the service is not ready; None when it is."""
         if not self.models_loaded:
             return "the models are being loaded"
         down = [s.name for s in self.streams.values() if s.error or (s.down_for > RETRYING and not s.ended)]
         return f"no frames from: {', '.join(down)}" if down else None
 
     def _staying(self) -> dict[str, Stream]:
-        """The streams that nobody is removing."""
+        """The streams that are not being removed."""
         with self._lock:
             return {name: stream for name, stream in self.streams.items() if name not in self._leaving}
 
@@ -234,7 +234,7 @@ def _exit_code(error: Exception) -> int:
 
 @contextmanager
 def _signals_to(handler: Callable[[int, object], None]) -> Iterator[None]:
-    # a terminal that hangs up ends the program, unless SIGHUP means something else to it
+    # SIGHUP, of a closed terminal, ends the program unless something else handles it
     hang_up = [signal.SIGHUP] if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL else []
     before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM, *hang_up)}
     try:

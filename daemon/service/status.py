@@ -1,4 +1,4 @@
-"""How a stream is doing, in numbers and in a line."""
+"""The status of streams and of the service, as numbers and as lines for people."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from stages.source.source import redact
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One stream so far; times in seconds, over the last 10,000 frames."""
+    """Figures of one stream so far; latencies in seconds, over the last 10,000 frames."""
 
     name: str
     frames: int  # published
@@ -34,7 +34,7 @@ class Report:
 
 
 def introduce(service: Service, settings: Settings) -> str:
-    """Where to look, a line each."""
+    """Where to subscribe and where the metrics are, a line each."""
     lines = [f"masks: maskcast watch {service.publisher.endpoint}", f"metrics: {service.api.url}/metrics"]
     if settings.publish.curve_dir:
         lines.append("subscribers need keys: --key NAME.key_secret --server server.key (maskcast keys new)")
@@ -44,7 +44,7 @@ def introduce(service: Service, settings: Settings) -> str:
 
 
 def introduce_stream(stream: StreamSettings, settings: Settings) -> str:
-    """What a stream does, a line each."""
+    """What a stream looks for and where it is recorded, a line each."""
     prompts = ", ".join(prompt.written for prompt in stream.prompts) or "no prompts"
     files = recorded(stream.resolved(settings).record, stream.name)
     lines = [f"{stream.name}: {redact(stream.source)}, looking for: {prompts}"]
@@ -53,7 +53,7 @@ def introduce_stream(stream: StreamSettings, settings: Settings) -> str:
 
 
 def status(service: Service) -> str:
-    """The whole service in a line: "3 streams up, 1 retrying (gate), 74.2 FPS; models loading"."""
+    """The service in one line: "3 streams up, 1 retrying (gate), 74.2 FPS; models loading"."""
     streams = tuple(service.streams.values())
     up = sum(stream.up and not stream.ended for stream in streams)
     retrying = [stream.name for stream in streams if not stream.up and not stream.ended]
@@ -66,12 +66,12 @@ def status(service: Service) -> str:
 
 
 def recorded(record: Record, stream: str) -> list[str]:
-    """The files that a stream's recording has."""
+    """The files of a stream's recording; none where nothing is recorded."""
     return [str(Path(record.dir) / f"{stream}.{kind}") for kind in ("mp4", "masks.jsonl")] if record.dir else []
 
 
 def report(stream: Stream) -> Report:
-    """Take stock of a stream, running or ended."""
+    """The figures of a stream, running or ended."""
     latencies = np.array(stream.metrics.latencies.copy() or [0.0])
     p50, p95 = (float(value) for value in np.percentile(latencies, (50, 95)))
     return Report(

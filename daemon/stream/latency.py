@@ -1,4 +1,4 @@
-"""How long a stream's frames take from capture to publication."""
+"""Measures how long a stream's frames take from capture to publication."""
 
 import time
 from collections import deque
@@ -13,12 +13,12 @@ class Latency:
         self._decoded_at: deque[tuple[int, float]] = deque()  # frame index, monotonic seconds
 
     def decoded(self, frame: Frame) -> None:
-        """Note that a frame was decoded now. Called by the reader's thread, `of` by the writer's."""
+        """Note that a frame was decoded now. Called from the reader's thread, `of` from the writer's."""
         if frame.clock is Clock.FILE:
             self._decoded_at.append((frame.index, time.monotonic()))
 
     def of(self, frame: Frame) -> float:
-        """Seconds from capture, for files from decoding, until now."""
+        """Seconds since capture; for files, since decoding."""
         if frame.clock is not Clock.FILE:
             return max(0.0, time.time() - frame.captured_at)
         index, decoded_at = -1, time.monotonic()

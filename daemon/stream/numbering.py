@@ -30,7 +30,7 @@ class FrameNumbering:
         self._latest = float("-inf")  # capture time of the last frame
 
     def of(self, connection: Connection, source: Source, stop: threading.Event) -> Iterator[Frame]:
-        """The connection's frames until it ends, is abandoned, or ``stop`` is set. Raises SourceError."""
+        """Yield the connection's frames until it ends, is abandoned, or ``stop`` is set. Raises SourceError."""
         self.started = self.started or time.monotonic()
         first, errors = self.next, 0
         try:

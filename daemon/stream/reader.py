@@ -1,4 +1,4 @@
-"""Reads a stream's source into windows: a file once; a live source again and again, whatever ends it."""
+"""Reads a stream's source into windows: a file once; a live source again and again, with reconnects."""
 
 import logging
 import threading
@@ -10,17 +10,17 @@ from dataclasses import dataclass
 from daemon.lane.lane import Lane
 from daemon.lane.outcome import Notice
 from daemon.sinks.recording import Recording
-from daemon.stream.connection import FRAME_AGE, Backoff, Connection
+from daemon.stream.connection import FRAME_AGE, Connection
 from daemon.stream.latency import Latency
 from daemon.stream.numbering import FrameNumbering
+from daemon.stream.reconnect import Backoff, Reconnect
 from stages.errors import MaskcastError, SourceError, SourceStalled, one_line
 from stages.source.source import Source
 from stages.types import StreamEvent, Window
 from stages.windows import cut_windows
 
 LOOK = 0.25  # seconds between two looks at a connection
-LAST_FRAMES = 1.0  # seconds that a connection has to hand on what it holds when its stream is stopped
-MOST_STUCK = 4  # threads of one stream that may hang in a library before no further one is started
+LAST_FRAMES = 1.0  # seconds that a connection has for its last window when its stream is stopped
 
 log = logging.getLogger(__name__)
 
@@ -53,16 +53,14 @@ class Reader:
         self.frames_expected: int | None = None
         self._lane, self._metrics, self._recording, self._opener = lane, lane.metrics, recording, opener
         self._numbering = FrameNumbering(lane.metrics, recording, latency)
-        self._backoff = backoff or Backoff()
+        self._reconnect = Reconnect(lane.name, backoff or Backoff())
         self._live = opener.live
         self._stop = threading.Event()
-        self._begun = False  # the engine has a window to come
+        self._begun = False  # a window was handed on, or is about to be
         self._epoch = 0  # of the next connection
         self._connection: Connection | None = None
-        self._stuck: list[Connection] = []
-        self._stuck_since: float | None = None  # monotonic seconds since which too many hang
         self._lost: tuple[str, float] | None = None  # why, and since when (monotonic), there are no frames
-        self.trouble = ""  # the same in words
+        self.trouble = ""  # the reason in words
 
     @property
     def started(self) -> float | None:
@@ -80,23 +78,23 @@ class Reader:
 
     @property
     def progress(self) -> float:
-        """Monotonic seconds when the source was last seen to work. Retrying is work, and so is waiting for others."""
-        if self._stuck_since is not None:
-            return self._stuck_since
+        """Monotonic seconds of the source's last progress. Retrying and waiting for others count as progress."""
+        if self._reconnect.stuck_since is not None:
+            return self._reconnect.stuck_since
         connection = self._connection
         if connection is None or connection.waiting or self._live:
             return time.monotonic()
         return connection.touched
 
     def stop(self) -> None:
-        """Read no more; what was read still leaves."""
+        """Read no more; windows that were read are still processed."""
         self._stop.set()
         connection = self._connection
         if connection is not None and connection.source is not None:
             connection.source.close()
 
     def run(self) -> None:
-        """Until the source has ended for good or the stream is stopped. Raises what ended it."""
+        """Read until the source has ended for good or the stream is stopped. Raises the error that ended it."""
         if self._live:
             self._lane.drop_when_full()
         try:
@@ -107,11 +105,11 @@ class Reader:
                 if self._over(connection):
                     break
                 self._down(connection)
-                self._pause()
+                self._reconnect.wait(self._stop)
         finally:
             self._set_up(False)
             self._lane.inbox.close()
-            if not self._begun:  # nothing for the engine, which may still be loading the models
+            if not self._begun:  # the engine, which may still be loading the models, has nothing to do
                 self._lane.outbox.close()
 
     def _connect(self) -> Connection:
@@ -122,7 +120,7 @@ class Reader:
         return connection
 
     def _watch(self, connection: Connection) -> None:
-        """Until the connection has ended, or is to be left to itself."""
+        """Wait until the connection has ended, or leave it behind when it is silent or does not stop."""
         while not connection.ended.wait(LOOK):
             if not self._live:
                 continue  # a file may take its time
@@ -130,12 +128,11 @@ class Reader:
                 connection.error = SourceStalled(f"{self._lane.name}: no frame for {FRAME_AGE:.0f} s")
             elif not self._stop.is_set() or connection.ended.wait(LAST_FRAMES):
                 continue
-            connection.abandon()
-            self._stuck.append(connection)
+            self._reconnect.leave(connection)
             return
 
     def _over(self, connection: Connection) -> bool:
-        """Whether this is the stream's end. Raises what it ended by."""
+        """Whether the stream ends with this connection. Raises the error that it ends with."""
         error = connection.error
         if self._stop.is_set() or self._lane.inbox.closed:  # the engine closes the inbox of what it cannot serve
             return True
@@ -145,10 +142,10 @@ class Reader:
         return error is None and (self.frames_expected is not None or not self._live)
 
     def _down(self, connection: Connection) -> None:
-        """Tell it once for each time that the source is lost."""
+        """Publish source_down, once for each loss of the source."""
         self._set_up(False)
         if connection.frames:
-            self._backoff.reset()
+            self._reconnect.succeeded()
             self._lost, self.trouble = None, ""
         if self._lost is not None:
             return
@@ -158,19 +155,6 @@ class Reader:
         self._lost, self.trouble = (why, time.monotonic()), reason
         log.warning("stream %s: source down: %s; trying again until it is back", self._lane.name, reason)
         self._lane.tell(Notice(StreamEvent.SOURCE_DOWN, reason), self._epoch)
-
-    def _pause(self) -> None:
-        """Before the next attempt. Where too many connections hang in a library, until one of them has ended."""
-        self._stop.wait(self._backoff.next())
-        while not self._stop.is_set():
-            self._stuck = [connection for connection in self._stuck if not connection.ended.is_set()]
-            if len(self._stuck) < MOST_STUCK:
-                self._stuck_since = None
-                return
-            if self._stuck_since is None:
-                self._stuck_since = time.monotonic()
-                log.error("stream %s: %d connections hang; waiting for one to end", self._lane.name, MOST_STUCK)
-            self._stop.wait(LOOK)
 
     def _read(self, connection: Connection) -> None:
         """A connection's thread."""
@@ -191,7 +175,7 @@ class Reader:
             connection.ended.set()
 
     def _opened(self, connection: Connection, source: Source) -> bool:
-        """Get ready for a source's frames; False when the stream is stopped before they may come."""
+        """Prepare for the frames of an opened source; False when the stream is stopped before they may come."""
         self.frames_expected = source.frames_expected
         if source.live and not self._live:
             self._live = True
@@ -201,7 +185,7 @@ class Reader:
             connection.waiting = True
             may_start = self._opener.wait_for_start(self._stop)
             connection.waiting = False
-            if not may_start:  # no recording is begun of a file that never starts
+            if not may_start:  # a file that never starts is not recorded
                 return False
             self._delivers(connection)
         if self._recording.open(source.rate) and source.live:
@@ -215,14 +199,14 @@ class Reader:
         self._metrics.source_up.set(int(up))
 
     def _delivers(self, connection: Connection) -> None:
-        """Tell that the source is up, or up again."""
+        """Publish source_up."""
         self._set_up(True)
         reason = "opened"
         if self._lost is not None:
             why, since = self._lost
             reason = f"connected again after {time.monotonic() - since:.0f} s"
             self._metrics.reconnects[why].inc()
-        # a return is told where its loss was
+        # a return is logged at the level of its loss
         log.log(logging.WARNING if self._lost else logging.INFO, "stream %s: source up: %s", self._lane.name, reason)
         self._lane.tell(Notice(StreamEvent.SOURCE_UP, reason), connection.epoch)
 

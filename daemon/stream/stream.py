@@ -19,10 +19,10 @@ log = logging.getLogger(__name__)
 
 
 class Stream:
-    """Runs until its source ends for good, it is stopped, or it fails; ``error`` then says why.
+    """One stream with its two threads. It ends when its source has ended for good, when it is stopped or when it fails.
 
-    Files push back all the way; live streams drop the oldest window and the oldest results, counted, and connect again
-    whenever their source is lost.
+    ``error`` says why it failed. A file's reader waits for the engine and the writer; a live stream drops its oldest
+    window and its oldest results instead, counts them, and reconnects whenever its source is lost. Any thread may call.
     """
 
     def __init__(
@@ -42,13 +42,14 @@ class Stream:
         self.name, self.metrics = lane.name, lane.metrics
         self.error: Exception | None = None
         self._reader, self._writer, self._patient, self._hurry = reader, writer, patient, hurry
-        self._wrote = time.monotonic()  # when the writer thread last had nothing to do, or had done it
+        self._wrote = time.monotonic()  # when the writer thread last finished an outcome or had none
         self._reader_thread = threading.Thread(target=self._read, name=f"{self.name}-reader", daemon=True)
         self._writer_thread = threading.Thread(target=self._write, name=f"{self.name}-writer", daemon=True)
         for queue, mailbox in (("windows", lane.inbox), ("results", lane.outbox)):
             self.metrics.queue[queue].set_function(_frames_in(mailbox))
 
     def start(self) -> None:
+        """Start both threads."""
         self._reader_thread.start()
         self._writer_thread.start()
 
@@ -59,7 +60,7 @@ class Stream:
 
     @property
     def trouble(self) -> str:
-        """Why the source is down, or was when last it was; "" when it never was."""
+        """Why the source is down, or was down last; "" when it never was."""
         return self._reader.trouble
 
     @property
@@ -69,40 +70,41 @@ class Stream:
 
     @property
     def stopped(self) -> bool:
-        """It ends, or has ended, because it was told to."""
+        """It was asked to stop."""
         return self._reader.stopped
 
     @property
     def snapshot(self) -> Snapshot:
-        """What was published last."""
+        """The last published frame."""
         return self._writer.snapshot
 
     @property
     def down_for(self) -> float:
-        """Seconds without a source that delivers; 0 while it does."""
+        """Seconds since the source last delivered; 0 while it does."""
         return 0.0 if self.up else time.monotonic() - self._reader.down_since
 
     @property
     def frames_expected(self) -> int | None:
-        """About how many frames the source has; None when live, unknown or not open yet."""
+        """Estimated number of frames of the source; None when live, unknown or not open yet."""
         return self._reader.frames_expected
 
     @property
     def ended(self) -> bool:
-        """All that was read has left and the recording is closed."""
+        """Both threads have ended: every result was sent and the recording is closed."""
         return not (self._reader_thread.is_alive() or self._writer_thread.is_alive())
 
     @property
     def seconds(self) -> float:
-        """From the moment the first frame was asked for until the last one was published."""
+        """Seconds from the request for the first frame until the last publication."""
         last, started = self.metrics.last_published, self._reader.started
         return last - started if last is not None and started is not None else 0.0
 
     @property
     def progress(self) -> float:
-        """Monotonic seconds when both threads were last seen to work, or to have nothing to do.
+        """Monotonic seconds of the last moment at which both threads had made progress or had nothing to do.
 
-        A camera that is down is no standstill, nor is a subscriber that is waited for; a thread stuck in a library is.
+        A camera that is down and a slow subscriber that is waited for count as progress; a thread that hangs in a
+        library does not.
         """
         now = time.monotonic()
         reading = self._reader.progress if self._reader_thread.is_alive() else now
@@ -110,18 +112,18 @@ class Stream:
         return min(reading, writing)
 
     def stop(self) -> None:
-        """Read no more; what was read still leaves."""
+        """Read no more; frames that were read are still published."""
         self._reader.stop()
 
     def abort(self) -> None:
-        """Throw away what still waits; the recording is closed all the same."""
+        """Stop, and discard what waits in the queues; the recording is still closed."""
         self.stop()
         self._hurry.set()
         self.lane.inbox.close(discard=True)
         self.lane.outbox.close(discard=True)
 
     def join(self, timeout: float) -> bool:
-        """Wait for the end; False when it did not come within ``timeout`` seconds."""
+        """Wait for both threads; False when they have not ended within ``timeout`` seconds."""
         deadline = time.monotonic() + timeout
         for thread in (self._reader_thread, self._writer_thread):
             thread.join(max(0.0, deadline - time.monotonic()))
@@ -159,7 +161,7 @@ class Stream:
         return "stopped" if self._reader.stopped else "the source has ended"
 
     def _fail(self, error: Exception) -> None:
-        """The first reason counts; those that follow come from it."""
+        """Keep the first error; later ones follow from it."""
         log.debug("stream %s", self.name, exc_info=error)
         self.error = self.error or error
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from daemon.limits.governor import LONGEST, QUIET, SETTLE, Governor
-from daemon.limits.out_of_memory import is_out_of_memory, let_go
+from daemon.limits.out_of_memory import free_memory_of, is_out_of_memory
 from daemon.settings.schema import Detection, Tracking
 
 
@@ -263,6 +263,6 @@ def test_an_error_that_is_kept_no_longer_keeps_the_tensors_of_what_failed(said):
     kept = caught.value
     gc.collect()
     assert all(tensor() is not None for tensor in held), "otherwise this shows nothing"
-    let_go(kept)
+    free_memory_of(kept)
     assert all(tensor() is None for tensor in held)
     assert str(kept) == "the window failed"

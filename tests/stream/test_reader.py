@@ -11,10 +11,10 @@ from daemon.lane.outcome import Outcome
 from daemon.metrics.registry import Metrics
 from daemon.settings.schema import Tracking
 from daemon.sinks.recording import Recording
-from daemon.stream import connection, reader
-from daemon.stream.connection import Backoff
+from daemon.stream import connection, reader, reconnect
 from daemon.stream.latency import Latency
 from daemon.stream.reader import Reader, SourceOpener
+from daemon.stream.reconnect import Backoff
 from stages.errors import ConfigError, OutputError, SourceError, SourceStalled
 from stages.types import Clock, Frame, Window
 from tests.lane.lanes import new_lane
@@ -210,6 +210,7 @@ def test_a_connection_that_hangs_is_left_to_itself_and_nothing_of_it_is_taken_la
 def test_openings_that_hang_do_not_pile_up(monkeypatch):
     monkeypatch.setattr(connection, "FRAME_AGE", 0.05)
     monkeypatch.setattr(reader, "LOOK", 0.02)
+    monkeypatch.setattr(reconnect, "LOOK", 0.02)
     release = threading.Event()
 
     def hang() -> FakeSource:
@@ -218,17 +219,17 @@ def test_openings_that_hang_do_not_pile_up(monkeypatch):
 
     bench = Bench(hang)
     deadline = time.monotonic() + PATIENCE
-    while bench.opened < reader.MOST_STUCK and time.monotonic() < deadline:
+    while bench.opened < reconnect.MOST_STUCK and time.monotonic() < deadline:
         time.sleep(0.01)
     time.sleep(0.5)
-    assert bench.opened == reader.MOST_STUCK
+    assert bench.opened == reconnect.MOST_STUCK
     before = bench.reader.progress
     time.sleep(0.1)
     assert bench.reader.progress == before  # a watchdog may end this: nothing else can
     release.set()
-    while bench.opened == reader.MOST_STUCK and time.monotonic() < deadline:
+    while bench.opened == reconnect.MOST_STUCK and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert bench.opened > reader.MOST_STUCK
+    assert bench.opened > reconnect.MOST_STUCK
     bench.end()
 
 
