@@ -9,7 +9,8 @@ import numpy as np
 
 from daemon.engine.models import Models, Tracker
 from daemon.engine.stream_state import StreamState
-from daemon.lane.outcome import Notice, Outcome, skip_window
+from daemon.lane.drop_policy import fold_window
+from daemon.lane.outcome import Notice, Outcome
 from daemon.limits.out_of_memory import free_memory_of, is_out_of_memory
 from stages.detection.auto_threshold import FLOOR
 from stages.detection.base import Detector
@@ -27,7 +28,7 @@ def process(models: Models, stream: StreamState, window: Window) -> Outcome:
     """
     notices = stream.lane.take_notices(window) + _govern(stream)
     if stream.failed is not None:
-        window, stream.failed = skip_window(stream.failed, window), None
+        window, stream.failed = fold_window(stream.failed, window), None
     try:
         results = _track(models, stream, window)
     except Exception as error:

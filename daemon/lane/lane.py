@@ -4,8 +4,9 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from daemon.lane.drop_policy import fold_outcome, fold_window
 from daemon.lane.mailbox import Mailbox
-from daemon.lane.outcome import Notice, Outcome, skip_outcome, skip_window
+from daemon.lane.outcome import Notice, Outcome
 from daemon.lane.prompt_set import PromptSet
 from daemon.limits.governor import Governor
 from daemon.limits.overload import Overload
@@ -50,14 +51,14 @@ class Lane:
 
     def drop_when_full(self) -> None:
         """From now on full mailboxes drop their oldest item: a live stream keeps its newest frames."""
-        self.inbox.drop_oldest(self._skip_window)
-        self.outbox.drop_oldest(self._skip_outcome)
+        self.inbox.drop_oldest(self._fold_window)
+        self.outbox.drop_oldest(self._fold_outcome)
 
-    def _skip_window(self, lost: Window, following: Window) -> Window:
+    def _fold_window(self, lost: Window, following: Window) -> Window:
         self.overload.add()
         self.metrics.drop("engine_busy", len(lost.frames))
-        return skip_window(lost, following)
+        return fold_window(lost, following)
 
-    def _skip_outcome(self, lost: Outcome, following: Outcome) -> Outcome:
+    def _fold_outcome(self, lost: Outcome, following: Outcome) -> Outcome:
         self.metrics.drop("writer_busy", len(lost.results))
-        return skip_outcome(lost, following)
+        return fold_outcome(lost, following)

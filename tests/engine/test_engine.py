@@ -12,8 +12,9 @@ from daemon.engine.engine import Engine
 from daemon.engine.models import Models
 from daemon.engine.scheduler import Scheduler
 from daemon.engine.stream_state import StreamState
+from daemon.lane.drop_policy import fold_outcome
 from daemon.lane.lane import Lane
-from daemon.lane.outcome import Notice, Outcome, skip_outcome
+from daemon.lane.outcome import Notice, Outcome
 from daemon.metrics.registry import Metrics
 from daemon.settings.schema import Classification, Detection, Tracking
 from stages.detection.auto_threshold import FLOOR, WARM_UP, AutoThresholds
@@ -53,7 +54,7 @@ class Bench:
         """A lane with windows waiting; ``closed``: no more will come."""
         lane = new_lane(name, ["red circle"], self.metrics, outcomes=outcomes, wake=self.engine.wake)
         if live:
-            lane.outbox.drop_oldest(skip_outcome)
+            lane.outbox.drop_oldest(fold_outcome)
         for each in windows:
             lane.inbox.put(each)
         if closed:

@@ -5,7 +5,8 @@ from fractions import Fraction
 import numpy as np
 import torch
 
-from daemon.lane.outcome import Notice, Outcome, skip_outcome, skip_window
+from daemon.lane.drop_policy import fold_outcome, fold_window
+from daemon.lane.outcome import Notice, Outcome
 from stages.types import Clock, Frame, Result, StreamEvent, TrackChange, TrackEvent, Window
 
 
@@ -16,7 +17,7 @@ def frame(index: int, dropped_before: int = 0) -> Frame:
 
 def test_a_skipped_window_leaves_its_keyframe_and_its_frames_count_to_the_next():
     lost = Window(0, (frame(0), frame(1, dropped_before=5)), keyframe=True)
-    following = skip_window(lost, Window(0, (frame(2), frame(3)), keyframe=False))
+    following = fold_window(lost, Window(0, (frame(2), frame(3)), keyframe=False))
     assert following.keyframe
     assert [each.dropped_before for each in following.frames] == [7, 0]
 
@@ -25,7 +26,7 @@ def test_skipped_results_leave_their_events_and_their_frames_count_to_the_next()
     event = TrackEvent(TrackChange.STARTED, 1, 0, 0, "detected")
     result = Result(frame(0), 0, True, (), torch.zeros(0, 2, 2), (event,))
     lost = Outcome((result,), (Notice(StreamEvent.ERROR, "x"),), lost_frames=3)
-    following = skip_outcome(lost, Outcome(lost_frames=10))
+    following = fold_outcome(lost, Outcome(lost_frames=10))
     assert following.lost_frames == 14
     assert following.lost_events == (event,)
     assert following.notices == (Notice(StreamEvent.ERROR, "x"),)
@@ -35,6 +36,6 @@ def test_skipped_results_leave_their_events_and_their_frames_count_to_the_next()
 def test_what_is_kept_of_skipped_results_is_bounded():
     piled = Outcome()
     for number in range(2000):
-        piled = skip_outcome(piled, Outcome(notices=(Notice(StreamEvent.ERROR, str(number)),)))
+        piled = fold_outcome(piled, Outcome(notices=(Notice(StreamEvent.ERROR, str(number)),)))
     assert len(piled.notices) < 1000
     assert piled.notices[-1].reason == "1999"
