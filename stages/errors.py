@@ -1,20 +1,20 @@
-"""The tree of errors; the class decides what the daemon does.
+"""Error classes; the class decides how the daemon reacts.
 
 MaskcastError
-├── ConfigError     the user asked for something that cannot be: exit 2
-├── SourceError     a source cannot be opened or read: a file's stream ends, a live source is tried again
-│   └── SourceStalled   nothing came in time
+├── ConfigError     wrong usage or configuration: exit 2
+├── SourceError     a source cannot be opened or read: a file's stream ends, a live source is opened again
+│   └── SourceStalled   a timeout of the source expired
 ├── ModelError      a model cannot be loaded: exit 1
 ├── OutputError     a result cannot be written or published: exit 1
 ├── WireError       a message of the mask stream cannot be built or read: it is dropped
-└── WindowError     one window could not be processed: it is skipped, the stream goes on
+└── WindowError     one window could not be processed: it is skipped, the stream continues
 
-The text of each is one line: what, where, what to do.
+The text of each error is one line: what, where, what to do.
 """
 
 
 class MaskcastError(Exception):
-    """Base of every error whose text is meant for the user."""
+    """Base class of all errors with a text for the user."""
 
     exit_code = 1
 
@@ -29,8 +29,8 @@ class SourceError(MaskcastError):
     """A source cannot be opened or read."""
 
 
-class SourceStalled(SourceError):  # noqa: N818 -- what happened, as in the metric's reasons
-    """Nothing came from a source in time; its connection may well be open."""
+class SourceStalled(SourceError):  # noqa: N818 -- named after the metric's reason "stalled"
+    """A source sent nothing within its timeout; its connection may still be open."""
 
 
 class ModelError(MaskcastError):
@@ -50,6 +50,6 @@ class WindowError(MaskcastError):
 
 
 def one_line(error: Exception) -> str:
-    """For people: our own errors say what is wrong themselves, others need their name."""
+    """The error's text on one line; errors that are not ours are prefixed with their class name."""
     text = " ".join(str(error).split())
     return text if isinstance(error, MaskcastError) else f"{type(error).__name__}: {text}"

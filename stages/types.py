@@ -1,8 +1,8 @@
-"""The nouns that travel through the pipeline.
+"""The data types of the pipeline: Frame, Window, Detections, Track, events, Label and Result.
 
-Images are uint8 RGB, (H, W, 3). Boxes are float32 xyxy in pixels of the source frame, half-open: the box of a
-single pixel (x, y) is [x, y, x + 1, y + 1]. Times are seconds, ``captured_at`` is Unix time or, for files, the
-time since the first frame.
+Images are uint8 RGB, (H, W, 3). Boxes are float32 xyxy in pixels of the source frame, half-open: the box of a single
+pixel (x, y) is [x, y, x + 1, y + 1]. Times are in seconds; ``captured_at`` is Unix time or, for files, the time since
+the first frame.
 """
 
 from collections.abc import Sequence
@@ -18,46 +18,46 @@ Image = NDArray[np.uint8]
 
 
 class Clock(StrEnum):
-    """Where ``captured_at`` comes from."""
+    """The clock of ``captured_at``."""
 
-    FILE = "file"  # PTS since the file's start
+    FILE = "file"  # PTS since the start of the file
     ARRIVAL = "arrival"  # wall clock when the packet arrived
     RTCP = "rtcp"  # the camera's own clock
 
 
 class TrackState(StrEnum):
-    """What is known of a track on one frame."""
+    """The state of a track on one frame."""
 
-    NEW = "new"  # detected once, not yet confirmed by a second keyframe
+    NEW = "new"  # detected once, not yet confirmed on a second keyframe
     TRACKED = "tracked"
     OCCLUDED = "occluded"  # kept, but without a visible pixel
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
-    """One decoded picture."""
+    """One decoded frame."""
 
-    index: int  # position in the stream, from 0; frames that are lost count too
-    pts: int | None  # presentation time in ``time_base`` units, as the container says
+    index: int  # position in the stream, from 0; dropped frames count too
+    pts: int | None  # the container's presentation timestamp, in units of ``time_base``
     time_base: Fraction
     captured_at: float  # seconds
     clock: Clock
     image: Image  # uint8 (H, W, 3) RGB
-    dropped_before: int = 0  # frames lost between the previous frame and this one
+    dropped_before: int = 0  # frames dropped between the previous frame and this one
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Window:
     """Consecutive frames of one size that are propagated together; only the first may be a keyframe."""
 
-    epoch: int  # rises when the source changes its format or reconnects
+    epoch: int  # rises when the source changes its frame size or reconnects
     frames: tuple[Frame, ...]
-    keyframe: bool
+    keyframe: bool  # the detector runs on the first frame
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Detections:
-    """What the detector found on one frame; N boxes as a structure of arrays."""
+    """The detections on one frame: N boxes as a structure of arrays."""
 
     boxes: NDArray[np.float32]  # (N, 4) xyxy pixels
     scores: NDArray[np.float32]  # (N,) in [0, 1]
@@ -67,7 +67,7 @@ class Detections:
         return len(self.scores)
 
     def take(self, indices: Sequence[int]) -> "Detections":
-        """Some of the detections, in the given order."""
+        """The detections at ``indices``, in that order."""
         return Detections(self.boxes[indices], self.scores[indices], self.prompts[indices])
 
     @classmethod
@@ -77,19 +77,19 @@ class Detections:
 
 @dataclass(frozen=True, slots=True)
 class Track:
-    """One object as it stands on one frame. ``id`` is never reused within a session."""
+    """One tracked object on one frame. ``id`` is never reused within a session."""
 
     id: int
     prompt: int | None  # index into the stream's prompts; None for an object added by hand
-    born: int  # frame index
-    last_seen: int  # frame index
+    born: int  # index of its first frame
+    last_seen: int  # index of the last frame on which it was visible
     state: TrackState
     score: float  # the detection's score when last detected, in [0, 1]
     presence: float  # sigmoid of SAM 2's object score on this frame
 
 
 class TrackChange(StrEnum):
-    """What can happen to a track; the values are the event types of the mask stream."""
+    """Changes of a track; the values are event types of the mask stream."""
 
     STARTED = "track_started"
     OCCLUDED = "track_occluded"
@@ -98,7 +98,7 @@ class TrackChange(StrEnum):
 
 
 class StreamEvent(StrEnum):
-    """What can happen to a stream; the values are the other event types of the mask stream."""
+    """Events of a stream; the values are the other event types of the mask stream."""
 
     SOURCE_UP = "source_up"
     SOURCE_DOWN = "source_down"
@@ -109,7 +109,7 @@ class StreamEvent(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TrackEvent:
-    """A change in a track's life."""
+    """A change of one track on one frame."""
 
     change: TrackChange
     track: int
@@ -120,19 +120,19 @@ class TrackEvent:
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """A class that the classifier named."""
+    """A class predicted by the classifier."""
 
     label: str
     score: float  # in [0, 1]
-    id: int | None = None  # the track that it is of; None: the whole frame
+    id: int | None = None  # id of the classified track; None: the whole frame
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Result:
-    """All that is known of one frame once it has been tracked.
+    """The result of one frame: tracks, masks, events and classes.
 
-    ``masks`` are float32 logits (N, h, w) at the decoder's resolution, on the CPU, one for each of ``tracks`` in the
-    same order; a pixel belongs to the object where the logit, resized to the frame, is above 0.
+    ``masks`` are float32 logits (N, h, w) at the mask decoder's resolution, on the CPU, in the order of ``tracks``; a
+    pixel belongs to the object where the logit, resized to the frame, is above 0.
     """
 
     frame: Frame
@@ -141,6 +141,6 @@ class Result:
     tracks: tuple[Track, ...]
     masks: torch.Tensor
     events: tuple[TrackEvent, ...] = ()
-    detections: Detections | None = None  # on keyframes, what the detector found
+    detections: Detections | None = None  # of the detector, on keyframes
     classes: tuple[Label, ...] | None = None  # None: the classifier did not run on this frame
-    seconds: dict[str, float] = field(default_factory=dict)  # by stage; a window's first result has the whole window's
+    seconds: dict[str, float] = field(default_factory=dict)  # by stage, of the whole window, in its first result

@@ -1,4 +1,4 @@
-"""Frames to windows: what is propagated together."""
+"""Cut a stream of frames into windows, the units that are propagated together."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,18 +9,20 @@ from stages.types import Frame, Window
 
 
 class Pace(Protocol):
-    """How many frames a window holds at most, and how many lie between keyframes; either may change at any time."""
+    """Window length and keyframe interval in frames; both may change at any time."""
 
     @property
-    def window(self) -> int: ...
+    def window(self) -> int:
+        """Maximum frames of a window."""
 
     @property
-    def every(self) -> int: ...
+    def every(self) -> int:
+        """Frames from one keyframe to the next."""
 
 
 @dataclass(frozen=True, slots=True)
 class FixedPace:
-    """A pace that never changes."""
+    """Constant window length and keyframe interval."""
 
     window: int
     every: int
@@ -29,19 +31,19 @@ class FixedPace:
 def cut_windows(frames: Iterator[Frame], pace: Pace, epoch: int = 0) -> Iterator[Window]:
     """Cut a stream into windows of at most ``pace.window`` frames of one size, each as soon as it is complete.
 
-    A keyframe starts a window: the first frame of an epoch, and then every ``pace.every``-th frame that arrives since
-    the last one. The first epoch is ``epoch``; a new one starts where the frame size changes. ``pace`` is read anew for
-    each frame. When the source fails, the frames read so far still come, then its SourceError.
+    A keyframe starts a window: the first frame of an epoch, and then every ``pace.every``-th frame that arrives. The
+    first epoch is ``epoch``; a new one starts where the frame size changes. ``pace`` is read again for each frame. When
+    the source fails, the frames read so far are yielded before its SourceError is raised.
     """
     keyframe = True
-    held: list[Frame] = []
+    held: list[Frame] = []  # of the next window
     shape: tuple[int, ...] | None = None
-    since = 0  # frames from the last keyframe on
+    since = 0  # frames since the last keyframe, itself included
     try:
         for frame in frames:
             resized = shape is not None and frame.image.shape != shape
             due = shape is None or resized or since >= pace.every
-            if held and due:  # the interval may have shrunk meanwhile
+            if held and due:  # the keyframe interval has become shorter
                 yield Window(epoch, tuple(held), keyframe)
                 held = []
             epoch += resized
@@ -49,7 +51,7 @@ def cut_windows(frames: Iterator[Frame], pace: Pace, epoch: int = 0) -> Iterator
             if not held:
                 keyframe = due
             held.append(frame)
-            # a live stream must not wait for the next frame to learn that this one ends its window
+            # complete windows are yielded at once: a live stream must not wait for its next frame
             if len(held) >= pace.window or since >= pace.every:
                 yield Window(epoch, tuple(held), keyframe)
                 held = []

@@ -1,4 +1,4 @@
-"""Files that are whole whenever the program ends: at kill -9, on a full disk, on a folder that vanishes."""
+"""Files that stay complete when the program is killed, the disk is full or the folder is removed."""
 
 import contextlib
 import errno
@@ -8,41 +8,41 @@ from pathlib import Path
 
 
 class AtomicFile:
-    """A file that ends where it was last marked; what comes after that waits in memory.
+    """An append-only file that always ends at the last ``commit``; data written after it is buffered in memory.
 
-    ``path`` must be new, or with ``keep`` be there: its first ``keep`` bytes stay and the rest is cut off. Raises
-    OSError, as all methods do, also when another program has it open as a AtomicFile.
+    ``path`` must not exist. With ``keep`` it must exist: its first ``keep`` bytes stay and the rest is cut off. All
+    methods raise OSError; the constructor also when another program has the file open as an AtomicFile.
     """
 
     def __init__(self, path: Path, keep: int | None = None) -> None:
         self._file = path.open("xb" if keep is None else "ab", buffering=0)
-        self._waiting = bytearray()
-        self._size = keep or 0  # bytes on disk that are whole
+        self._buffer = bytearray()
+        self._size = keep or 0  # committed bytes on disk
         try:
             self._lock(path)
             self._file.truncate(self._size)
         except OSError:
             self._file.close()
             raise
-        self._linked = self._links() > 0  # some network file systems say 0 of every file
+        self._linked = self._links() > 0  # some network file systems report 0 links for every file
 
     def write(self, data: bytes) -> int:
-        """Take ``data``, without putting it on disk yet."""
-        self._waiting += data
+        """Buffer ``data`` in memory; returns its length."""
+        self._buffer += data
         return len(data)
 
-    def mark(self) -> None:
-        """Put on disk all that waits, in one write: together with what is there it is whole."""
-        if self._linked and not self._links():  # writing to a removed file succeeds, and nobody will ever read it
+    def commit(self) -> None:
+        """Write the buffered data to disk, in one piece."""
+        if self._linked and not self._links():  # writing to a removed file succeeds, but the data is lost
             raise FileNotFoundError(errno.ENOENT, "the file that was being written has been removed")
-        waiting, self._waiting = self._waiting, bytearray()
-        rest = memoryview(waiting)
+        data, self._buffer = self._buffer, bytearray()
+        rest = memoryview(data)
         while rest:
             rest = rest[self._file.write(rest) :]
-        self._size += len(waiting)
+        self._size += len(data)
 
     def close(self) -> None:
-        """Forget what waits and cut off what a mark could write only in part."""
+        """Discard the buffered data and cut off what a failed ``commit`` wrote only in part."""
         if self._file.closed:
             return
         try:
@@ -54,7 +54,7 @@ class AtomicFile:
         return os.fstat(self._file.fileno()).st_nlink
 
     def _lock(self, path: Path) -> None:
-        """Until the file is closed. The kernel frees it whatever ends the program."""
+        """Lock the file until it is closed; the kernel releases the lock when the program ends in any way."""
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -63,8 +63,8 @@ class AtomicFile:
             pass
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """All of the file or none of it."""
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write the complete file, or leave ``path`` unchanged. Raises OSError."""
     part = path.with_suffix(".part")
     try:
         part.write_bytes(content)

@@ -1,4 +1,4 @@
-"""CURVE on the publishing socket: who subscribes shows a key that stands in the folder, all else is encrypted away."""
+"""CURVE encryption and authentication of subscribers on the publishing socket."""
 
 from pathlib import Path
 
@@ -11,10 +11,11 @@ _DOMAIN = "maskcast"
 
 
 class CurveAuth:
-    """Answers libzmq's question, at each handshake, whether a key may come in; on a thread of its own.
+    """A CURVE authenticator: decides at each handshake whether the client's key is allowed, on its own thread.
 
-    The folder is read at each of them, so a new client needs no restart and a removed one does not come in again;
-    connections that are open stay. Raises ConfigError when the folder's keys are missing, broken or open to others.
+    It reads the folder at each handshake: a new client needs no restart, and a removed client is refused at its next
+    handshake; open connections stay open. Raises ConfigError when the folder's keys are missing, broken or accessible
+    to other users.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -22,25 +23,25 @@ class CurveAuth:
         self._secret = server_secret(folder)
         self._authenticator: ThreadAuthenticator | None = None
 
-    def guard(self, xpub: zmq.Socket[bytes]) -> None:
-        """Make ``xpub``, which is not bound yet, a CURVE server of this gate."""
+    def secure(self, xpub: zmq.Socket[bytes]) -> None:
+        """Make ``xpub``, before it is bound, a CURVE server that uses this authenticator."""
         self._authenticator = ThreadAuthenticator(xpub.context)
         self._authenticator.configure_curve_callback(_DOMAIN, self)
         self._authenticator.start()
         xpub.set(zmq.CURVE_SERVER, 1)
         xpub.set(zmq.CURVE_SECRETKEY, self._secret)
         xpub.set_string(zmq.ZAP_DOMAIN, _DOMAIN)
-        xpub.set(zmq.ZAP_ENFORCE_DOMAIN, 1)  # else everybody comes in while nobody answers, as when it closes
+        xpub.set(zmq.ZAP_ENFORCE_DOMAIN, 1)  # else all clients are accepted while no authenticator runs, as at close
 
     def callback(self, domain: str, key: bytes) -> bool:  # noqa: ARG002 - the authenticator names it so
-        """Whether the owner of the public key, Z85, may come in. Must not raise: that ends the authenticator."""
+        """Whether the client with this public key, Z85, is allowed. Must not raise: that ends the authenticator."""
         try:
             return key in allowed_clients(self._folder)[0]
-        except Exception:  # nobody comes in while the folder cannot be read
+        except Exception:  # refuse all while the folder cannot be read
             return False
 
     def close(self) -> None:
-        """Stop answering. After the socket is closed, before its context ends."""
+        """Stop the authenticator. Call it after closing the socket and before terminating its context."""
         if self._authenticator is not None:
             self._authenticator.stop()
             self._authenticator = None

@@ -1,4 +1,4 @@
-"""The annotated video: an MP4 in fragments of a second, each of which is on disk whole or not at all."""
+"""Fragmented MP4 writer for the annotated video: each fragment of one second is on disk complete or not at all."""
 
 import contextlib
 from fractions import Fraction
@@ -11,27 +11,27 @@ from av.error import FFmpegError
 from stages.output.atomic_file import AtomicFile
 from stages.types import Image
 
-# Exact for the usual frame rates, NTSC's too; MPEG-4 has no finer clock than 1/65535 s.
+# exact for the usual frame rates, NTSC included; MPEG-4 allows nothing finer than 1/65535 s
 TIME_BASE = Fraction(1, 60000)
-# Without the trailer, an index that players do not need, or the muxer would remember every fragment up to the end.
+# no trailer: it is an index that players do not need, and for it the muxer would keep every fragment in memory
 FRAGMENTED = {"movflags": "frag_keyframe+empty_moov+default_base_moof+skip_trailer", "flush_packets": "1"}
 X264 = {"preset": "veryfast", "tune": "zerolatency", "crf": "20"}
-LONGEST_GAP = 3600.0  # seconds between two pictures; from 2**31 of its ticks on, 10 hours, an MP4 is ruined
-BT601 = 6  # the matrix that RGB is converted with, SMPTE 170M in FFmpeg's numbering
+MAX_GAP = 3600.0  # seconds between two frames; a gap of 2**31 ticks, 10 hours, corrupts an MP4
+BT601 = 6  # colour matrix of the conversion from RGB: SMPTE 170M in FFmpeg's numbering
 
 
 class Mp4Writer:
-    """A new MP4 of one picture size (width, height); odd sides are padded by a pixel, as 4:2:0 needs even ones.
+    """A new MP4 with one frame size (width, height); odd sides are padded by a pixel, because 4:2:0 needs even ones.
 
-    ``rate`` is the nominal frame rate in Hz, ``start`` the capture time in seconds that the video begins with.
+    ``rate`` is the nominal frame rate in Hz, ``start`` the capture time of the first frame in seconds.
     All methods raise OSError and FFmpegError.
     """
 
     def __init__(self, path: Path, rate: float, size: tuple[int, int], start: float) -> None:
         self.size = size
         self._start = start
-        self._step = round(1 / rate / TIME_BASE)
-        self._last = -self._step
+        self._frame_ticks = round(1 / rate / TIME_BASE)
+        self._last_pts = -self._frame_ticks
         self._file = AtomicFile(path)
         self._container = av.open(self._file, "w", format="mp4", options=FRAGMENTED)
         x264 = "libx264" in av.codecs_available
@@ -47,22 +47,22 @@ class Mp4Writer:
         else:
             self._stream.codec_context.bit_rate = 6 * size[0] * size[1]
 
-    def takes(self, size: tuple[int, int], captured_at: float) -> bool:
-        """Whether a picture of ``size`` (width, height) and ``captured_at`` can be next."""
-        gap = captured_at - self._start - float(self._last * TIME_BASE)
-        return size == self.size and gap < LONGEST_GAP
+    def accepts(self, size: tuple[int, int], captured_at: float) -> bool:
+        """Whether the next frame may have this ``size`` (width, height) and capture time."""
+        gap = captured_at - self._start - float(self._last_pts * TIME_BASE)
+        return size == self.size and gap < MAX_GAP
 
-    def write(self, picture: Image, captured_at: float) -> None:
-        """Append a picture, uint8 (H, W, 3) RGB; pictures keep the distances of their capture times, in seconds."""
+    def write(self, image: Image, captured_at: float) -> None:
+        """Append a frame, uint8 (H, W, 3) RGB; its timestamp follows its capture time in seconds."""
         pts = round((captured_at - self._start) / TIME_BASE)
-        if pts <= self._last:  # the clock stepped back: go on from here
-            pts = self._last + self._step
+        if pts <= self._last_pts:  # the clock stepped back: continue one frame interval later
+            pts = self._last_pts + self._frame_ticks
             self._start = captured_at - float(pts * TIME_BASE)
-        self._last = pts
-        height, width = picture.shape[:2]
+        self._last_pts = pts
+        height, width = image.shape[:2]
         if width % 2 or height % 2:
-            picture = cv2.copyMakeBorder(picture, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
-        frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            image = cv2.copyMakeBorder(image, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
+        frame = av.VideoFrame.from_ndarray(image, format="rgb24")
         frame.pts, frame.time_base = pts, TIME_BASE
         self._mux(self._stream.encode(frame))
 
@@ -70,11 +70,11 @@ class Mp4Writer:
         """Finish the last fragment."""
         self._mux(self._stream.encode(None))
         self._container.close()
-        self._file.mark()
+        self._file.commit()
         self._file.close()
 
     def abandon(self) -> None:
-        """Close after a failure: the file ends with its last whole fragment."""
+        """Close after a failure: the file ends with its last complete fragment."""
         with contextlib.suppress(OSError, FFmpegError):
             self._container.close()
         self._file.close()
@@ -82,5 +82,5 @@ class Mp4Writer:
     def _mux(self, packets: list[av.Packet]) -> None:
         for packet in packets:
             self._container.mux(packet)
-            if packet.is_keyframe:  # which made the muxer write the fragment before it
-                self._file.mark()
+            if packet.is_keyframe:  # it starts a fragment: the muxer has written the previous one
+                self._file.commit()

@@ -1,4 +1,4 @@
-"""The publishing end of the mask stream: one ZeroMQ XPUB socket that knows who listens and who loses what."""
+"""ZeroMQ XPUB publisher of the mask stream: counts its subscribers and detects the messages that they lose."""
 
 import errno
 import socket
@@ -15,19 +15,19 @@ from stages.errors import OutputError
 from stages.output.curve_auth import CurveAuth
 from stages.output.subscribers import Subscribers
 
-LINGER_MS = 1000  # how long close() goes on delivering
+LINGER_MS = 1000  # time that close() spends delivering queued messages
 RETRY_S = 0.002  # between two attempts to send to a full subscriber
-POLL_S = 0.02  # between two looks at who has subscribed
-MAX_MESSAGE = 1024  # bytes of what a subscriber may send; the longest topic and a handshake are far shorter
+POLL_S = 0.02  # between two checks for new subscribers
+MAX_MESSAGE = 1024  # bytes of a message from a subscriber; the longest topic and a handshake are far shorter
 
 
 class Publisher:
-    """Sends multipart messages to every subscriber of their topic. Safe to share between threads.
+    """Sends multipart messages to every subscriber of their topic. Thread-safe.
 
-    ``send_hwm`` messages may wait for each subscriber. When that is full, ``when_full="drop"`` lets that subscriber
-    alone lose messages, ``"wait"`` blocks until it has room. With ``curve_dir``, a folder of keys, only the clients
-    in it get in, and all is encrypted. Raises OutputError when it cannot listen on ``endpoint`` (``tcp://HOST:PORT``,
-    port 0 for a free one, or ``ipc://PATH``), ConfigError when the keys are not as they should be.
+    Each subscriber has a queue of ``send_hwm`` messages. When it is full, ``when_full="drop"`` drops messages for that
+    subscriber only; ``"wait"`` blocks until there is room. With ``curve_dir``, a folder of keys, only the clients in it
+    may subscribe, and the connection is encrypted. Raises OutputError when it cannot listen on ``endpoint``
+    (``tcp://HOST:PORT``, port 0 for a free one, or ``ipc://PATH``), ConfigError when the keys are not valid.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class Publisher:
         when_full: Literal["drop", "wait"] = "drop",
         curve_dir: Path | None = None,
     ) -> None:
-        self._gate = None if curve_dir is None else CurveAuth(curve_dir)
+        self._auth = None if curve_dir is None else CurveAuth(curve_dir)
         self._when_full = when_full
         self._lock = threading.Lock()
         self._closed = False
@@ -48,15 +48,15 @@ class Publisher:
         self._socket.set(zmq.MAXMSGSIZE, MAX_MESSAGE)
         self._socket.set(zmq.XPUB_VERBOSER, 1)
         self._socket.set(zmq.XPUB_NODROP, 1)
-        # Finds hosts that vanished. Not ZMQ_HEARTBEAT: that also cuts off subscribers that are merely slow.
+        # detects hosts that have gone; not ZMQ_HEARTBEAT, which also disconnects subscribers that are only slow
         for option, value in ((zmq.TCP_KEEPALIVE, 1), (zmq.TCP_KEEPALIVE_IDLE, 30), (zmq.TCP_KEEPALIVE_INTVL, 10)):
             self._socket.set(option, value)
-        self._socket.copy_threshold = 0  # so that even a short last part can be tracked
-        self._audience = Subscribers(self._socket)
-        self._laggards = _Laggards(send_hwm)
+        self._socket.copy_threshold = 0  # so that also a short last part has a MessageTracker
+        self._subscribers = Subscribers(self._socket)
+        self._drops = _DropDetector(send_hwm)
         try:
-            if self._gate is not None:
-                self._gate.guard(self._socket)
+            if self._auth is not None:
+                self._auth.secure(self._socket)
             _bind(self._socket, endpoint)
         except OutputError:
             self.close()
@@ -65,47 +65,48 @@ class Publisher:
 
     @property
     def subscribers(self) -> int:
-        """Connections that have subscribed to something."""
+        """Number of connections with at least one subscription."""
         with self._lock:
             if not self._closed:
-                self._audience.update()
-            return len(self._audience.topics)
+                self._subscribers.update()
+            return len(self._subscribers.topics)
 
     @property
     def refused(self) -> int:
-        """Handshakes that failed so far: no key, a wrong one, no ZeroMQ. Who is refused may try again and again."""
+        """Number of failed handshakes so far: no key, a wrong key, not ZeroMQ. A client may retry and count again."""
         with self._lock:
             if not self._closed:
-                self._audience.update()
-            return self._audience.refused
+                self._subscribers.update()
+            return self._subscribers.refused
 
     def wants(self, topic: bytes) -> bool:
-        """Whether some subscriber has asked for ``topic``."""
+        """Whether ``topic`` has a subscriber."""
         with self._lock:
             if not self._closed:
-                self._audience.update()
-            return self._audience.wants(topic)
+                self._subscribers.update()
+            return self._subscribers.wants(topic)
 
     def wait_for(self, count: int, stop: threading.Event) -> bool:
-        """Block until ``count`` subscribers are there; False when ``stop`` was set before."""
+        """Block until there are ``count`` subscribers; returns False when ``stop`` is set before that."""
         while self.subscribers < count:
             if stop.wait(POLL_S):
                 return False
         return True
 
     def send(self, parts: Sequence[bytes], stop: threading.Event | None = None) -> bool:
-        """Send one message, its topic first; False when a subscriber lost it, or when closed.
+        """Send one message whose first part is its topic; returns False when a subscriber lost it, or when closed.
 
         With ``when_full="wait"`` this blocks while a subscriber is full, until ``stop`` is set; then it drops.
-        libzmq reports the first message that a full subscriber loses, but not the next ones: those are inferred, and
-        close to its recovery False may be said of messages that reach it. Its ``seq`` holes are the exact count.
+        libzmq reports the first message that a full subscriber loses, but not the next ones. Those are inferred: when
+        the subscriber is about to recover, False may be returned for messages that reach it. The gaps in ``seq`` that
+        the subscriber sees are the exact count.
         """
         while True:
             with self._lock:
                 if self._closed:
                     return False
-                missed = self._laggards.miss(parts[0])  # before the update, which may end it
-                self._audience.update()
+                missed = self._drops.is_dropped(parts[0])  # before the update, after which libzmq may send again
+                self._subscribers.update()
                 if self._send_to_all(parts):
                     return not missed
                 if self._when_full == "drop" or (stop is not None and stop.is_set()):
@@ -114,30 +115,31 @@ class Publisher:
             time.sleep(RETRY_S)
 
     def close(self) -> None:
-        """Stop listening; what waits for subscribers is delivered for at most one second."""
+        """Close the socket; queued messages are delivered for at most one second."""
         with self._lock:
             if self._closed:
                 return
             self._closed = True
-            self._audience.close()
+            self._subscribers.close()
             self._socket.close()
-        if self._gate is not None:
-            self._gate.close()
+        if self._auth is not None:
+            self._auth.close()
         self._context.term()
 
     def _send_to_all(self, parts: Sequence[bytes]) -> bool:
-        """False, and nothing sent, when a subscriber of the topic is full."""
+        """Send to all subscribers of the topic; returns False, with nothing sent, when one of them is full."""
         try:
             for part in parts[:-1]:
                 self._socket.send(part, zmq.DONTWAIT | zmq.SNDMORE)
             tracker = self._socket.send(parts[-1], zmq.DONTWAIT, copy=False, track=True)
         except zmq.Again:
             return False
-        self._laggards.sent(parts[0], tracker)
+        self._drops.record_sent(parts[0], tracker)
         return True
 
     def _send_to_some(self, parts: Sequence[bytes]) -> None:
-        self._laggards.overflowed(self._audience.prefixes(parts[0]))
+        """Send to all subscribers of the topic that are not full."""
+        self._drops.record_full(self._subscribers.prefixes(parts[0]))
         self._socket.set(zmq.XPUB_NODROP, 0)
         try:
             self._socket.send_multipart(parts, zmq.DONTWAIT)
@@ -145,51 +147,51 @@ class Publisher:
             self._socket.set(zmq.XPUB_NODROP, 1)
 
 
-class _Laggards:
-    """Which topics a full subscriber misses.
+class _DropDetector:
+    """Infers which messages a full subscriber loses.
 
-    libzmq passes over a full subscriber, without a word, until it has read half of what waits for it. It frees a
-    message once that has left for every subscriber, so what is not yet freed tells when that is over.
+    libzmq silently skips a full subscriber until it has read half of its queue. libzmq frees a message once it has been
+    sent to every subscriber, so the number of messages that are not freed shows when this ends.
     """
 
     def __init__(self, send_hwm: int) -> None:
         self._send_hwm = send_hwm
-        self._recent: dict[bytes, deque[zmq.MessageTracker]] = {}  # by topic, a full queue of each
-        self._waiting: set[zmq.MessageTracker] = set()
-        self._prefixes: tuple[bytes, ...] = ()
+        self._recent: dict[bytes, deque[zmq.MessageTracker]] = {}  # the last ``send_hwm`` messages of each topic
+        self._unsent: set[zmq.MessageTracker] = set()  # that a full subscriber may have in its queue
+        self._prefixes: tuple[bytes, ...] = ()  # subscriptions of the full subscribers
 
-    def sent(self, topic: bytes, tracker: zmq.MessageTracker) -> None:
-        """A message was sent to all that have room."""
+    def record_sent(self, topic: bytes, tracker: zmq.MessageTracker) -> None:
+        """Record a message that all subscribers with room were sent."""
         if topic not in self._recent:
-            self._forget_the_freed()
+            self._remove_idle_topics()
             self._recent[topic] = deque(maxlen=self._send_hwm)
         self._recent[topic].append(tracker)
 
-    def _forget_the_freed(self) -> None:
-        """Streams come and go: where nothing waits any more, their topics may be those of streams that have gone."""
+    def _remove_idle_topics(self) -> None:
+        """Remove topics whose messages are all freed: they may belong to streams that no longer exist."""
         self._recent = {
             topic: trackers for topic, trackers in self._recent.items() if not all(tracker.done for tracker in trackers)
         }
 
-    def overflowed(self, prefixes: set[bytes]) -> None:
-        """A subscriber among those who subscribed to ``prefixes`` is full."""
+    def record_full(self, prefixes: set[bytes]) -> None:
+        """Record that a subscriber to one of ``prefixes`` is full."""
         self._prefixes = (*self._prefixes, *prefixes.difference(self._prefixes))
         for topic, trackers in self._recent.items():
             if topic.startswith(self._prefixes):
-                self._waiting.update(trackers)
+                self._unsent.update(trackers)
 
-    def miss(self, topic: bytes) -> bool:
-        """Whether a message on ``topic`` passes over a full subscriber."""
-        self._waiting = {tracker for tracker in self._waiting if not tracker.done}
-        if len(self._waiting) <= self._send_hwm // 2:
-            self._waiting, self._prefixes = set(), ()
+    def is_dropped(self, topic: bytes) -> bool:
+        """Whether libzmq would skip a full subscriber for a message on ``topic``."""
+        self._unsent = {tracker for tracker in self._unsent if not tracker.done}
+        if len(self._unsent) <= self._send_hwm // 2:
+            self._unsent, self._prefixes = set(), ()
         return topic.startswith(self._prefixes)
 
 
 def _bind(xpub: zmq.Socket[bytes], endpoint: str) -> None:
     path = endpoint.removeprefix("ipc://")
     try:
-        # libzmq takes a path from the program that listens on it, without an error.
+        # without this check, libzmq silently takes over a path on which another program listens
         if path != endpoint and Path(path).is_socket():
             with socket.socket(socket.AF_UNIX) as probe:
                 if probe.connect_ex(path) == 0:

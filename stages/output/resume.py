@@ -1,4 +1,4 @@
-"""An earlier recording of a stream: where it ends, or out of the way."""
+"""An existing recording of a stream: find where to resume it, or move it away."""
 
 import errno
 import json
@@ -11,23 +11,23 @@ from stages.errors import OutputError
 from stages.output.wire import Header
 from stages.types import Frame
 
-BLOCK = 1 << 16  # bytes read at once, backwards from the end
+BLOCK = 1 << 16  # bytes per read, backwards from the end
 
 
 @dataclass(frozen=True, slots=True)
-class RecordingEnd:
-    """Where the lines of an interrupted recording end."""
+class ResumePoint:
+    """The last complete line of an interrupted recording."""
 
     path: Path
-    size: int  # bytes of its whole lines
-    header: Header  # of the last of them
+    size: int  # bytes of the complete lines
+    header: Header  # the last complete line
 
     @property
     def frame(self) -> int:
         return int(self.header["frame"])
 
     def compare(self, frame: Frame) -> None:
-        """Raises OutputError when ``frame``, of the last line's number, is not the one that the line tells of."""
+        """Raises OutputError when ``frame``, which has the last line's number, does not match the last line."""
         height, width = frame.image.shape[:2]
         found = {
             "pts": frame.pts,
@@ -45,10 +45,10 @@ class RecordingEnd:
             )
 
 
-def ending(path: Path) -> RecordingEnd | None:
-    """Where the lines end, without a torn last one; None when there is none.
+def find_resume_point(path: Path) -> ResumePoint | None:
+    """The last complete line of ``path``; None when there is none. An incomplete last line is ignored.
 
-    Raises OSError, and OutputError when the last line is not one of a recording.
+    Raises OSError, and OutputError when the last complete line is not one of a recording.
     """
     try:
         line, size = _last_line(path)
@@ -58,19 +58,19 @@ def ending(path: Path) -> RecordingEnd | None:
         return None
     try:
         header = json.loads(line)
-        whole = type(header["frame"]) is int and header["frame"] >= 0
+        valid = type(header["frame"]) is int and header["frame"] >= 0
     except (ValueError, TypeError, KeyError, RecursionError):
-        whole = False
-    if not whole:
+        valid = False
+    if not valid:
         raise OutputError(
             f"cannot go on with {path}: its last line is not the masks of a frame;"
             " mend the file, or record without --resume, which moves it aside"
         )
-    return RecordingEnd(path, size, header)
+    return ResumePoint(path, size, header)
 
 
 def _last_line(path: Path) -> tuple[bytes, int]:
-    """The last line that ends in a line feed, without it, and where in the file it ends; size 0: no such line."""
+    """The last line with a line feed, without it, and the size of the file up to its end; size 0: no such line."""
     with path.open("rb") as file:
         start = file.seek(0, 2)
         tail = b""  # from ``start`` on
@@ -83,26 +83,26 @@ def _last_line(path: Path) -> tuple[bytes, int]:
     return tail[tail.rfind(b"\n", 0, max(end, 0)) + 1 : max(end, 0)], start + end + 1
 
 
-def set_aside(folder: Path, stream: str) -> None:
-    """Move an earlier recording of the stream into a folder named after its time.
+def move_old_recording(folder: Path, stream: str) -> None:
+    """Move an existing recording of the stream into a folder named after its time.
 
-    Raises OSError, also when there are such files without the lines of a recording.
+    Raises OSError, also when a video of that name exists without a recording's JSON lines.
     """
     lines = folder / f"{stream}.masks.jsonl"
-    ours = re.compile(rf"{re.escape(stream)}(-frames|\.masks\.jsonl|(\+(from)?\d+)?\.mp4)")
-    found = sorted(path for path in folder.iterdir() if ours.fullmatch(path.name))
+    names = re.compile(rf"{re.escape(stream)}(-frames|\.masks\.jsonl|(\+(from)?\d+)?\.mp4)")
+    found = sorted(path for path in folder.iterdir() if names.fullmatch(path.name))
     if lines not in found:
         videos = [path.name for path in found if path.suffix == ".mp4"]
-        if videos:  # perhaps the very file that is being read
+        if videos:  # it may be the source itself
             raise FileExistsError(errno.EEXIST, f"{videos[0]} is there and was not recorded by maskcast")
         return
-    earlier = folder / time.strftime("earlier-%Y%m%dT%H%M%SZ", time.gmtime(lines.stat().st_mtime))
+    target = folder / time.strftime("earlier-%Y%m%dT%H%M%SZ", time.gmtime(lines.stat().st_mtime))
     for path in found:
-        _move(path, earlier)
+        _move(path, target)
 
 
 def _move(path: Path, folder: Path) -> None:
-    """Into ``folder``, under another name where that one is taken."""
+    """Move ``path`` into ``folder``, with a number appended where the name is taken."""
     folder.mkdir(exist_ok=True)
     target, number = folder / path.name, 1
     while target.exists():

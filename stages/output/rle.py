@@ -1,7 +1,7 @@
-"""Masks and COCO run lengths, boxes and IoU.
+"""COCO run-length encoding of masks, with areas and boxes.
 
-A run-length code is COCO's: ``{"size": [height, width], "counts": ...}``, runs of 0 and 1 in turn, column by column,
-starting with 0; ``counts`` is COCO's compressed string or a list of plain integers.
+A code is ``{"size": [height, width], "counts": ...}``: alternating runs of 0 and 1, column by column, starting with 0;
+``counts`` is COCO's compressed string or a list of plain integers.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from stages.types import Result
 
 
 class Rle(TypedDict):
-    """A mask as run lengths, ready for JSON."""
+    """A run-length encoded mask that can be written as JSON."""
 
     size: list[int]  # [height, width]
     counts: str | list[int]
@@ -26,8 +26,8 @@ class Rle(TypedDict):
 def full_masks(result: Result) -> NDArray[np.bool_]:
     """The masks at the frame's size, bool (N, H, W).
 
-    The logits are resized bilinearly, pixel centres aligned as in ``interpolate(align_corners=False)``, and a pixel
-    belongs to the object where they are above 0. The small logits are copied from the device, never the full masks.
+    The logits are resized bilinearly, as by ``interpolate(align_corners=False)``, and thresholded at 0. Only the small
+    logits are copied from the device, not the full masks.
     """
     height, width = result.frame.image.shape[:2]
     logits = result.masks.detach().float().cpu().numpy()
@@ -38,7 +38,7 @@ def full_masks(result: Result) -> NDArray[np.bool_]:
 
 
 def encode_all(masks: NDArray[np.bool_]) -> list[Rle]:
-    """One compressed code for each of ``masks``, bool (N, H, W)."""
+    """Encode each of ``masks``, bool (N, H, W), with COCO's compressed string."""
     count, height, width = masks.shape
     columns = np.empty((count, width, height), np.uint8)
     for column_major, mask in zip(columns, masks, strict=True):
@@ -48,29 +48,29 @@ def encode_all(masks: NDArray[np.bool_]) -> list[Rle]:
 
 
 def encode(mask: NDArray[np.bool_]) -> Rle:
-    """``mask``, bool (H, W), with COCO's compressed string."""
+    """Encode ``mask``, bool (H, W), with COCO's compressed string."""
     return encode_all(mask[None])[0]
 
 
 def with_counts(rle: Rle) -> Rle:
-    """The same code with plain integers; raises WireError when the string is damaged."""
+    """The same code with plain integers as counts; raises WireError when the string is damaged."""
     return Rle(size=rle["size"], counts=_runs(rle["counts"]))
 
 
 def decode(rle: Rle) -> NDArray[np.bool_]:
-    """The mask, bool (H, W), of either kind of code; raises WireError when the runs do not fill it."""
+    """Decode either kind of counts to a mask, bool (H, W); raises WireError when the runs do not fill it."""
     height, width = rle["size"]
     runs = _runs(rle["counts"])
     if min(runs, default=0) < 0 or sum(runs) != height * width:
         raise WireError(f"a mask's runs do not fill its {width}x{height} pixels: the message is damaged, drop it")
-    # Not pycocotools: it leaves pixels uninitialised where the runs end early.
+    # not pycocotools: it leaves pixels uninitialised where the runs end early
     pixels = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
     return np.ascontiguousarray(pixels.reshape(width, height).T)
 
 
 def _runs(counts: str | Sequence[int]) -> list[int]:
-    """The plain run lengths. In COCO's string a character holds five bits, low ones first, and its sixth says that more
-    follow; from the fourth run on only the difference to the run before last is stored."""
+    """The plain run lengths. Each character of COCO's string holds five bits of a number, low bits first; its sixth bit
+    is set when more bits follow. From the fourth run on, the difference to the run two before is stored."""
     if not isinstance(counts, str):
         return list(counts)
     runs: list[int] = []
@@ -93,12 +93,12 @@ def _runs(counts: str | Sequence[int]) -> list[int]:
 
 
 def areas(rles: Sequence[Rle]) -> NDArray[np.int64]:
-    """Pixels of each mask, (N,), from compressed codes."""
+    """Area of each mask in pixels, (N,), from compressed codes."""
     return np.asarray(coco.area(list(rles)), np.int64)
 
 
 def boxes(rles: Sequence[Rle]) -> NDArray[np.float32]:
-    """(N, 4) xyxy in pixels, half-open, from compressed codes; zeros for an empty mask."""
+    """Boxes (N, 4), xyxy in pixels, half-open, from compressed codes; zeros for an empty mask."""
     corners = np.asarray(coco.toBbox(list(rles)), np.float32).reshape(-1, 4)
     corners[:, 2:] += corners[:, :2]
     return corners

@@ -1,4 +1,4 @@
-"""Who listens to the publishing socket, to what, and who was refused."""
+"""Subscriptions of the publishing socket's connections, refused handshakes and flood protection."""
 
 import os
 import socket
@@ -11,9 +11,9 @@ from contextlib import suppress
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
-MAX_TOPICS = 1000  # kept of one subscriber; who has more is taken for one that wants all
-AT_ONCE = 500  # messages of subscribers taken in between two of ours, so that a flood of them holds up nobody
-FLOOD, FLOOD_S = 10_000, 10.0  # messages of one subscriber, and seconds within which so many cost its connection
+MAX_TOPICS = 1000  # of one subscriber; one with more is treated as if subscribed to all
+MAX_RECEIVED = 500  # messages from subscribers that are read per update, so that a flood does not delay sending
+FLOOD, FLOOD_S = 10_000, 10.0  # a subscriber that sends more messages in so many seconds is disconnected
 _MONITOR = "inproc://monitor"
 HANDSHAKE_FAILED = (
     zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
@@ -23,28 +23,29 @@ HANDSHAKE_FAILED = (
 class Subscribers:
     """The subscriptions of each connection, by its file descriptor.
 
-    XPUB tells of subscriptions but not whose connection ended, the socket's monitor tells of connections but not of
-    subscriptions; the descriptor joins the two. A connection counts once, however many topics it has, and a peer that
-    connects without subscribing does not.
+    XPUB reports subscriptions but not closed connections; the socket's monitor reports connections but not
+    subscriptions; the file descriptor joins the two. A connection counts as one subscriber, however many topics it has;
+    a connection without subscriptions does not count.
     """
 
     def __init__(self, xpub: zmq.Socket[bytes]) -> None:
         self.topics: dict[int, set[bytes]] = {}  # only connections with a subscription
-        self.refused = 0  # handshakes
+        self.refused = 0  # failed handshakes
         self._connected: set[int] = set()
-        self._said: Counter[int] = Counter()  # messages by descriptor, since the moment below
-        self._since = time.monotonic()
-        self._wanted: dict[bytes, bool] = {}  # by topic, until somebody comes, goes or changes a subscription
+        self._received: Counter[int] = Counter()  # messages by descriptor, since ``_counting_since``
+        self._counting_since = time.monotonic()
+        self._wanted: dict[bytes, bool] = {}  # by topic; a cache, cleared when subscriptions change
         self._xpub = xpub
         self._monitor = xpub.context.socket(zmq.PAIR)
-        self._monitor.set(zmq.RCVHWM, 0)  # libzmq's thread would stand still once the queue is full
+        self._monitor.set(zmq.RCVHWM, 0)  # no limit: a full queue would block libzmq's I/O thread
         xpub.monitor(_MONITOR, zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED | HANDSHAKE_FAILED)
         self._monitor.connect(_MONITOR)
 
     def update(self) -> None:
-        """Take in what has happened; also lets libzmq see how much room each subscriber has by now."""
+        """Process new subscriptions and connections; libzmq also updates the free room of each subscriber's queue."""
         self._stop_floods()
-        # In this order: a subscription's own connection is then known, and an older one of the same number forgotten.
+        # read subscriptions before connections: then the connection of each subscription is known, and a closed
+        # connection with the same descriptor is removed
         subscriptions = list(self._subscriptions())
         self._connections()
         for descriptor, subscribed, topic in subscriptions:
@@ -66,12 +67,12 @@ class Subscribers:
         return self._wanted[topic]
 
     def prefixes(self, topic: bytes) -> set[bytes]:
-        """All that the subscribers of ``topic`` have subscribed to."""
+        """All subscriptions of the subscribers of ``topic``."""
         subscribers = (topics for topics in self.topics.values() if topic.startswith(tuple(topics)))
         return set().union(*subscribers)
 
     def close(self) -> None:
-        """Stop watching."""
+        """Stop the monitor. Call it before closing the socket."""
         self.topics.clear()
         self._wanted.clear()
         self._xpub.disable_monitor()
@@ -80,32 +81,34 @@ class Subscribers:
     def _subscriptions(self) -> Iterable[tuple[int, bool, bytes]]:
         if not int(self._xpub.get(zmq.EVENTS)) & zmq.POLLIN:
             return
-        for _ in range(AT_ONCE):
-            try:  # not the events again: asking for them makes libzmq take in more, and a flood would outrun us
+        for _ in range(MAX_RECEIVED):
+            try:  # without polling again: that makes libzmq read more, so a flood would never end
                 frame = self._xpub.recv(zmq.DONTWAIT, copy=False)
             except zmq.Again:
                 return
             message = frame.bytes
             try:
                 descriptor = frame.get(zmq.SRCFD)
-            except zmq.ZMQError:  # made up by libzmq when a connection ended
+            except zmq.ZMQError:  # an unsubscription by libzmq itself, after the connection ended
                 continue
-            self._said[descriptor] += 1
+            self._received[descriptor] += 1
             if message[:1] in (b"\0", b"\1"):
                 yield descriptor, message[0] == 1, message[1:]
 
     def _stop_floods(self) -> None:
-        """libzmq takes in all that comes, without a bound, so who never stops must go."""
-        for descriptor, said in self._said.items():
-            if said > FLOOD:
-                self._cut(descriptor)
-        if self._said and (max(self._said.values()) > FLOOD or time.monotonic() - self._since > FLOOD_S):
-            self._said.clear()
-            self._since = time.monotonic()
+        """Disconnect subscribers that send too many messages: libzmq would queue them without a limit."""
+        for descriptor, count in self._received.items():
+            if count > FLOOD:
+                self._disconnect(descriptor)
+        if self._received and (
+            max(self._received.values()) > FLOOD or time.monotonic() - self._counting_since > FLOOD_S
+        ):
+            self._received.clear()
+            self._counting_since = time.monotonic()
 
-    def _cut(self, descriptor: int) -> None:
-        """End a connection. Its number may belong to another file by now: one with our address is a subscriber's."""
-        with suppress(OSError):  # it may have gone
+    def _disconnect(self, descriptor: int) -> None:
+        """Shut a connection down. Its descriptor may have been reused: only a socket with our address is cut."""
+        with suppress(OSError):  # it may be closed already
             copy = os.dup(descriptor)
             if not stat.S_ISSOCK(os.fstat(copy).st_mode):
                 os.close(copy)

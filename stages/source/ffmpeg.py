@@ -1,4 +1,4 @@
-"""PyAV: video files, network streams and cameras, all that FFmpeg opens."""
+"""Video files, network streams and cameras through PyAV (FFmpeg)."""
 
 import threading
 import time
@@ -12,53 +12,53 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 
 from stages.errors import SourceError, SourceStalled
-from stages.source.container import Address, best_video, length, nominal_rate
-from stages.source.frame_skipping import FrameSkipping, Step
+from stages.source.container import InputUrl, best_video_stream, frame_count, nominal_rate
+from stages.source.frame_skipping import FrameSkipping, PacketAction
 from stages.source.gpu_decoder import DecoderTrial, cuda_decoder, decoder_of
 from stages.source.timestamps import FileClock, LiveClock
 from stages.source.to_rgb import RgbConverter
 from stages.types import Clock, Frame
 
-_READ_ATTEMPTS = 100  # failures in a row after which a damaged container counts as ended
-_BARREN_PACKETS = 50  # in a row without a picture, after which a live stream is no longer what it was
+_MAX_READ_ERRORS = 100  # consecutive read errors after which a damaged container counts as ended
+_MAX_EMPTY_PACKETS = 50  # consecutive packets without a frame after which a live stream has changed its codec
 
 
 class MediaSource:
     """One video stream of a file, URL or device. A Source (see stages.source.source).
 
     Files: ``captured_at`` is the presentation time since the first frame, clock ``file``. Live: Unix time by
-    ``LiveClock``, clock ``arrival``. Damaged packets and pictures are skipped and counted in ``decode_errors``; live
-    ones that are read too late are left out (see ``FrameSkipping``). The next frame tells of both in
-    ``dropped_before``, and ``index`` counts them. A picture may have another size than the one before.
+    ``LiveClock``, clock ``arrival``. Damaged packets and frames are skipped and counted in ``decode_errors``; live
+    frames that are read too late are skipped (see ``FrameSkipping``). Both kinds count in ``index`` and in the next
+    frame's ``dropped_before``. The frame size may change from one frame to the next.
     """
 
-    def __init__(self, address: Address, live: bool | None, hardware: int | None = None) -> None:
-        """Open ``address``. ``live`` None: live if its duration is unknown. ``hardware``: index of a GPU to decode on.
+    def __init__(self, url: InputUrl, live: bool | None, gpu: int | None = None) -> None:
+        """Open ``url``. ``live`` None: live if its duration is unknown. ``gpu``: index of a GPU to decode on.
 
-        Raises SourceError; SourceStalled when nothing came in time.
+        Raises SourceError; SourceStalled when a timeout expires.
         """
-        self._address = address
+        self._input = url
         self.decoder = "software"
-        self._open(None if hardware is None else cuda_decoder(hardware))
+        self._open(None if gpu is None else cuda_decoder(gpu))
         self.live = not self._container.duration if live is None else live
         self.rate = nominal_rate(self._stream)
-        self.frames_expected = None if self.live else length(self._container, self._stream, self.rate)
+        self.frames_expected = None if self.live else frame_count(self._container, self._stream, self.rate)
         self.decode_errors = 0
         self._file_clock, self._live_clock = FileClock(self.rate), LiveClock()
-        self._lateness = FrameSkipping()
-        self._next = 0  # index of the next frame if none is lost before it
-        self._lost = 0  # pictures since the last frame
-        self._delivered = False
-        self._barren = 0  # packets in a row that brought no picture
+        self._skipping = FrameSkipping()
+        self._next_index = 0  # of the next frame if none is dropped before it
+        self._dropped = 0  # frames since the last delivered one
+        self._delivered = False  # a first frame
+        self._empty_packets = 0  # consecutive packets without a frame
         self._converter = RgbConverter()
-        self._waiting_since = time.monotonic()  # for a picture
+        self._waiting_since = time.monotonic()  # for a frame
         self._closed = threading.Event()
-        self._in_use = threading.Lock()  # FFmpeg must not be closed in the middle of a read
+        self._read_lock = threading.Lock()  # held during a read: FFmpeg must not be closed then
 
     def frames(self) -> Iterator[Frame]:
-        """The frames in order. SourceError when the source breaks off or a file holds no readable picture.
+        """The frames in order. Raises SourceError when the source breaks off or no frame of a file can be decoded.
 
-        A live source that sends nothing in time, or no picture that can be decoded, raises SourceStalled.
+        Raises SourceStalled when a live source sends nothing, or nothing that can be decoded, within its timeouts.
         """
         self._waiting_since = time.monotonic()
         try:
@@ -67,29 +67,29 @@ class MediaSource:
                     yield frame
                     self._waiting_since = time.monotonic()
             if not (self._delivered or self.live or self._closed.is_set()):
-                name = self._address.name
+                name = self._input.name
                 raise SourceError(f"{name}: no picture in it could be decoded; check that it plays elsewhere")
         finally:
             self.close()
 
     def close(self) -> None:
-        """Release the source; a read in progress ends first, a live one at the next packet or within seconds."""
+        """Release the source. A read in progress ends first: of a live source at its next packet or its timeout."""
         self._closed.set()
-        if self._in_use.acquire(blocking=False):
+        if self._read_lock.acquire(blocking=False):
             self._container.close()
-            self._in_use.release()
+            self._read_lock.release()
 
     def _open(self, acceleration: HWAccel | None) -> None:
         try:
-            self._container = self._address.open(acceleration)
+            self._container = self._input.open(acceleration)
         except SourceStalled:
             raise
         except SourceError:
             if acceleration is None:
                 raise
-            self._container = self._address.open()
+            self._container = self._input.open()
         try:
-            self._stream = best_video(self._container, self._address.name)
+            self._stream = best_video_stream(self._container, self._input.name)
         except SourceError:
             self._container.close()
             raise
@@ -98,12 +98,12 @@ class MediaSource:
         self._demux()
 
     def _demux(self) -> None:
-        # of a network's streams all, so that close() is noticed while only sound comes
-        self._packets = self._container.demux(*([self._stream] if self._address.local else []))
+        # of a network source demux all streams, so that close() takes effect also while only audio arrives
+        self._packets = self._container.demux(*([self._stream] if self._input.local else []))
 
     def _read(self) -> list[Frame] | None:
-        """What the next packet brings: often one frame, sometimes none or several; None at the end."""
-        with self._in_use:
+        """The frames of the next packet: mostly one, sometimes none or several; None at the end."""
+        with self._read_lock:
             if self._closed.is_set():
                 self._container.close()
                 return None
@@ -112,47 +112,47 @@ class MediaSource:
                 return None
             arrived = time.monotonic(), time.time()
             frames = self._frames_of(packet, arrived) if packet.stream.index == self._stream.index else []
-            patience = self._address.patience.picture
-            if self.live and not frames and arrived[0] - self._waiting_since > patience:
+            timeout = self._input.timeouts.decode
+            if self.live and not frames and arrived[0] - self._waiting_since > timeout:
                 raise SourceStalled(
-                    f"{self._address.name} broke off: data came, but for {patience:g} s no picture that could be "
+                    f"{self._input.name} broke off: data came, but for {timeout:g} s no picture that could be "
                     "decoded; check what the sender sends"
                 )
             return frames
 
     def _next_packet(self) -> "Packet[Any] | None":
-        for _ in range(_READ_ATTEMPTS):
-            begun = time.monotonic()
+        for _ in range(_MAX_READ_ERRORS):
+            started = time.monotonic()
             failure = None
             try:
                 return next(self._packets, None)
-            except IndexError:  # PyAV's, once all is read, where a stream came up in the middle, as in MPEG-TS
+            except IndexError:  # from PyAV at the end, where a stream appeared after the start, as in MPEG-TS
                 return None
             except av.error.FFmpegError as error:
-                waited = time.monotonic() - begun
-                if self._address.too_long(waited) or not isinstance(error, av.error.InvalidDataError):
-                    failure = self._address.failure(f"{self._address.name} broke off", error, waited)
+                waited = time.monotonic() - started
+                if self._input.timed_out(waited) or not isinstance(error, av.error.InvalidDataError):
+                    failure = self._input.failure(f"{self._input.name} broke off", error, waited)
             if failure is not None:
-                raise failure  # outside of "except": FFmpeg's error, which repeats the password, stays behind
+                raise failure  # outside of "except": FFmpeg's error contains the password, it must not be its context
             self._count_error()
             self._demux()
         return None
 
     def _frames_of(self, packet: "Packet[Any]", arrived: tuple[float, float]) -> list[Frame]:
-        step = Step.ALL
+        action = PacketAction.CONVERT
         if self.live:
-            late = self._live_clock.late(packet.pts, packet.time_base or self._time_base, arrived[0])
-            step = self._lateness.step(late, packet.is_keyframe, arrived[0])
-        if step is not Step.ALL:
+            delay = self._live_clock.delay(packet.pts, packet.time_base or self._time_base, arrived[0])
+            action = self._skipping.action(delay, packet.is_keyframe, arrived[0])
+        if action is not PacketAction.CONVERT:
             self._waiting_since = arrived[0]
-        if step is Step.NOTHING:
-            self._lost += 1
+        if action is PacketAction.SKIP:
+            self._dropped += 1
             return []
-        pictures = self._decode(packet)
-        if step is Step.DECODE:
-            self._lost += len(pictures)
+        decoded = self._decode(packet)
+        if action is PacketAction.DECODE:
+            self._dropped += len(decoded)
             return []
-        return [frame for picture in pictures if (frame := self._frame(picture, arrived))]
+        return [frame for video_frame in decoded if (frame := self._frame(video_frame, arrived))]
 
     @property
     def _time_base(self) -> Fraction:
@@ -161,48 +161,48 @@ class MediaSource:
     def _decode(self, packet: "Packet[Any]") -> list[VideoFrame]:
         error = False
         try:
-            pictures = packet.decode()
+            decoded = packet.decode()
         except av.error.FFmpegError:
-            pictures, error = [], True
-        if self._trial and pictures:
+            decoded, error = [], True
+        if self._trial and decoded:
             self.decoder, self._trial = decoder_of(self._stream), None
         elif self._trial and self._trial.failed(packet, error):
             self._container.close()
             self._open(None)
         elif error:
             self._count_error()
-        self._barren = 0 if pictures else self._barren + 1
-        if self.live and self._delivered and self._barren >= _BARREN_PACKETS:
-            # FFmpeg goes on with the decoder that it began with
-            raise SourceError(f"{self._address.name} broke off: its video became another one, perhaps in another codec")
-        return pictures
+        self._empty_packets = 0 if decoded else self._empty_packets + 1
+        if self.live and self._delivered and self._empty_packets >= _MAX_EMPTY_PACKETS:
+            # FFmpeg keeps the decoder of the first codec
+            raise SourceError(f"{self._input.name} broke off: its video became another one, perhaps in another codec")
+        return decoded
 
     def _count_error(self) -> None:
-        # until its first key picture a live stream that was joined in the middle cannot be decoded
+        # a live stream that was joined between two I-frames cannot be decoded before the next one: no error
         if self._delivered or not self.live:
             self.decode_errors += 1
-            self._lost += 1
+            self._dropped += 1
 
-    def _frame(self, picture: VideoFrame, arrived: tuple[float, float]) -> Frame | None:
-        """The picture as a Frame, or None if it is damaged. ``arrived``: monotonic and wall seconds."""
-        time_base = picture.time_base or self._time_base
-        image = self._converter.rgb(picture)
+    def _frame(self, video_frame: VideoFrame, arrived: tuple[float, float]) -> Frame | None:
+        """Convert to a Frame; None if damaged. ``arrived``: monotonic and wall clock in seconds."""
+        time_base = video_frame.time_base or self._time_base
+        image = self._converter.rgb(video_frame)
         if image is None:
             self._count_error()
             return None
         if self.live:
-            captured_at = self._live_clock.seconds(picture.pts, time_base, *arrived)
+            captured_at = self._live_clock.seconds(video_frame.pts, time_base, *arrived)
         else:
-            captured_at = self._file_clock.seconds(picture.pts, time_base)
-        lost, self._lost = self._lost, 0
-        index = self._next + lost
-        self._next, self._delivered = index + 1, True
+            captured_at = self._file_clock.seconds(video_frame.pts, time_base)
+        dropped, self._dropped = self._dropped, 0
+        index = self._next_index + dropped
+        self._next_index, self._delivered = index + 1, True
         return Frame(
             index=index,
-            pts=picture.pts,
+            pts=video_frame.pts,
             time_base=time_base,
             captured_at=captured_at,
             clock=Clock.ARRIVAL if self.live else Clock.FILE,
             image=image,
-            dropped_before=lost,
+            dropped_before=dropped,
         )

@@ -1,55 +1,56 @@
-"""What a live source leaves out so that it stays live where pictures are read more slowly than they come."""
+"""Frame skipping of a live source: drops frames when they are read more slowly than they arrive."""
 
 from enum import IntEnum
 
-_LATE = 1.0  # seconds by which a picture may be late
-_LOOK = 1.0  # seconds after which a step must have shown that it helps
-_GAIN = 0.5  # seconds of lateness that a step which helps wins back in that time
+_MAX_DELAY = 1.0  # seconds above the normal delay
+_TRIAL_SECONDS = 1.0  # after which an action must have reduced the delay
+_MIN_GAIN = 0.5  # seconds by which an action that helps reduces the delay in that time
 
 
-class Step(IntEnum):
+class PacketAction(IntEnum):
     """What is done with a packet of a live source."""
 
-    ALL = 0  # decode it and convert its pictures
-    DECODE = 1  # only decode it, since later pictures refer to it
-    NOTHING = 2  # leave it out, until a key picture comes in time
+    CONVERT = 0  # decode it and convert its frames to RGB
+    DECODE = 1  # only decode it, because later frames refer to it
+    SKIP = 2  # do not decode, until an I-frame that is in time
 
 
 class FrameSkipping:
-    """How far to cut down on work.
+    """Chooses how much work to skip.
 
-    While packets are read more than a second late, their pictures are not converted, which mostly wins the time back
-    at once. If it does not, nothing is decoded either, up to a key picture that is in time. If that wins nothing, we
-    are not the cause: a network or a camera's clock is that late, and it counts as in time from then on.
+    While packets are read more than a second late, their frames are decoded but not converted, which mostly makes up
+    the delay at once. If it does not, packets are not decoded either, until an I-frame that is in time. If that does
+    not help, the reader is not the cause: the network or the camera's clock has that delay, and from then on it counts
+    as normal.
     """
 
     def __init__(self) -> None:
-        self._step = Step.ALL
-        self._normal = 0.0  # lateness that is not ours, in seconds
-        self._since = 0.0  # when the step was last judged
-        self._late_then = 0.0
+        self._action = PacketAction.CONVERT
+        self._normal_delay = 0.0  # of network and camera, in seconds
+        self._judged_at = 0.0  # monotonic; when the action was last chosen or confirmed
+        self._judged_delay = 0.0  # at that time
 
-    def step(self, late: float, key: bool, now: float) -> Step:
-        """What to do with a packet, ``key`` or not, that was read ``late`` seconds late at ``now`` (monotonic)."""
-        self._normal = min(self._normal, max(late, 0.0))
-        in_time = late - self._normal <= _LATE
-        if self._step is Step.ALL:
+    def action(self, delay: float, keyframe: bool, now: float) -> PacketAction:
+        """What to do with a packet, an I-frame or not, that was read ``delay`` seconds late at ``now`` (monotonic)."""
+        self._normal_delay = min(self._normal_delay, max(delay, 0.0))
+        in_time = delay - self._normal_delay <= _MAX_DELAY
+        if self._action is PacketAction.CONVERT:
             if not in_time:
-                self._begin(Step.DECODE, late, now)
-        elif in_time and (key or self._step is Step.DECODE):
-            self._begin(Step.ALL, late, now)
-        elif now - self._since >= _LOOK:
-            self._judge(late, key, now)
-        return self._step
+                self._choose(PacketAction.DECODE, delay, now)
+        elif in_time and (keyframe or self._action is PacketAction.DECODE):
+            self._choose(PacketAction.CONVERT, delay, now)
+        elif now - self._judged_at >= _TRIAL_SECONDS:
+            self._judge(delay, keyframe, now)
+        return self._action
 
-    def _judge(self, late: float, key: bool, now: float) -> None:
-        if self._late_then - late >= _GAIN:
-            self._begin(self._step, late, now)
-        elif self._step is Step.DECODE:
-            self._begin(Step.NOTHING, late, now)
-        elif key:
-            self._normal = late
-            self._begin(Step.ALL, late, now)
+    def _judge(self, delay: float, keyframe: bool, now: float) -> None:
+        if self._judged_delay - delay >= _MIN_GAIN:
+            self._choose(self._action, delay, now)
+        elif self._action is PacketAction.DECODE:
+            self._choose(PacketAction.SKIP, delay, now)
+        elif keyframe:
+            self._normal_delay = delay
+            self._choose(PacketAction.CONVERT, delay, now)
 
-    def _begin(self, step: Step, late: float, now: float) -> None:
-        self._step, self._since, self._late_then = step, now, late
+    def _choose(self, action: PacketAction, delay: float, now: float) -> None:
+        self._action, self._judged_at, self._judged_delay = action, now, delay

@@ -1,4 +1,4 @@
-"""Where frames come from: one word for files, network streams, cameras and the built-in test source."""
+"""The Source protocol and ``open_source``: files, network streams, cameras and the built-in test source."""
 
 import re
 import stat
@@ -8,7 +8,7 @@ from typing import Protocol
 from urllib.parse import unquote
 
 from stages.errors import ConfigError, SourceError
-from stages.source.container import Address, Patience
+from stages.source.container import InputUrl, Timeouts
 from stages.source.ffmpeg import MediaSource
 from stages.source.testsrc import ShapesSource
 from stages.types import Frame
@@ -16,74 +16,74 @@ from stages.types import Frame
 _LIVE = ("rtsp", "rtsps", "rtmp", "rtmps", "srt", "udp", "rtp", "tcp")
 _HTTP = ("http", "https")
 _LOCAL = ("file", "v4l2", "testsrc")
-_PLACE = re.compile(r"([\w.-]*|\[[\da-f:.]+\])(:\d+)?", re.IGNORECASE)  # host and port
+_HOST_PORT = re.compile(r"([\w.-]*|\[[\da-f:.]+\])(:\d+)?", re.IGNORECASE)
 _SCHEMES = ("file", *_LIVE, *_HTTP, "v4l2", "testsrc")
 
 
 class Source(Protocol):
-    """A stream of frames, read once, by one thread; ``close`` may be called from any other."""
+    """A stream of frames. One thread reads it, once; any thread may call ``close``."""
 
     @property
     def live(self) -> bool:
-        """True when frames come at their own pace and cannot wait; else the reader may hold the source back."""
+        """True when frames arrive in real time and cannot wait; else the reader sets the pace."""
 
     @property
     def rate(self) -> float:
-        """Nominal frames per second, > 0; 25.0 when the source does not say."""
+        """Nominal frames per second, > 0; 25.0 when the source gives none."""
 
     @property
     def frames_expected(self) -> int | None:
-        """About how many frames will come; None when endless or unknown, as of every camera."""
+        """Approximate number of frames; None when endless or unknown, as for every camera."""
 
     @property
     def decode_errors(self) -> int:
-        """Packets and pictures that were too damaged to deliver, so far."""
+        """Packets and frames so far that were too damaged to deliver."""
 
     @property
     def decoder(self) -> str:
-        """What decodes: "cuda" or "software"."""
+        """The decoder in use: "cuda" or "software"."""
 
     def frames(self) -> Iterator[Frame]:
-        """The frames in order; ends with the source. Raises SourceError when reading fails.
+        """The frames in order, to the end of the source. Raises SourceError when reading fails.
 
-        ``index`` counts from 0, lost frames too: it is the last frame's, plus 1, plus ``dropped_before``.
+        ``index`` counts from 0 and includes dropped frames: the previous frame's ``index`` + 1 + ``dropped_before``.
 
-        A live source that falls silent raises SourceStalled. Its end, of whatever kind, is a disconnect: whoever
-        wants more opens it again.
+        Raises SourceStalled when a live source sends nothing more. The end of a live source, with or without an error,
+        is a disconnect: the caller opens it again.
         """
 
     def close(self) -> None:
         """Release the source; ``frames`` ends. Safe to call twice."""
 
 
-def open_source(url: str, hardware: int | None = None, patience: Patience | None = None) -> Source:
-    """Open a path or URL. Raises SourceError when it cannot be read, ConfigError when it makes no sense.
+def open_source(url: str, gpu: int | None = None, timeouts: Timeouts | None = None) -> Source:
+    """Open a path or URL. Raises SourceError when it cannot be read, ConfigError when the URL is not valid.
 
-    An ``http(s)://`` source is a file when its length is known and live when it is not. With ``hardware``, a GPU's
-    index, that one decodes where it can; ``decoder`` says whether it does. ``patience`` bounds the waiting for networks
-    and devices: then SourceStalled.
+    An ``http(s)://`` source is a file when its length is known, else live. ``gpu`` is the index of a GPU that decodes
+    where it can; ``decoder`` says whether it does. When one of ``timeouts`` of a network source or device expires,
+    SourceStalled is raised.
     """
     if not url:
         raise ConfigError("the source is empty: give a file's path or a URL")
     scheme, separator, rest = url.partition("://")
     scheme = scheme.lower()
-    patience = patience or Patience()
+    timeouts = timeouts or Timeouts()
     if not separator:
-        return _open_file(url, hardware)
+        return _open_file(url, gpu)
     if scheme == "file":
-        return _open_file(unquote(rest), hardware)
+        return _open_file(unquote(rest), gpu)
     if scheme == "testsrc":
         return ShapesSource(url)
     if scheme == "v4l2":
-        return MediaSource(Address(rest, url, False, "v4l2", patience), live=True, hardware=hardware)
+        return MediaSource(InputUrl(rest, url, False, "v4l2", timeouts), live=True, gpu=gpu)
     if scheme in (*_LIVE, *_HTTP):
         live = True if scheme in _LIVE else None
-        return MediaSource(Address(url, redact(url), False, None, patience), live, hardware)
+        return MediaSource(InputUrl(url, redact(url), False, None, timeouts), live, gpu)
     raise ConfigError(f"unknown scheme in {redact(url)}: use a file's path or one of {'://, '.join(_SCHEMES)}://")
 
 
 def is_live(url: str) -> bool:
-    """Whether the source is live for certain, before it is opened; ``http(s)://`` shows only then."""
+    """Whether the URL alone shows that the source is live; False for ``http(s)://``, which must be opened to know."""
     scheme, separator, rest = url.partition("://")
     if separator and scheme.lower() == "testsrc":
         return "live=1" in rest.partition("?")[2].split("&")
@@ -91,24 +91,24 @@ def is_live(url: str) -> bool:
 
 
 def redact(url: str) -> str:
-    """A network's URL without what may be secret, which leaves scheme, host and port; a path as it is.
+    """A network URL without the parts that may be secret: scheme, host and port remain; a path stays as it is.
 
-    What cannot be told apart is hidden: a password may itself hold any of "/?#@".
+    Ambiguous parts are hidden, because a password may contain any of "/?#@".
     """
     scheme, separator, rest = url.partition("://")
     if not separator:
         return _redact_path(url)
     if scheme.lower() in _LOCAL:
         return url
-    place, hidden = re.match(r"([^/?#]*)(.*)", rest, re.DOTALL).groups()  # type: ignore[union-attr]
-    place = place.rpartition("@")[2]
-    if "@" in hidden or not _PLACE.fullmatch(place):
+    host, hidden = re.match(r"([^/?#]*)(.*)", rest, re.DOTALL).groups()  # type: ignore[union-attr]
+    host = host.rpartition("@")[2]
+    if "@" in hidden or not _HOST_PORT.fullmatch(host):
         return f"{scheme}://***"
-    return f"{scheme}://{place}{'/***' if hidden else ''}"
+    return f"{scheme}://{host}{'/***' if hidden else ''}"
 
 
 def _redact_path(path: str) -> str:
-    """Also a URL may end up as a path, if one character in it is wrong."""
+    """``path`` without secrets: a mistyped URL, as in ``rtsp:/host``, is taken for a path."""
     network = re.match(rf"({'|'.join((*_LIVE, *_HTTP))}):/", path, re.IGNORECASE)
     if network:
         return f"{network[0]}***"
@@ -116,14 +116,14 @@ def _redact_path(path: str) -> str:
     return f"***@{after}" if at and re.search(r"[a-z][a-z0-9+.-]*:/", before, re.IGNORECASE) else path
 
 
-def _open_file(path: str, hardware: int | None) -> MediaSource:
-    """Say what is wrong with a file before FFmpeg, to which most of it is just invalid data."""
+def _open_file(path: str, gpu: int | None) -> MediaSource:
+    """Open a regular file. Checks it first, because FFmpeg reports most problems only as invalid data."""
     problem = ""
     try:
         status = Path(path).stat()
         if stat.S_ISDIR(status.st_mode):
             problem = "it is a directory; name a video file in it"
-        elif not stat.S_ISREG(status.st_mode):  # opening a pipe would block
+        elif not stat.S_ISREG(status.st_mode):  # for example a pipe: opening it would block
             problem = "not a regular file; for a camera write v4l2:///dev/video0"
         elif not status.st_size:
             problem = "the file is empty; record or copy it again"
@@ -134,5 +134,5 @@ def _open_file(path: str, hardware: int | None) -> MediaSource:
         problem = f"{(reason or 'not a path').lower()}; check the path and its permissions"
     if problem:
         raise SourceError(f"cannot open {redact(path)}: {problem}")
-    # behind "file:" no part of a path is taken for a protocol
-    return MediaSource(Address(f"file:{path}", redact(path), local=True), live=False, hardware=hardware)
+    # "file:" keeps FFmpeg from reading a part of the path as a protocol
+    return MediaSource(InputUrl(f"file:{path}", redact(path), local=True), live=False, gpu=gpu)

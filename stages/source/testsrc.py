@@ -25,8 +25,8 @@ _VALUES = {
 
 
 @dataclass(frozen=True, slots=True)
-class _Shapes:
-    """What the URL asks for."""
+class _Options:
+    """The parsed URL."""
 
     seed: int
     frames: int | None
@@ -41,46 +41,46 @@ class _Shapes:
 class ShapesSource:
     """ShapesWorld as a Source (see stages.source.source).
 
-    ``live=1`` makes it a camera: it keeps to real time, and frames that nobody asked for in time are gone.
+    With ``live=1`` it acts like a camera: it runs in real time and drops frames that are not read in time.
     """
 
     decode_errors = 0
     decoder = "software"
 
     def __init__(self, url: str) -> None:
-        """Raises ConfigError for an unknown or wrong key, and for a hard world of too few objects."""
-        self._asked = asked = _parse(url)
+        """Raises ConfigError for an unknown key, an invalid value, and a hard world with too few objects."""
+        self._options = options = _parse(url)
         self._world = ShapesWorld(
-            asked.seed, asked.width, asked.height, asked.objects, float(asked.fps), hard=asked.hard
+            options.seed, options.width, options.height, options.objects, float(options.fps), hard=options.hard
         )
-        self.live = self._asked.live
-        self.rate = float(self._asked.fps)
-        self.frames_expected = self._asked.frames
+        self.live = self._options.live
+        self.rate = float(self._options.fps)
+        self.frames_expected = self._options.frames
         self._closed = threading.Event()
 
     def frames(self) -> Iterator[Frame]:
-        """Endless without ``frames``; ``index`` and ``pts`` are the world's time.
+        """The rendered frames, endless if the URL has no ``frames``; ``index`` and ``pts`` count the world's frames.
 
-        ``captured_at`` is the time since the start; when live the wall time, and ``index`` then jumps over the frames
-        that were missed, which the next one tells in ``dropped_before``.
+        ``captured_at`` is the time since the start. When live it is Unix time; dropped frames then leave a gap in
+        ``index``, which ``dropped_before`` of the next frame counts.
         """
         return self._live_frames() if self.live else self._all_frames()
 
     def close(self) -> None:
-        """End ``frames``, also one that waits for its next frame."""
+        """End ``frames``, also while it waits for the next frame."""
         self._closed.set()
 
     def _has(self, index: int) -> bool:
-        return not self._closed.is_set() and (self._asked.frames is None or index < self._asked.frames)
+        return not self._closed.is_set() and (self._options.frames is None or index < self._options.frames)
 
     def _all_frames(self) -> Iterator[Frame]:
-        fps, index = self._asked.fps, 0
+        fps, index = self._options.fps, 0
         while self._has(index):
             yield Frame(index, index, 1 / fps, float(index / fps), Clock.FILE, self._world.render(index)[0])
             index += 1
 
     def _live_frames(self) -> Iterator[Frame]:
-        fps, clock, expected = self._asked.fps, LiveClock(), 0
+        fps, clock, expected = self._options.fps, LiveClock(), 0
         started = time.monotonic()
         while True:
             index = max(expected, int((time.monotonic() - started) * fps))
@@ -92,7 +92,7 @@ class ShapesSource:
             expected = index + 1
 
 
-def _parse(url: str) -> _Shapes:
+def _parse(url: str) -> _Options:
     parts = urlsplit(url)
     if parts.netloc + parts.path.rstrip("/") != "shapes":
         raise ConfigError(f"unknown test source in {url}: the only one is testsrc://shapes")
@@ -111,4 +111,4 @@ def _parse(url: str) -> _Shapes:
     frames = int(values["frames"]) if "frames" in values else None
     objects = int(values["objects"]) if "objects" in values else None
     live, hard = (values[key] == "1" for key in ("live", "hard"))
-    return _Shapes(int(values["seed"]), frames, width, height, fps, objects, live, hard)
+    return _Options(int(values["seed"]), frames, width, height, fps, objects, live, hard)

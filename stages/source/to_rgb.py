@@ -1,4 +1,4 @@
-"""A decoded picture as the pipeline wants it: RGB and upright."""
+"""Decoded video frames to upright RGB images."""
 
 from collections.abc import Mapping
 from typing import cast
@@ -13,31 +13,31 @@ from stages.types import Image
 
 
 class RgbConverter:
-    """Pictures of one stream, of any size and pixel format, to RGB."""
+    """Converts the frames of one stream, of any size and pixel format, to RGB."""
 
     def __init__(self) -> None:
         self._reformatter = VideoReformatter()
 
-    def rgb(self, picture: VideoFrame) -> Image | None:
-        """uint8 (H, W, 3) RGB, contiguous, turned as the container's display matrix says; None if damaged."""
-        if picture.is_corrupt:  # delivered, it would make false objects
+    def rgb(self, frame: VideoFrame) -> Image | None:
+        """uint8 (H, W, 3) RGB, contiguous, rotated by the container's display matrix; None if damaged."""
+        if frame.is_corrupt:  # would cause false detections
             return None
         try:
-            # one thread: a pool of threads for each stream costs more than it gains
-            rgb = self._reformatter.reformat(picture, format="rgb24", threads=1)
+            # one thread: a thread pool per stream costs more than it gains
+            rgb = self._reformatter.reformat(frame, format="rgb24", threads=1)
         except av.error.FFmpegError:
             return None
         image = np.asarray(rgb.to_ndarray(), np.uint8)
-        matrix = cast(Mapping[str, bytes], picture.side_data).get("DISPLAYMATRIX")
+        matrix = cast(Mapping[str, bytes], frame.side_data).get("DISPLAYMATRIX")
         if matrix is not None:
-            image = _turn(image, np.frombuffer(matrix, np.int32))
+            image = _rotate(image, np.frombuffer(matrix, np.int32))
         return np.ascontiguousarray(image)
 
 
-def _turn(image: Image, matrix: NDArray[np.int32]) -> Image:
-    """Apply a display matrix (9 fixed-point numbers, rows a b u, c d v, x y w) rounded to right angles and flips.
+def _rotate(image: Image, matrix: NDArray[np.int32]) -> Image:
+    """Apply a display matrix (9 fixed-point numbers, rows a b u, c d v, x y w), rounded to right angles and flips.
 
-    A source pixel (x, y) goes to (a x + c y, b x + d y): libavutil/display.h.
+    It maps a source pixel (x, y) to (a x + c y, b x + d y): libavutil/display.h.
     """
     a, b, _, c, d = (int(value) for value in matrix[:5])
     if abs(b) > abs(a):

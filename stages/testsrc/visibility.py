@@ -1,4 +1,4 @@
-"""Which bodies of a hard world can be seen when, and whether that is fair."""
+"""Visibility of the bodies of a hard world over time, and the constraints on it."""
 
 from collections.abc import Sequence
 
@@ -8,56 +8,56 @@ from numpy.typing import NDArray
 
 from stages.testsrc.bodies import Body
 
-OUT_OF_SIGHT = 0.1  # share of a body below which nobody can see it
-IN_SIGHT = 0.2  # share from which on it can be told from its look-alike
-_RATE, _SIDE = 15, 64  # pictures a second that are looked at, and their side
+INVISIBLE = 0.1  # visible share of a body below which it counts as invisible
+RECOGNISABLE = 0.2  # visible share from which on a body can be told from its look-alike
+_FPS, _SIDE = 15, 64  # sampling rate, and side of the image in pixels
 
 
-def is_fair(cast: Sequence[Body], cycle: float) -> bool:
-    """Whether the bodies, in drawing order and in a square picture, keep to these rules for ``cycle`` seconds.
+def meets_constraints(bodies: Sequence[Body], cycle: float) -> bool:
+    """Whether the bodies, in drawing order and in a square image, meet these constraints for ``cycle`` seconds.
 
-    Of two look-alikes one is always in sight. Nobody is hidden for more than 2 s, or out of the picture for less than
-    1 s or more than 5 s; three times at least somebody is hidden for 0.5 s, and twice away for more than 3 s.
+    One of two look-alikes is always recognisable. No body is occluded for more than 2 s, or out of the image for less
+    than 1 s or more than 5 s. There are at least three occlusions of 0.5 s or more and two absences of more than 3 s.
     """
-    visible, inside = _look(cast, cycle)
-    pairs = [(i, j) for j, body in enumerate(cast) for i in range(j) if cast[i].label == body.label]
-    if any(visible[list(pair)].max(0).min() < IN_SIGHT for pair in pairs):
+    visible, inside = _visibility(bodies, cycle)
+    pairs = [(i, j) for j, body in enumerate(bodies) for i in range(j) if bodies[i].label == body.label]
+    if any(visible[list(pair)].max(0).min() < RECOGNISABLE for pair in pairs):
         return False
-    hidden: list[float] = []
-    away: list[float] = []
-    for seen, there in zip(visible, inside, strict=True):
-        for begin, end in spans(seen < OUT_OF_SIGHT):
-            (hidden if there[begin:end].all() else away).append((end - begin) / _RATE)
+    occlusions: list[float] = []  # seconds
+    absences: list[float] = []
+    for body_visible, body_inside in zip(visible, inside, strict=True):
+        for begin, end in _runs(body_visible < INVISIBLE):
+            (occlusions if body_inside[begin:end].all() else absences).append((end - begin) / _FPS)
     return (
-        max(hidden, default=0) < 1.9
-        and sum(seconds >= 0.5 for seconds in hidden) >= 3
-        and all(1.1 < seconds < 4.9 for seconds in away)
-        and sum(seconds > 3.1 for seconds in away) >= 2
+        max(occlusions, default=0) < 1.9
+        and sum(seconds >= 0.5 for seconds in occlusions) >= 3
+        and all(1.1 < seconds < 4.9 for seconds in absences)
+        and sum(seconds > 3.1 for seconds in absences) >= 2
     )
 
 
-def spans(flags: NDArray[np.bool_]) -> list[tuple[int, int]]:
+def _runs(flags: NDArray[np.bool_]) -> list[tuple[int, int]]:
     """(begin, end) of each run of True, half-open."""
     edges = np.flatnonzero(np.diff(np.r_[False, flags, False]))
     return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
 
 
-def _look(cast: Sequence[Body], cycle: float) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """(N, T) each body's visible pixels over its whole shape's, and whether it has a pixel in the picture."""
-    times = np.arange(round(cycle * _RATE)) / _RATE
-    visible = np.zeros((len(cast), len(times)), np.float32)
-    inside = np.zeros((len(cast), len(times)), np.bool_)
+def _visibility(bodies: Sequence[Body], cycle: float) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """(N, T) visible share of each body's area, and whether the body has a pixel inside the image."""
+    times = np.arange(round(cycle * _FPS)) / _FPS
+    visible = np.zeros((len(bodies), len(times)), np.float32)
+    inside = np.zeros((len(bodies), len(times)), np.bool_)
     for t, seconds in enumerate(times):
         ids = np.zeros((_SIDE, _SIDE), np.uint8)
-        alone = np.zeros((_SIDE, _SIDE), np.uint8)
-        sizes = np.ones(len(cast))
-        for n, body in enumerate(cast):
+        mask = np.zeros((_SIDE, _SIDE), np.uint8)
+        areas = np.ones(len(bodies))
+        for n, body in enumerate(bodies):
             polygon = body.polygon(float(seconds), _SIDE, _SIDE)
             corners = np.round(polygon).astype(np.int32)
-            sizes[n] = max(1.0, cv2.contourArea(corners))
-            alone[:] = 0
-            cv2.fillPoly(alone, [corners], 1)
-            inside[n, t] = alone.any()
-            ids[alone > 0] = n + 1
-        visible[:, t] = np.bincount(ids.ravel(), minlength=len(cast) + 1)[1:] / sizes
+            areas[n] = max(1.0, cv2.contourArea(corners))
+            mask[:] = 0
+            cv2.fillPoly(mask, [corners], 1)
+            inside[n, t] = mask.any()
+            ids[mask > 0] = n + 1
+        visible[:, t] = np.bincount(ids.ravel(), minlength=len(bodies) + 1)[1:] / areas
     return visible, inside

@@ -1,7 +1,7 @@
-"""The built-in world: coloured shapes that move over clutter, hide each other, leave and return.
+"""The test source's world: coloured shapes that move over clutter, occlude each other, leave and return.
 
-Everything is a function of the seed and the frame's index, so any frame can be drawn at any time and the ground
-truth is exact. Positions are in units of the picture's sides, sizes in units of its short side, speeds per second.
+Every frame is a function of the seed and its index, so frames can be rendered in any order, with exact ground truth.
+Positions are in units of the image's width and height, sizes in units of its short side, speeds per second.
 """
 
 from dataclasses import dataclass
@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from stages.errors import ConfigError
 from stages.testsrc.background import draw_background
-from stages.testsrc.bodies import Body, draw_bodies
-from stages.testsrc.hard import CAST, draw_hard_bodies
+from stages.testsrc.bodies import Body, sample_bodies
+from stages.testsrc.hard import MIN_BODIES, sample_hard_bodies
 from stages.types import Image
 
 _SUBPIXEL = 4  # fractional bits of OpenCV's polygon coordinates
@@ -21,21 +21,21 @@ _SUBPIXEL = 4  # fractional bits of OpenCV's polygon coordinates
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Truth:
-    """What is really on one frame; N objects, in drawing order (later ones hide earlier ones)."""
+    """Ground truth of one frame: N objects in drawing order (later ones occlude earlier ones)."""
 
     ids: NDArray[np.int64]  # (N,)
     labels: tuple[str, ...]
     masks: NDArray[np.bool_]  # (N, H, W) visible pixels
     boxes: NDArray[np.float32]  # (N, 4) xyxy of the visible pixels, zeros when there are none
-    visible: NDArray[np.float32]  # (N,) visible pixels over the whole shape's pixels
+    visible: NDArray[np.float32]  # (N,) visible share of the shape's area
 
 
 class ShapesWorld:
-    """``testsrc://shapes``.
+    """The frames of ``testsrc://shapes``.
 
-    A world of ``objects`` bodies: most bounce inside the picture, one in three leaves it for 0.7 to 2.5 seconds and
-    comes back, and in about half of the worlds two look-alikes cross each other's way. ``hard`` worlds have 8 bodies or
-    more, and what `stages.testsrc.hard` promises: crossing look-alikes, hiding, long absences.
+    Most of the ``objects`` bodies bounce inside the image, one in three leaves it for 0.7 to 2.5 seconds and returns,
+    and in about half of the worlds two look-alikes cross. ``hard`` worlds have 8 bodies or more, with crossing
+    look-alikes, occlusions and long absences (see `stages.testsrc.hard`).
     """
 
     def __init__(
@@ -47,10 +47,12 @@ class ShapesWorld:
         fps: float = 30.0,
         hard: bool = False,
     ) -> None:
-        """``objects`` is 4, or 8 where ``hard``. Raises ConfigError for a hard world of fewer than 8."""
-        count = (CAST if hard else 4) if objects is None else objects
-        if hard and count < CAST:
-            raise ConfigError(f"a hard test source of {count} objects: give objects={CAST} or more, or leave it out")
+        """``objects`` defaults to 4, or to 8 if ``hard``. Raises ConfigError for a hard world of fewer than 8."""
+        count = (MIN_BODIES if hard else 4) if objects is None else objects
+        if hard and count < MIN_BODIES:
+            raise ConfigError(
+                f"a hard test source of {count} objects: give objects={MIN_BODIES} or more, or leave it out"
+            )
         self.width, self.height, self.fps = width, height, fps
         rng = np.random.default_rng([seed, 0x5A])
         self._background = draw_background(rng, width + width // 4, height + height // 4)
@@ -58,13 +60,13 @@ class ShapesWorld:
         sigma = rng.uniform(1, 6) if rng.random() < 0.6 else 0.0
         self._noise = rng.normal(0, 1, (height + 64, width + 64, 1)).astype(np.float32) * sigma
         self._noise_seed = int(rng.integers(1 << 30))
-        self.bodies = tuple(draw_hard_bodies(rng, count) if hard else draw_bodies(rng, count))
+        self.bodies = tuple(sample_hard_bodies(rng, count) if hard else sample_bodies(rng, count))
         self.labels = tuple(body.label for body in self.bodies)
 
     def render(self, index: int) -> tuple[Image, Truth]:
-        """Draw frame ``index``: uint8 (height, width, 3) RGB, and its ground truth."""
+        """Render frame ``index``: uint8 (height, width, 3) RGB, and its ground truth."""
         seconds = index / self.fps
-        canvas = self._backdrop(seconds).astype(np.float32)
+        canvas = self._background_at(seconds).astype(np.float32)
         masks: list[NDArray[np.bool_]] = []
         areas: list[float] = []
         for body in self.bodies:
@@ -90,23 +92,24 @@ class ShapesWorld:
         visible = (masks.sum((1, 2)) / np.maximum(areas, 1)).astype(np.float32)
         return Truth(np.arange(1, len(masks) + 1), self.labels, masks, boxes, np.minimum(visible, 1))
 
-    def _backdrop(self, seconds: float) -> Image:
-        spare = np.array([self._background.shape[1] - self.width, self._background.shape[0] - self.height])
-        place = np.array([0.5, 0.5])
+    def _background_at(self, seconds: float) -> Image:
+        """The part of the background that is visible at that time; it moves where the camera pans."""
+        margin = np.array([self._background.shape[1] - self.width, self._background.shape[0] - self.height])
+        offset = np.array([0.5, 0.5])
         if self._pan:
             period, phase = self._pan
-            turn = 2 * np.pi * seconds / period + phase
-            place += 0.5 * np.array([np.sin(turn), np.cos(turn)])
-        x, y = np.floor(place * spare).astype(int)
+            angle = 2 * np.pi * seconds / period + phase
+            offset += 0.5 * np.array([np.sin(angle), np.cos(angle)])
+        x, y = np.floor(offset * margin).astype(int)
         return self._background[y : y + self.height, x : x + self.width]
 
     def _draw(self, canvas: NDArray[np.float32], body: Body, polygon: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Blend the body into the canvas; the pixels it covers by half or more."""
-        whole = np.zeros((self.height, self.width), bool)
+        """Blend the body into the canvas; returns its mask: the pixels that it covers by half or more."""
+        mask = np.zeros((self.height, self.width), bool)
         low = np.maximum(np.floor(polygon.min(0)).astype(int) - 1, 0)
         high = np.minimum(np.ceil(polygon.max(0)).astype(int) + 2, (self.width, self.height))
         if (low >= high).any():
-            return whole
+            return mask
         size = high - low
         corners = np.round((polygon - low) * (1 << _SUBPIXEL)).astype(np.int32)
         coverage = np.zeros((size[1], size[0]), np.uint8)
@@ -118,12 +121,12 @@ class ShapesWorld:
         alpha = coverage[..., None].astype(np.float32) / 255
         patch = canvas[low[1] : high[1], low[0] : high[0]]
         patch += (paint - patch) * alpha
-        whole[low[1] : high[1], low[0] : high[0]] = coverage > 127
-        return whole
+        mask[low[1] : high[1], low[0] : high[0]] = coverage > 127
+        return mask
 
 
 def _paint(body: Body, polygon: NDArray[np.float64], size: NDArray[np.int64]) -> NDArray[np.float32]:
-    """The texture, laid over the polygon's own bounds."""
+    """The body's texture, (size[1], size[0], 3), stretched over the bounds of ``polygon``."""
     low, high = polygon.min(0), polygon.max(0)
     scale = (high - low) / (body.texture.shape[1], body.texture.shape[0])
     to_patch = np.array([[scale[0], 0, low[0]], [0, scale[1], low[1]]], np.float64)

@@ -15,13 +15,13 @@ import av
 import pytest
 
 from stages.errors import SourceError, SourceStalled
-from stages.source.container import Patience
+from stages.source.container import Timeouts
 from stages.source.source import open_source
 from stages.types import Clock, Frame
 from tests.support.media import free_port, http_server, numbered, numbers, write_video
 from tests.support.rtsp import RtspServer, frameless_server, needs_rtsp_server, silent_server
 
-SHORT = Patience(open=10, read=0.5, picture=1)
+SHORT = Timeouts(open=10, read=0.5, decode=1)
 HALF_SECOND_GOP = {"g": "12", "sc_threshold": "0", "bf": "0", "crf": "10"}
 LOGIN = "//user:hunter2@"
 
@@ -122,14 +122,14 @@ def test_a_killed_camera_ends_its_frames_and_may_be_opened_again_when_it_is_back
 @needs_rtsp_server
 def test_a_camera_that_is_stopped_with_its_connection_open_has_stalled(clip):
     with RtspServer(clip) as server:
-        source = open_source(server.url, patience=SHORT)
+        source = open_source(server.url, timeouts=SHORT)
         frames = source.frames()
         next(frames)
         server.pause()
         with pytest.raises(SourceStalled, match="broke off: no video came, or not in time"):
             list(frames)
         with pytest.raises(SourceStalled, match="cannot open"):
-            open_source(server.url, patience=SHORT)
+            open_source(server.url, timeouts=SHORT)
         server.resume()
         assert len(first(server.url, 10)) == 10
 
@@ -144,7 +144,7 @@ def test_a_camera_that_ends_its_stream_ends_the_frames(clip):
 def test_a_camera_that_sends_sound_but_no_more_pictures_has_stalled(clip):
     """Packets come all the time: it is not the read that times out."""
     with RtspServer(clip, options=("--sound", "--freeze-after", "40")) as server:
-        source, frames = open_source(server.url, patience=SHORT), []
+        source, frames = open_source(server.url, timeouts=SHORT), []
         with pytest.raises(SourceStalled, match="data came, but for 1 s no picture"):
             frames.extend(source.frames())
     assert numbers(frames) == list(range(39))  # the last one waits for its successor
@@ -153,7 +153,7 @@ def test_a_camera_that_sends_sound_but_no_more_pictures_has_stalled(clip):
 @needs_rtsp_server
 def test_closing_is_noticed_while_only_sound_comes(clip):
     with RtspServer(clip, options=("--sound", "--freeze-after", "40")) as server:
-        source = open_source(server.url, patience=Patience(picture=1000))
+        source = open_source(server.url, timeouts=Timeouts(decode=1000))
         read_to_end = threading.Event()
 
         def read():
@@ -172,7 +172,7 @@ def test_closing_is_noticed_while_only_sound_comes(clip):
 @pytest.mark.parametrize("peer", [silent_server, frameless_server])
 def test_a_peer_that_takes_the_connection_and_sends_no_frame_has_stalled(peer):
     with peer() as url, pytest.raises(SourceStalled, match="no video came, or not in time") as caught:
-        list(open_source(url, patience=SHORT).frames())
+        list(open_source(url, timeouts=SHORT).frames())
     assert url.replace("stream", "***") in str(caught.value)
 
 
@@ -220,7 +220,7 @@ def test_a_camera_that_wants_another_password_tells_nobody_the_one_it_got(clip, 
 
 def test_a_connection_that_breaks_off_leaves_no_password_behind_the_error():
     with frameless_server() as url, pytest.raises(SourceStalled) as caught:
-        list(open_source(url.replace("//", LOGIN), patience=SHORT).frames())
+        list(open_source(url.replace("//", LOGIN), timeouts=SHORT).frames())
     error: BaseException | None = caught.value
     assert error.__cause__ is error.__context__ is None
     assert "hunter2" not in "".join(traceback.format_exception(error))

@@ -179,7 +179,7 @@ def test_nobody_comes_in_while_nobody_answers(context: Context, keys: Keys) -> N
     pair, gate = keys.client("gate"), CurveAuth(keys.folder)
     xpub = context.socket(zmq.XPUB)
     xpub.set(zmq.XPUB_VERBOSE, 1)
-    gate.guard(xpub)
+    gate.secure(xpub)
     xpub.bind("tcp://127.0.0.1:0")
     endpoint = xpub.get_string(zmq.LAST_ENDPOINT)
     early = subscriber(context, endpoint, pair, keys.server)

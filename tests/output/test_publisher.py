@@ -337,6 +337,6 @@ def test_topics_of_streams_that_have_gone_are_forgotten_once_their_messages_have
         topic = b"v1/camera-%d/masks" % number
         assert drop.send([topic, b"{}"])
         deadline = time.monotonic() + 10
-        while not all(tracker.done for trackers in drop._laggards._recent.values() for tracker in trackers):
+        while not all(tracker.done for trackers in drop._drops._recent.values() for tracker in trackers):
             assert time.monotonic() < deadline
-    assert len(drop._laggards._recent) == 1
+    assert len(drop._drops._recent) == 1

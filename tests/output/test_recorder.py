@@ -243,7 +243,7 @@ def test_nothing_of_a_file_is_on_disk_before_it_is_marked_as_whole(tmp_path: Pat
     """Else a kill could leave half a fragment of a video: players stumble over it."""
     file = AtomicFile(tmp_path / "file")
     sizes = []
-    for step in (lambda: file.write(b"a" * 70_000), lambda: file.write(b"b"), file.mark, lambda: file.write(b"c")):
+    for step in (lambda: file.write(b"a" * 70_000), lambda: file.write(b"b"), file.commit, lambda: file.write(b"c")):
         step()
         sizes.append((tmp_path / "file").stat().st_size)
     file.close()

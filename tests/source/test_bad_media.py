@@ -9,24 +9,24 @@ import numpy as np
 import pytest
 
 from stages.errors import ConfigError, MaskcastError, SourceError, SourceStalled
-from stages.source.container import Patience
+from stages.source.container import Timeouts
 from stages.source.source import open_source
 from tests.support.media import free_port, http_server, numbered, numbers, write_sound, write_video
 
 EVERY_PICTURE_IS_KEY = {"g": "1", "bf": "0"}
-SHORT = Patience(open=0.3, read=0.3)
+SHORT = Timeouts(open=0.3, read=0.3)
 
 
-def read(path, patience=None):
+def read(path, timeouts=None):
     """The source and its frames, also those before a SourceError."""
-    source, frames = open_source(str(path), patience=patience), []
+    source, frames = open_source(str(path), timeouts=timeouts), []
     frames.extend(source.frames())
     return source, frames
 
 
-def refusal(url, kind: type[MaskcastError] = SourceError, patience=None) -> str:
+def refusal(url, kind: type[MaskcastError] = SourceError, timeouts=None) -> str:
     with pytest.raises(kind) as caught:
-        read(url, patience)
+        read(url, timeouts)
     message = str(caught.value)
     assert "\n" not in message
     assert len(message) < 300
@@ -245,7 +245,7 @@ def test_a_sender_that_falls_silent_has_stalled_and_is_no_hang(tmp_path):
 
     frames = []
     with http_server(answer) as place:
-        source = open_source(f"http://{place}/stream", patience=SHORT)
+        source = open_source(f"http://{place}/stream", timeouts=SHORT)
         with pytest.raises(SourceStalled, match="broke off: no video came, or not in time"):
             frames.extend(source.frames())
     assert numbers(frames)[:40] == list(range(40))

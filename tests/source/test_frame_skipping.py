@@ -13,7 +13,7 @@ import pytest
 
 from stages.errors import SourceError
 from stages.source.ffmpeg import MediaSource
-from stages.source.frame_skipping import FrameSkipping, Step
+from stages.source.frame_skipping import FrameSkipping, PacketAction
 from stages.source.source import open_source
 from stages.source.to_rgb import RgbConverter
 from tests.support.media import http_server, number, numbered, write_video
@@ -124,63 +124,63 @@ def test_where_decoding_is_too_slow_it_goes_on_at_a_key_picture(tmp_path, monkey
 class Reader:
     """Reads pictures 0.04 s apart, the first at time 0; each takes what its step costs."""
 
-    def __init__(self, costs: dict[Step, float]) -> None:
-        self.lateness, self.costs = FrameSkipping(), costs
+    def __init__(self, costs: dict[PacketAction, float]) -> None:
+        self.skipping, self.costs = FrameSkipping(), costs
         self.now, self.picture = 0.0, 0
         self.network = 0.0  # seconds by which it delays
 
-    def read(self, count: int) -> list[tuple[Step, float]]:
-        """Step and seconds of lateness of each."""
+    def read(self, count: int) -> list[tuple[PacketAction, float]]:
+        """Action and seconds of delay of each packet."""
         done = []
         for _ in range(count):
             self.picture += 1
             taken = self.picture / 25
             self.now = max(self.now, taken + self.network)
             late = self.now - taken
-            step = self.lateness.step(late, key=self.picture % 50 == 0, now=self.now)
+            step = self.skipping.action(late, keyframe=self.picture % 50 == 0, now=self.now)
             self.now += self.costs[step]
             done.append((step, late))
         return done
 
 
-def steps(done: list[tuple[Step, float]]) -> list[Step]:
+def steps(done: list[tuple[PacketAction, float]]) -> list[PacketAction]:
     """Without repeats."""
     return [step for step, _ in itertools.groupby(step for step, _ in done)]
 
 
 def test_slow_conversion_keeps_a_second_behind():
-    done = Reader({Step.ALL: 0.08, Step.DECODE: 0.005}).read(5000)
+    done = Reader({PacketAction.CONVERT: 0.08, PacketAction.DECODE: 0.005}).read(5000)
     assert max(late for _, late in done) < 1.1
-    assert sum(step is Step.ALL for step, _ in done) == pytest.approx(5000 * 35 / 75, rel=0.1)
+    assert sum(step is PacketAction.CONVERT for step, _ in done) == pytest.approx(5000 * 35 / 75, rel=0.1)
 
 
 def test_slow_decoding_catches_up_at_key_pictures():
-    done = Reader({Step.ALL: 0.06, Step.DECODE: 0.05, Step.NOTHING: 0.001}).read(5000)
+    done = Reader({PacketAction.CONVERT: 0.06, PacketAction.DECODE: 0.05, PacketAction.SKIP: 0.001}).read(5000)
     assert max(late for _, late in done) < 2
-    assert steps(done)[:4] == [Step.ALL, Step.DECODE, Step.NOTHING, Step.ALL]
-    resumed = [n for n in range(1, 5000) if done[n][0] is Step.ALL and done[n - 1][0] is Step.NOTHING]
+    assert steps(done)[:4] == [PacketAction.CONVERT, PacketAction.DECODE, PacketAction.SKIP, PacketAction.CONVERT]
+    resumed = [n for n in range(1, 5000) if done[n][0] is PacketAction.CONVERT and done[n - 1][0] is PacketAction.SKIP]
     assert {(n + 1) % 50 for n in resumed} == {0}
-    assert sum(step is Step.ALL for step, _ in done) > 1000
+    assert sum(step is PacketAction.CONVERT for step, _ in done) > 1000
 
 
 def test_what_a_stall_held_back_is_passed_over_up_to_the_last_second():
-    reader = Reader({Step.ALL: 0.005, Step.DECODE: 0.001})
+    reader = Reader({PacketAction.CONVERT: 0.005, PacketAction.DECODE: 0.001})
     reader.read(50)
     reader.now += 4
     done = reader.read(200)
-    assert steps(done) == [Step.DECODE, Step.ALL]
-    assert 70 < sum(step is Step.DECODE for step, _ in done) < 80
+    assert steps(done) == [PacketAction.DECODE, PacketAction.CONVERT]
+    assert 70 < sum(step is PacketAction.DECODE for step, _ in done) < 80
 
 
 def test_a_network_that_becomes_slower_for_good_costs_some_seconds_and_not_the_stream():
     """Nothing that the reader leaves out makes the pictures come sooner."""
-    reader = Reader({Step.ALL: 0.005, Step.DECODE: 0.001, Step.NOTHING: 0.001})
-    assert steps(reader.read(50)) == [Step.ALL]
+    reader = Reader({PacketAction.CONVERT: 0.005, PacketAction.DECODE: 0.001, PacketAction.SKIP: 0.001})
+    assert steps(reader.read(50)) == [PacketAction.CONVERT]
     reader.network = 3
     done = reader.read(1000)
-    assert steps(done) == [Step.DECODE, Step.NOTHING, Step.ALL]
-    assert sum(step is Step.ALL for step, _ in done) > 1000 - 5 * 25
+    assert steps(done) == [PacketAction.DECODE, PacketAction.SKIP, PacketAction.CONVERT]
+    assert sum(step is PacketAction.CONVERT for step, _ in done) > 1000 - 5 * 25
     reader.network = 0
-    assert steps(reader.read(100)) == [Step.ALL]
+    assert steps(reader.read(100)) == [PacketAction.CONVERT]
     reader.network = 3  # what it had got used to it has forgotten
-    assert steps(reader.read(100))[0] is Step.DECODE
+    assert steps(reader.read(100))[0] is PacketAction.DECODE

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import stages.source.ffmpeg
-from stages.source.gpu_decoder import DecoderTrial, _on_gpu, cuda_decoder
+from stages.source.gpu_decoder import DecoderTrial, _hwaccel, cuda_decoder
 from stages.source.source import open_source
 from tests.support.media import numbered, numbers, write_video
 
@@ -54,7 +54,7 @@ def test_after_a_failed_trial_the_source_is_read_from_its_start_in_software(tmp_
         return "cuda" if len(opened) == 1 else "software"
 
     monkeypatch.setattr(stages.source.ffmpeg, "decoder_of", decoder_of)
-    source = open_source(str(path), hardware=0)
+    source = open_source(str(path), gpu=0)
     assert source.decoder == "cuda"
     frames = list(source.frames())
     assert source.decoder == "software"
@@ -68,13 +68,13 @@ def test_a_gpu_is_tried_once_and_not_at_each_opening(tmp_path):
     cuda_decoder(0)
     before = cuda_decoder.cache_info()
     for _ in range(3):
-        open_source(str(path), hardware=0).close()
+        open_source(str(path), gpu=0).close()
     after = cuda_decoder.cache_info()
     assert (after.hits, after.misses) == (before.hits + 3, before.misses)
 
 
 def test_the_decoder_is_on_the_gpu_that_was_asked_for_in_torchs_context_first():
-    first, second = _on_gpu(1, primary=True), _on_gpu(1, primary=False)
+    first, second = _hwaccel(1, primary=True), _hwaccel(1, primary=False)
     assert (first.device_id, first.options) == (1, {"primary_ctx": "1"})
     assert (second.device_id, second.options) == (1, {})
 
@@ -84,7 +84,7 @@ def test_the_decoder_is_on_the_gpu_that_was_asked_for_in_torchs_context_first():
 @pytest.mark.parametrize("name", ["video.mp4", "video.ts"])
 def test_the_gpus_pictures_are_those_of_the_software(tmp_path, name):
     path = write_video(tmp_path / name, numbered(50, 640, 480), codec_options=OPTIONS)
-    source = open_source(str(path), hardware=0)
+    source = open_source(str(path), gpu=0)
     on_gpu, in_software = list(source.frames()), list(open_source(str(path)).frames())
     assert source.decoder == "cuda"
     assert [(frame.pts, frame.captured_at) for frame in on_gpu] == [(f.pts, f.captured_at) for f in in_software]
@@ -97,6 +97,6 @@ def test_the_gpus_pictures_are_those_of_the_software(tmp_path, name):
 @needs_decoder
 def test_what_the_gpu_cannot_decode_is_decoded_in_software_and_says_so(tmp_path):
     path = write_video(tmp_path / "video.mkv", numbered(20), codec="ffv1")
-    source = open_source(str(path), hardware=0)
+    source = open_source(str(path), gpu=0)
     assert numbers(source.frames()) == list(range(20))
     assert source.decoder == "software"

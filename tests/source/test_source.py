@@ -365,7 +365,7 @@ def test_a_wrong_test_source_is_refused_with_what_would_be_right(url, message):
 def test_without_a_gpu_hardware_decoding_falls_back_to_software_by_itself(tmp_path):
     """And with one the frames are the same."""
     path = write_video(tmp_path / "video.mp4", numbered(20))
-    source = open_source(str(path), hardware=0)
+    source = open_source(str(path), gpu=0)
     frames = list(source.frames())
     assert source.decoder == ("software" if cuda_decoder(0) is None else "cuda")
     assert numbers(frames) == list(range(20))
@@ -374,15 +374,15 @@ def test_without_a_gpu_hardware_decoding_falls_back_to_software_by_itself(tmp_pa
 
 def test_a_source_that_cannot_be_opened_is_refused_in_the_same_words_with_and_without_hardware(tmp_path):
     said = []
-    for hardware in (None, 0):
+    for gpu in (None, 0):
         with pytest.raises(SourceError) as caught:
-            open_source(f"rtsp://127.0.0.1:{free_port()}/stream", hardware=hardware)
+            open_source(f"rtsp://127.0.0.1:{free_port()}/stream", gpu=gpu)
         said.append(re.sub(r":\d+/", "/", str(caught.value)))
     assert said[0] == said[1]
 
 
 def test_sources_without_a_codec_say_software():
-    assert open_source("testsrc://shapes", hardware=0).decoder == "software"
+    assert open_source("testsrc://shapes", gpu=0).decoder == "software"
 
 
 # --- names

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from stages.errors import ConfigError
-from stages.testsrc.motion import Tour
+from stages.testsrc.motion import WaypointPath
 from stages.testsrc.world import ShapesWorld
 
 SEEDS = (0, 3, 200, 209, 219)
@@ -137,7 +137,7 @@ def test_a_hard_world_of_fewer_than_eight_bodies_is_refused():
 
 
 def test_a_tour_goes_straight_from_place_to_place_and_begins_again():
-    tour = Tour(np.array([0.0, 1.0, 3.0]), np.array([[0.0, 0.0], [1.0, 0.5], [1.0, 1.5]]), 4.0)
+    tour = WaypointPath(np.array([0.0, 1.0, 3.0]), np.array([[0.0, 0.0], [1.0, 0.5], [1.0, 1.5]]), 4.0)
     assert tour.position(0.5).tolist() == [0.5, 0.25]
     assert tour.position(2.0).tolist() == [1.0, 1.0]
     assert tour.position(3.5).tolist() == [0.5, 0.75]
