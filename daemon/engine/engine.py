@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from daemon.engine.calls import EngineCalls
+from daemon.engine.call_queue import CallQueue
 from daemon.engine.models import Models
-from daemon.engine.process import process
+from daemon.engine.run_window import run_window
 from daemon.engine.scheduler import Scheduler
 from daemon.engine.stream_state import StreamState, tracks_nothing
 from daemon.errors import BusyError
@@ -41,7 +41,7 @@ class Engine:
         self._scheduler = Scheduler()
         self._changed = threading.Event()
         self._closing = threading.Event()
-        self._calls = EngineCalls(self.wake)
+        self._calls = CallQueue(self.wake)
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
 
     def start(self) -> None:
@@ -125,7 +125,7 @@ class Engine:
         if window is None:
             lane.outbox.put(Outcome(notices=tuple(lane.take_notices(None))))
         else:
-            outcome = process(models, stream, window)
+            outcome = run_window(models, stream, window)
             lane.outbox.put(outcome)
             self._failures = 0 if outcome.results else self._failures + 1
         self._advance()

@@ -10,7 +10,7 @@ import pytest
 import zmq
 
 from daemon.api.control import Control, StreamView
-from daemon.engine import calls
+from daemon.engine import call_queue
 from daemon.errors import BusyError, UnknownNameError
 from daemon.service.build import build
 from daemon.service.controller import Controller
@@ -199,7 +199,7 @@ def test_a_camera_that_cannot_be_reached_is_retried_and_says_why(steer):
 
 
 def test_who_asks_an_engine_that_has_no_time_is_told_so_and_nothing_happens_later(steer, monkeypatch):
-    monkeypatch.setattr(calls, "PATIENCE", 0.2)
+    monkeypatch.setattr(call_queue, "PATIENCE", 0.2)
     control = steer(FIRST)
     view_when(control, lambda view: bool(view.tracks))
     engine, done = control._service.engine, []

@@ -21,7 +21,7 @@ Request = Callable[[Models], Any]
 log = logging.getLogger(__name__)
 
 
-class EngineCalls:
+class CallQueue:
     """A queue of requests, oldest first; ``wake`` is called for each. Any thread may call all but ``serve``."""
 
     def __init__(self, wake: Callable[[], None]) -> None:

@@ -20,7 +20,7 @@ from stages.types import Detections, Image, Result, StreamEvent, Window
 log = logging.getLogger(__name__)
 
 
-def process(models: Models, stream: StreamState, window: Window) -> Outcome:
+def run_window(models: Models, stream: StreamState, window: Window) -> Outcome:
     """The outcome of a window. An error costs this window only.
 
     A ConfigError would return with every window, as for a prompt that the detector cannot read or a stream that does
