@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.faults.subscriber import Subscriber, subscribed, whole
+from tests.support.clip import make_clip
 from tests.support.program import Program, get
-from tests.support.rtsp import RtspServer, frameless_server, make_clip, needs_rtsp_server, silent_server
+from tests.support.rtsp import RtspServer, frameless_server, needs_rtsp_server, silent_server
 
 SECRET = "hush-9f3"
 

@@ -1,4 +1,4 @@
-"""The curl examples of README do what it says, with a real daemon."""
+"""The curl examples of daemon/README.md do what it says, with a real daemon."""
 
 import json
 import os
@@ -15,7 +15,7 @@ import pytest
 from tests.support.program import Program, get, wait_until
 
 [SECTION] = re.findall(
-    r"^## HTTP\n(.*?)^## ", (Path(__file__).parents[2] / "README.md").read_text(), re.DOTALL | re.MULTILINE
+    r"^## HTTP\n(.*?)^## ", (Path(__file__).parents[2] / "daemon/README.md").read_text(), re.DOTALL | re.MULTILINE
 )
 LINES = re.findall(r"^    (\S.*)$", SECTION.replace("\\\n", ""), re.MULTILINE)
 LOOK, PROMPTS, ADD, REFINE, REMOVE, START, END, WITH_TOKEN = [line for line in LINES if line.startswith("curl ")]
@@ -24,7 +24,7 @@ TOKEN = "let-me-in"
 
 
 class Daemon:
-    """README's command on free ports, and its curl examples."""
+    """The chapter's command on free ports, and its curl examples."""
 
     def __init__(self, folder: Path, **environment: str) -> None:
         [source, prompt] = re.findall(r'"([^"]*)"', RUN)
@@ -119,7 +119,7 @@ def test_with_a_token_a_change_needs_it(tmp_path):
 
 
 def test_the_preview_shows_pictures(daemon):
-    """README's address of it, as a player reads it."""
+    """The chapter's address of it, as a player reads it."""
     assert "`/api/streams/shapes/preview.mjpeg`" in SECTION
     with av.open(f"{daemon.url}/api/streams/shapes/preview.mjpeg", format="mpjpeg") as video:
         picture = next(video.decode(video=0))

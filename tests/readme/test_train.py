@@ -1,4 +1,4 @@
-"""The five commands of README's "Train your own classifier" lead from a recording to classes in the stream."""
+"""The five commands of trainer/README.md lead from a recording to classes in the stream."""
 
 import json
 import os
@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.clip import make_clip
 from tests.support.program import PATIENCE
-from tests.support.rtsp import make_clip
 
 ROOT = Path(__file__).parents[2]
 SMALL = {  # what each needs to run without a download, a GPU or an evening
@@ -21,7 +21,7 @@ SMALL = {  # what each needs to run without a download, a GPU or an evening
 
 
 def commands() -> list[list[str]]:
-    section = (ROOT / "README.md").read_text().split("## Train your own classifier")[1]
+    section = (ROOT / "trainer" / "README.md").read_text().split("## Train your own classifier")[1]
     block = section.split("\n\n")[2]
     return [shlex.split(line) for line in block.splitlines()]
 

@@ -19,8 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.testsrc.world import ShapesWorld
-from tests.support.media import free_port, write_video
+from tests.support.media import free_port
 
 PYTHON = "/usr/bin/python3"  # the one that has GStreamer's bindings
 SCRIPT = Path(__file__).with_name("rtsp_server.py")
@@ -48,17 +47,8 @@ needs_rtsp_server = pytest.mark.skipif(
 )
 
 
-def make_clip(path: Path, size: tuple[int, int] = (128, 96), seconds: float = 4, fps: int = 25, seed: int = 0) -> Path:
-    """An MP4 of ShapesWorld, (width, height), with a key picture twice a second and no reordered pictures."""
-    width, height = size
-    world = ShapesWorld(seed, width, height, fps=fps)
-    pictures = [world.render(t)[0] for t in range(round(seconds * fps))]
-    options = {"g": str(max(1, fps // 2)), "sc_threshold": "0", "bf": "0"}
-    return write_video(path, pictures, rate=fps, codec_options=options)
-
-
 class RtspServer:
-    """A camera that plays ``clips`` again and again; ``options`` are those of tests/rtsp_server.py.
+    """A camera that plays ``clips`` again and again; ``options`` are those of tests/support/rtsp_server.py.
 
     It keeps its port and URL when it is killed and started again.
     """

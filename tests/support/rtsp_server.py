@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""An RTSP camera for tests, GStreamer's: ``/usr/bin/python3 tests/rtsp_server.py PORT CLIP [CLIP ...]``.
+"""An RTSP camera for tests, GStreamer's: ``/usr/bin/python3 tests/support/rtsp_server.py PORT CLIP [CLIP ...]``.
 
 It serves the MP4 files (H.264) one after the other, again and again, at their own pace under
 rtsp://127.0.0.1:PORT/stream. All clients share one camera and join it where it is. It stands alone: the interpreter

@@ -1,0 +1,36 @@
+"""A video file of the built-in source, in place of a recording of your own.
+
+python -m tests.support.clip FILE.mp4 [--seconds S] [--size WIDTHxHEIGHT] [--seed N]
+"""
+
+import argparse
+from pathlib import Path
+
+from stages.testsrc.world import ShapesWorld
+from tests.support.media import write_video
+
+
+def make_clip(path: Path, size: tuple[int, int] = (128, 96), seconds: float = 4, fps: int = 25, seed: int = 0) -> Path:
+    """An MP4 of ShapesWorld, (width, height), with a key picture twice a second and no reordered pictures."""
+    width, height = size
+    world = ShapesWorld(seed, width, height, fps=fps)
+    pictures = [world.render(t)[0] for t in range(round(seconds * fps))]
+    options = {"g": str(max(1, fps // 2)), "sc_threshold": "0", "bf": "0"}
+    return write_video(path, pictures, rate=fps, codec_options=options)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("path", type=Path, metavar="FILE.mp4")
+    parser.add_argument("--seconds", type=float, default=10)
+    parser.add_argument("--size", default="256x256", metavar="WIDTHxHEIGHT")
+    parser.add_argument("--seed", type=int, default=12, help="of the world; 12 is the one of maskcast demo")
+    arguments = parser.parse_args()
+    width, height = map(int, arguments.size.split("x"))
+    make_clip(arguments.path, (width, height), arguments.seconds, seed=arguments.seed)
+    labels = ShapesWorld(arguments.seed, width, height).labels
+    print(f"{arguments.path}: {arguments.seconds:g} s of {', '.join(dict.fromkeys(labels))}")
+
+
+if __name__ == "__main__":
+    main()
