@@ -1,6 +1,6 @@
-"""Image classifiers: networks, their checkpoints, and the stage that names what a picture shows.
+"""Image classifiers: network architectures, checkpoints, and the stage that classifies images.
 
-The trainer builds and saves its models with what is here, so that training and serving cannot differ.
+The trainer builds and saves its models with the same functions, so that training and serving cannot differ.
 """
 
 import warnings
@@ -26,25 +26,25 @@ COMPACT = "compact_vit"
 FAMILIES = ["vit_*", "swin_*"]  # of torchvision
 VERSION = 1  # of the checkpoint's format, under its key "maskcast"
 DROPOUT = 0.1  # before the last layer
-BATCH = 32  # pictures in one forward pass
+BATCH = 32  # images in one forward pass
 
 
 def model_names() -> list[str]:
-    """What ``build_model`` builds."""
+    """The names that ``build_model`` accepts."""
     return [COMPACT, *zoo.list_models(include=FAMILIES)]
 
 
 def published_weights(name: str) -> Any:
-    """torchvision's ImageNet weights of a model of its own: where they are, and how they want their pictures."""
-    known = zoo.get_model_weights(name).__members__
-    return known.get("IMAGENET1K_V1") or known["DEFAULT"]
+    """torchvision's ImageNet weights for one of its models: their URL and their preprocessing."""
+    available = zoo.get_model_weights(name).__members__
+    return available.get("IMAGENET1K_V1") or available["DEFAULT"]
 
 
 def build_model(name: str, classes: int, weights: bool = False, options: Mapping[str, Any] | None = None) -> nn.Module:
     """A network (B, 3, S, S) float32 -> logits (B, classes), whose head is dropout and a linear layer.
 
-    ``name`` is torchvision's, or "compact_vit". ``weights``: start from torchvision's ImageNet weights, which it
-    downloads into its cache. ``options`` are the architecture's own arguments. Raises ModelError.
+    ``name`` is one of torchvision's, or "compact_vit". ``weights``: start from torchvision's ImageNet weights, which it
+    downloads into its cache. ``options`` are arguments of the architecture. Raises ModelError.
     """
     options = dict(options or {})
     if name not in model_names():
@@ -54,7 +54,7 @@ def build_model(name: str, classes: int, weights: bool = False, options: Mapping
             raise ModelError(f"classifier: {COMPACT} has no pretrained weights; train it from scratch")
         model: Any = _compact_vit(**options)
     else:
-        model = _from_zoo(name, weights, options)
+        model = _from_torchvision(name, weights, options)
     head = "heads" if isinstance(model, VisionTransformer) else "head"
     features = model.hidden_dim if isinstance(model, VisionTransformer) else model.head.in_features
     last = nn.Linear(features, classes)
@@ -64,13 +64,14 @@ def build_model(name: str, classes: int, weights: bool = False, options: Mapping
     return model
 
 
-def _from_zoo(name: str, weights: bool, options: dict[str, Any]) -> Any:
+def _from_torchvision(name: str, weights: bool, options: dict[str, Any]) -> Any:
+    """One of torchvision's models, with its ImageNet weights if ``weights``. Raises ModelError."""
     if not weights:
         return zoo.get_model(name, weights=None, **options)
     chosen = published_weights(name)
     try:
         return zoo.get_model(name, weights=chosen, **options)
-    except Exception as error:  # the network's and the file system's errors, and those of a broken file
+    except Exception as error:  # errors of the network, the file system or a broken file
         place = Path(torch.hub.get_dir()) / "checkpoints" / Path(chosen.url).name
         problem = f"{place} does not load" if place.exists() else f"no pretrained weights for {name}"
         raise ModelError(
@@ -88,9 +89,10 @@ def _compact_vit(
     mlp_dim: int = 512,
     dropout: float = 0.0,
 ) -> VisionTransformer:
-    """torchvision's vision transformer in small; each convolution of the ``stem``, of so many channels, halves.
+    """A small version of torchvision's vision transformer.
 
-    Convolutions instead of patches: https://arxiv.org/abs/2106.14881; for small pictures: 2104.05704.
+    ``stem``: output channels of its convolutions, each of which halves the resolution. Convolutions instead of patches:
+    https://arxiv.org/abs/2106.14881; for small images: https://arxiv.org/abs/2104.05704.
     """
     convolutions = [ConvStemConfig(channels, 3, 2) for channels in stem]
     return VisionTransformer(
@@ -106,26 +108,27 @@ def _compact_vit(
 
 
 def checkpoint(card: Card, model: nn.Module) -> dict[str, Any]:
-    """What ``torch.save`` is to write, as far as serving goes."""
+    """The part of a checkpoint that serving needs, for ``torch.save``."""
     return {"maskcast": VERSION, "card": card.to_dict(), "model": model.state_dict()}
 
 
 def load_checkpoint(path: str | Path) -> tuple[Card, dict[str, Any]]:
-    """A checkpoint's card and all else in it, on the CPU. Raises ModelError for what `maskcast train` did not write.
+    """A checkpoint's card and its whole content, on the CPU.
 
-    The file is read with ``weights_only=True``: it cannot run anything.
+    The file is read with ``weights_only=True``, so it cannot run code. Raises ModelError for a file that `maskcast
+    train` did not write.
     """
     if Path(path).is_dir():
         raise ModelError(f"classifier: {path} is a folder; give the file in it, such as {Path(path) / 'best.pt'}")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of what it cannot read it warns before it says so
+            warnings.simplefilter("ignore")  # it warns about unreadable files before it raises
             loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise ModelError(f"classifier: {path} does not exist") from error
     except PermissionError as error:
         raise ModelError(f"classifier: {path} cannot be read: {error.strerror}") from error
-    except Exception as error:  # torch.load raises whatever the unpickler meets
+    except Exception as error:  # torch.load passes on any error of the unpickler
         raise ModelError(f"classifier: {path} is not a checkpoint of `maskcast train`, or it is damaged") from error
     if not isinstance(loaded, dict) or "maskcast" not in loaded:
         raise ModelError(f"classifier: {path} is another kind of checkpoint; give one that `maskcast train` wrote")
@@ -139,7 +142,7 @@ def load_checkpoint(path: str | Path) -> tuple[Card, dict[str, Any]]:
 
 
 def load_model(path: str | Path) -> tuple[Card, nn.Module]:
-    """A checkpoint's card and its network, complete, in float32 on the CPU, ready to serve. Raises ModelError."""
+    """A checkpoint's card and its complete network, in float32 on the CPU, in eval mode. Raises ModelError."""
     card, contents = load_checkpoint(path)
     state = contents["model"]
     try:
@@ -155,7 +158,7 @@ def load_model(path: str | Path) -> tuple[Card, nn.Module]:
 
 
 class Classifier:
-    """Names what pictures show.
+    """Classifies images.
 
     ``path`` is a checkpoint of `maskcast train`, an ``.onnx`` file of `maskcast export`, or "embedded". With a
     ``dtype`` other than float32 the matrix products are autocast. Raises ModelError, one line.
@@ -167,46 +170,47 @@ class Classifier:
         self.name, self._device = str(path), device
         self._network: Callable[[torch.Tensor], torch.Tensor]
         if self.name.endswith(".onnx"):
-            from stages.classification.onnx import load_onnx  # onnxruntime is an extra
+            from stages.classification.onnx import load_onnx  # onnxruntime is an optional dependency
 
             self.card, self._network = load_onnx(self.name, device)
         else:
             self.card, network = load_model(EMBEDDED if self.name == "embedded" else self.name)
             self._network = partial(_autocast, network.to(device), dtype)
-        self._try()
+        self._check_forward()
 
     @property
     def labels(self) -> tuple[str, ...]:
+        """The names of the classes, in the order of the network's outputs."""
         return self.card.labels
 
     @torch.inference_mode()
     def classify(self, images: Sequence[Image], top: int = 3) -> list[tuple[Label, ...]]:
-        """The ``top`` classes of each picture (uint8 (H, W, 3) RGB, sizes may differ), best first.
+        """The ``top`` classes of each image (uint8 (H, W, 3) RGB, sizes may differ), best first.
 
-        A score is the softmax over all classes. Raises WindowError when the scores are not numbers.
+        A score is the softmax over all classes. Raises WindowError when the scores are not finite.
         """
-        named: list[tuple[Label, ...]] = []
+        results: list[tuple[Label, ...]] = []
         for start in range(0, len(images), BATCH):
             scores = self._scores(images[start : start + BATCH])
             best = scores.topk(min(top, len(self.labels)))
-            for values, places in zip(best.values.tolist(), best.indices.tolist(), strict=True):
-                named.append(tuple(Label(self.labels[i], value) for i, value in zip(places, values, strict=True)))
-        return named
+            for values, indices in zip(best.values.tolist(), best.indices.tolist(), strict=True):
+                results.append(tuple(Label(self.labels[i], value) for i, value in zip(indices, values, strict=True)))
+        return results
 
     @torch.inference_mode()
-    def _try(self) -> None:
-        """Refuse at once what would fail with every picture."""
+    def _check_forward(self) -> None:
+        """Run one forward pass. Raises ModelError for a model that would fail with every image."""
         side, expected = self.card.preprocessing.size, (1, len(self.labels))
         try:
             shape = tuple(self._network(torch.zeros(1, 3, side, side, device=self._device)).shape)
-        except Exception as error:  # torch's and onnxruntime's have no common class
+        except Exception as error:  # the errors of torch and onnxruntime have no common class
             first = str(error).strip().partition("\n")[0]
             raise ModelError(f"classifier: {self.name} cannot read pictures of {side} x {side}: {first}") from error
         if shape != expected:
             raise ModelError(f"classifier: {self.name} gives numbers of shape {shape}, not {expected} for its labels")
 
     def _scores(self, images: Sequence[Image]) -> torch.Tensor:
-        """(B, classes) in [0, 1], on the CPU."""
+        """Class probabilities (B, classes) in [0, 1], on the CPU."""
         scores = self._network(self.card.preprocessing(images, self._device)).float().softmax(1).cpu()
         if not bool(scores.isfinite().all()):
             raise WindowError(f"classifier {self.name}: scores are not numbers; try precision float32")

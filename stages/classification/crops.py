@@ -1,15 +1,15 @@
-"""Cutting tracked objects out of their frame, for whoever looks at them one by one."""
+"""Crops of tracked objects from their frame, for models that work on single objects."""
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from stages.types import Image, Result, TrackState
 
-MARGIN = 1.3  # side of the crop over the longer side of the box
+MARGIN = 1.3  # side of the crop divided by the longer side of the box
 
 
 def crop(image: Image, box: ArrayLike) -> Image:
-    """A square around ``box`` (xyxy in pixels) with a margin, a view; narrower only where the picture is."""
+    """A square view of the image around ``box`` (xyxy in pixels), with a margin; narrower where the image is."""
     x0, y0, x1, y1 = np.asarray(box, float)
     side = max(1, round(MARGIN * float(max(x1 - x0, y1 - y0))))
     spans = []
@@ -21,7 +21,7 @@ def crop(image: Image, box: ArrayLike) -> Image:
 
 
 def object_crops(result: Result) -> list[tuple[int, Image]]:
-    """Track id and crop of each object of which something shows, by the bounds of its mask."""
+    """The track id and crop of each object with a visible pixel; its box is that of its mask."""
     masks = (result.masks > 0).cpu().numpy()
     height, width = result.frame.image.shape[:2]
     crops = []

@@ -1,4 +1,4 @@
-"""Classifiers that `maskcast export` wrote, run by onnxruntime. The model's metadata, under "maskcast", is its card."""
+"""Classifiers exported by `maskcast export`, run by onnxruntime. Their card is in the model's metadata."""
 
 import json
 import os
@@ -11,12 +11,12 @@ import torch
 from stages.classification.card import Card
 from stages.errors import ModelError
 
-KEY = "maskcast"  # of the metadata: Card.to_dict() as JSON
+KEY = "maskcast"  # of the metadata entry with Card.to_dict() as JSON
 
 
 def load_onnx(path: str, device: torch.device) -> tuple[Card, Callable[[torch.Tensor], torch.Tensor]]:
-    """The card, and the network (B, 3, S, S) float32 -> logits (B, classes), on the CPU. Raises ModelError."""
-    os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # read at import: on Linux it reports by default
+    """The card, and the network: (B, 3, S, S) float32 -> logits (B, classes) on the CPU. Raises ModelError."""
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # onnxruntime reads it when imported; on Linux it reports by default
     try:
         import onnxruntime
     except ImportError as error:
@@ -26,9 +26,9 @@ def load_onnx(path: str, device: torch.device) -> tuple[Card, Callable[[torch.Te
         raise ModelError(f"classifier: {path} does not exist")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
-    wanted = ["CUDAExecutionProvider"] if device.type == "cuda" else []
-    there = set(onnxruntime.get_available_providers())
-    providers = [name for name in (*wanted, "CPUExecutionProvider") if name in there]
+    preferred = ["CUDAExecutionProvider"] if device.type == "cuda" else []
+    available = set(onnxruntime.get_available_providers())
+    providers = [name for name in (*preferred, "CPUExecutionProvider") if name in available]
     try:
         session = onnxruntime.InferenceSession(path, options, providers=providers)
     except Exception as error:  # onnxruntime's errors have no common class
@@ -45,6 +45,7 @@ def load_onnx(path: str, device: torch.device) -> tuple[Card, Callable[[torch.Te
 
 
 def _card(path: str, metadata: dict[str, Any]) -> Card:
+    """The card in a model's metadata. Raises ModelError."""
     if KEY not in metadata:
         raise ModelError(f"classifier: {path} has no labels in its metadata; give one that `maskcast export` wrote")
     try:

@@ -1,4 +1,4 @@
-"""Captions, the text input of Grounding DINO: several phrases in one text, and the prompt of each of its tokens."""
+"""Captions, the text inputs of Grounding DINO: several phrases in one text, and the prompt that each token is from."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from stages.detection.prompts import Prompt
 from stages.errors import ConfigError
 
-# Ids that transformers' Grounding DINO hard-codes (SPECIAL_TOKENS in modeling_grounding_dino): BERT's [CLS], [SEP], "."
-# and "?"; 0 is its padding.
+# Token ids that transformers' Grounding DINO hard-codes (SPECIAL_TOKENS in modeling_grounding_dino): BERT's [CLS],
+# [SEP], "." and "?". PAD is the padding.
 CLS, SEP, STOP, QUESTION, PAD = 101, 102, 1012, 1029, 0
-DELIMITERS = frozenset({CLS, SEP, STOP, QUESTION, PAD})
+DELIMITERS = frozenset({CLS, SEP, STOP, QUESTION, PAD})  # must not occur within a phrase
 NO_PROMPT = -1
 
 
 @dataclass(frozen=True, slots=True)
 class Caption:
-    """One text input of the model: ``[CLS] phrase . phrase . [SEP]``; T tokens."""
+    """One text input of the model, ``[CLS] phrase . phrase . [SEP]``, of T tokens."""
 
     input_ids: tuple[int, ...]  # (T,)
     prompt_of_token: tuple[int, ...]  # (T,) index into the prompts, NO_PROMPT for [CLS], "." and [SEP]
@@ -24,8 +24,8 @@ class Caption:
 def build_captions(prompts: Sequence[Prompt], tokens: Sequence[Sequence[int]], longest: int) -> list[Caption]:
     """Join the prompts' ``tokens`` (ids without special tokens) into captions of at most ``longest`` tokens.
 
-    Every prompt stands in exactly one caption, in order. Raises ConfigError naming a prompt that has no tokens, holds
-    a delimiter or is longer than a caption.
+    Every prompt is in exactly one caption, in order. Raises ConfigError naming a prompt that has no tokens, contains a
+    delimiter or is longer than a caption.
     """
     captions: list[Caption] = []
     ids, owners = [CLS], [NO_PROMPT]

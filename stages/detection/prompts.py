@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from stages.errors import ConfigError
 
-# What parts one prompt from the next. A stop or comma between two digits ("3.5 inch disk") belongs to the number.
+# What separates prompts. A full stop or comma between two digits ("3.5 inch disk") belongs to the number.
 _SEPARATOR = re.compile(r"[;?\n…。、，；？．]|(?<!\d)[.,]|[.,](?!\d)")  # noqa: RUF001
 # Sentence ends that are left within a phrase. Grounding DINO splits captions at them, so a phrase must not hold one.
 _DELIMITER = re.compile(r"[.?]")
@@ -15,14 +15,14 @@ _DELIMITER = re.compile(r"[.?]")
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """One thing to look for."""
+    """The text of one class of objects to look for."""
 
     written: str  # as the user typed it
-    phrase: str  # as the model reads it: lower case, one space between words, no full stop
+    phrase: str  # as the model reads it: lower case, one space between words, no full stop or question mark
 
 
 def parse_prompts(texts: Sequence[str]) -> tuple[Prompt, ...]:
-    """Split texts as people type them ("Red Circle", "red circle, blue square.") into prompts, each phrase once.
+    """Split texts as users type them ("Red Circle", "red circle, blue square.") into prompts, each phrase once.
 
     Raises ConfigError for a text without a letter or digit.
     """
@@ -38,7 +38,7 @@ def parse_prompts(texts: Sequence[str]) -> tuple[Prompt, ...]:
 
 
 def _phrase(piece: str) -> str:
-    """Lower case, compatibility characters folded, no punctuation around it; "" if no letter or digit is left."""
+    """Lower case, NFKC-normalised, no punctuation at either end; "" if no letter or digit is left."""
     plain = _DELIMITER.sub(" ", unicodedata.normalize("NFKC", piece).lower())
     first, last = 0, len(plain)
     while first < last and not plain[first].isalnum():
@@ -49,4 +49,4 @@ def _phrase(piece: str) -> str:
 
 
 def _ends_word(character: str) -> bool:
-    return character.isalnum() or unicodedata.category(character).startswith("M")  # a vowel sign is part of its letter
+    return character.isalnum() or unicodedata.category(character).startswith("M")  # M: marks such as vowel signs

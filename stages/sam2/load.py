@@ -23,7 +23,7 @@ def load_segmenter(name: str, device: torch.device, dtype: torch.dtype, compiled
     """Load a SAM 2 model.
 
     ``name`` is "embedded", a hub id such as "facebook/sam2.1-hiera-large", a ``.pt`` file in upstream's format, or a
-    folder that holds one. ``compiled`` compiles all that runs on every frame. Raises ModelError.
+    folder that holds one. ``compiled`` compiles all that runs on every frame. Raises ModelError, one line.
     """
     if name == "embedded":
         model = build(EMBEDDED / "segmenter.yaml")
@@ -63,7 +63,7 @@ def hub_file(name: str) -> str | None:
 
 
 def find_checkpoint(name: str) -> Path:
-    """The .pt file that a path or a hub id means; downloads it where it is not cached. Raises ModelError."""
+    """The .pt file of a path or a hub id; downloads it when it is not in the cache. Raises ModelError."""
     path = Path(name)
     if path.is_file():
         return path
@@ -104,13 +104,14 @@ def _read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
         return dict(loaded["model"])
     except FileNotFoundError as error:
         raise ModelError(f"segmenter: {path} does not exist") from error
-    except Exception as error:  # torch.load raises whatever the unpickler meets
+    except Exception as error:  # torch.load passes on any error of the unpickler
         raise ModelError(
             f"segmenter: {path} is not a whole SAM 2 checkpoint (no readable 'model' in it); copy or fetch it again"
         ) from error
 
 
 def _upstream_config(state: dict[str, torch.Tensor], checkpoint: Path) -> Path:
+    """The sam2 configuration file that fits the weights, chosen by their shapes. Raises ModelError."""
     stem = state.get("image_encoder.trunk.patch_embed.proj.weight")
     blocks = {key.split(".")[3] for key in state if key.startswith("image_encoder.trunk.blocks.")}
     size = _SIZES.get((len(stem), len(blocks))) if stem is not None else None
@@ -120,6 +121,7 @@ def _upstream_config(state: dict[str, torch.Tensor], checkpoint: Path) -> Path:
 
 
 def _load_weights(model: SAM2Base, state: dict[str, torch.Tensor], checkpoint: Path) -> None:
+    """Load ``state``, whose keys must be exactly the model's and whose values finite. Raises ModelError."""
     try:
         model.load_state_dict(state, strict=True)
     except RuntimeError as error:

@@ -1,4 +1,4 @@
-"""SAM 2's own classes, changed where a stream needs it: the memory is handed in, for all objects at once."""
+"""Subclasses of sam2's classes for streams: memory attention over tokens passed in, for all objects in one batch."""
 
 import copy
 import math
@@ -16,7 +16,10 @@ from stages.segmentation.memory import MemoryTokens
 
 
 class NormNeck(FpnNeck):
-    """FpnNeck with a LayerNorm on every level: trained from scratch, its outputs would drown the mask in the memory."""
+    """FpnNeck with a LayerNorm on every level.
+
+    Trained from scratch without it, the outputs grow so large that they hide the mask in the memory.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -28,7 +31,7 @@ class NormNeck(FpnNeck):
 
 
 class _MaskableAttention(RoPEAttention):
-    """RoPEAttention that can leave keys out; the same parameters, and the same result where it leaves out none."""
+    """RoPEAttention with an optional key mask; the same parameters, and without a mask the same result."""
 
     freqs_cis: torch.Tensor
 
@@ -38,16 +41,16 @@ class _MaskableAttention(RoPEAttention):
         k: torch.Tensor,
         v: torch.Tensor,
         num_k_exclude_rope: int = 0,
-        valid: torch.Tensor | None = None,  # (B, keys) bool
+        valid: torch.Tensor | None = None,  # (B, keys) bool key mask
     ) -> torch.Tensor:
         q, k, v = self.q_proj(q), self.k_proj(k), self.v_proj(v)
         q, k, v = (self._separate_heads(x, self.num_heads) for x in (q, k, v))
         if self.freqs_cis.shape[0] != q.shape[-2] or self.freqs_cis.device != q.device:
             side = math.isqrt(q.shape[-2])
             self.freqs_cis = self.compute_cis(end_x=side, end_y=side).to(q.device)
-        rotated = k.shape[-2] - num_k_exclude_rope
-        q, turned = apply_rotary_enc(q, k[:, :, :rotated], freqs_cis=self.freqs_cis, repeat_freqs_k=self.rope_k_repeat)
-        k = torch.cat([turned, k[:, :, rotated:]], dim=2)
+        spatial = k.shape[-2] - num_k_exclude_rope
+        q, rotated = apply_rotary_enc(q, k[:, :, :spatial], freqs_cis=self.freqs_cis, repeat_freqs_k=self.rope_k_repeat)
+        k = torch.cat([rotated, k[:, :, spatial:]], dim=2)
         mask = None if valid is None else valid[:, None, None, :]
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         attended: torch.Tensor = self.out_proj(self._recombine_heads(out))
@@ -55,17 +58,23 @@ class _MaskableAttention(RoPEAttention):
 
 
 class StreamingSAM2(SAM2Base):
-    """SAM2Base whose memory is handed in ready to read, instead of being gathered from dictionaries of frames."""
+    """SAM2Base that reads its memory from `MemoryTokens` instead of from upstream's dictionaries of frames.
 
-    def adopt(self) -> None:
-        """Make the cross attentions of a plain SAM2Base the kind that can leave keys out."""
+    The tokens are passed as upstream's argument ``output_dict``.
+    """
+
+    def make_attention_maskable(self) -> None:
+        """Give the cross attentions of a plain SAM2Base a key mask."""
         for layer in self.memory_attention.layers:
             layer.cross_attn_image.__class__ = _MaskableAttention
 
-    def at(self, image_size: int) -> "StreamingSAM2":
-        """The same model for square pictures of another size, a multiple of 32; it shares the weights."""
+    def with_image_size(self, image_size: int) -> "StreamingSAM2":
+        """The same model for square images of another size, a multiple of 32; it shares the weights.
+
+        It is not compiled, even if this one is.
+        """
         shared = {id(weights): weights for weights in (*self.parameters(), *self.buffers())}
-        other = copy.deepcopy(self, shared)  # the memo: what is not to be copied
+        other = copy.deepcopy(self, shared)  # tensors in the memo are not copied
         for owner in (other, other.sam_mask_decoder, other.memory_encoder, other.image_encoder):
             for compiled in ("_attend", "forward"):
                 owner.__dict__.pop(compiled, None)
@@ -77,11 +86,11 @@ class StreamingSAM2(SAM2Base):
         return other
 
     def compile(self) -> None:
-        """Compile what runs on every frame for every object, each part as one graph with static shapes."""
-        torch._dynamo.config.recompile_limit = 64  # object counts come in a few sizes, with and without a key mask
+        """Compile what runs on every frame, each part that runs for every object as one graph with static shapes."""
+        torch._dynamo.config.recompile_limit = 64  # a few batch sizes, each with and without a key mask
         for owner, name in ((self, "_attend"), (self.sam_mask_decoder, "forward"), (self.memory_encoder, "forward")):
             setattr(owner, name, torch.compile(getattr(owner, name), fullgraph=True, dynamic=False))
-        # windows differ in length: after the second length the encoder's batch size is dynamic
+        # windows differ in length: from the second length on, torch treats the encoder's batch size as dynamic
         self.image_encoder.forward = torch.compile(self.image_encoder.forward)
 
     def _prepare_memory_conditioned_features(
@@ -106,9 +115,9 @@ class StreamingSAM2(SAM2Base):
         return conditioned.transpose(1, 2).reshape(len(conditioned), self.hidden_dim, height, width)
 
     def _attend(self, features: torch.Tensor, positions: torch.Tensor, memory: MemoryTokens) -> torch.Tensor:
-        """MemoryAttention.forward, with the first self-attention, which is the same for all objects, run once.
+        """MemoryAttention.forward for B objects. features, positions: (1, L, C) of the frame; returns (B, L, C).
 
-        features, positions: (1, L, C) of the frame; returns (B, L, C).
+        The first self-attention has the same input for all objects, so it runs once.
         """
         attention = self.memory_attention
         objects = len(memory.tokens)
@@ -117,9 +126,9 @@ class StreamingSAM2(SAM2Base):
             out = layer._forward_sa(out, positions)
             if number == 0:
                 out, positions = out.expand(objects, -1, -1), positions.expand(objects, -1, -1)
-            asked = layer.norm2(out)
+            queries = layer.norm2(out)
             out = out + layer.cross_attn_image(
-                asked + positions if layer.pos_enc_at_cross_attn_queries else asked,
+                queries + positions if layer.pos_enc_at_cross_attn_queries else queries,
                 memory.tokens + memory.positions if layer.pos_enc_at_cross_attn_keys else memory.tokens,
                 memory.tokens,
                 memory.pointer_tokens,

@@ -20,7 +20,7 @@ class Segmenter(Protocol):
     """
 
     device: torch.device
-    static: bool  # shapes are kept to a few sizes, so that compiled graphs and GPU kernels are reused
+    static: bool  # tensor shapes are kept to a few sizes, so that compiled graphs and GPU kernels are reused
     image_size: int
     side: int  # S
     memory_dim: int  # C_mem
@@ -31,10 +31,10 @@ class Segmenter(Protocol):
     def scaled(self, scale: float) -> "Segmenter":
         """The same weights for images of ``scale`` times this one's size, rounded to a size that the model takes."""
 
-    def sizes(self, objects: int) -> list[int]:
+    def batch_sizes(self, objects: int) -> list[int]:
         """The batch sizes that the model runs with for up to ``objects`` objects; [1] where it does not pad them."""
 
-    def nothing(self) -> Heads:
+    def empty_heads(self) -> Heads:
         """The heads of no objects."""
 
     def encode(self, images: Sequence[Image]) -> list[FrameFeatures]:
@@ -68,17 +68,17 @@ class Segmenter(Protocol):
     def propagate(self, frame: FrameFeatures, memory: MemoryTokens) -> Heads:
         """Find the B objects of ``memory`` on the frame."""
 
-    def memorise(self, frame: FrameFeatures, heads: Heads) -> torch.Tensor:
-        """Encode spatial memories (B, L, C_mem) of B objects on the frame."""
+    def encode_memory(self, frame: FrameFeatures, heads: Heads) -> torch.Tensor:
+        """The spatial memories (B, L, C_mem) of B objects on the frame."""
 
-    def memory_places(self) -> torch.Tensor:
+    def memory_position_encoding(self) -> torch.Tensor:
         """The spatial position encoding of a memory, (L, C_mem)."""
 
-    def memory_ages(self) -> torch.Tensor:
-        """The temporal encodings of spatial memories, (ages, C_mem).
+    def memory_time_encoding(self) -> torch.Tensor:
+        """The temporal encodings of spatial memories, (recent_memories + 1, C_mem).
 
-        Index 0 is one frame old, 1 two frames, and so on; the last is that of conditioning frames.
+        Index 0 is for a memory that is one frame old, 1 for two frames, and so on; the last is for conditioning frames.
         """
 
-    def pointer_ages(self, frames: torch.Tensor) -> torch.Tensor:
-        """The temporal encodings (B, P, C_mem) of object pointers that are ``frames`` (B, P) old."""
+    def pointer_time_encoding(self, ages: torch.Tensor) -> torch.Tensor:
+        """The temporal encodings (B, P, C_mem) of object pointers that are ``ages`` (B, P) frames old."""

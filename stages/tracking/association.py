@@ -1,4 +1,4 @@
-"""Which detection is which track: decided on keyframes, for each prompt by itself."""
+"""Hungarian association of a keyframe's detections with tracks and ended tracks, within each prompt."""
 
 from dataclasses import dataclass, field
 
@@ -6,78 +6,79 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-MATCH = 0.3  # least overlap of a detection with the track that it continues
-DUPLICATE = 0.6  # overlap from which two tracks of one prompt are taken to sit on one object
-POSSIBLE = 0.01  # least likeness of a detection and the track out of sight that it may be
-ALIKE = 0.3  # the same for a track that shows a whole mask elsewhere
-LOOKS = 4.0  # what being alike is worth, against 1 for being in the same place and 1 for a full overlap
+MIN_OVERLAP = 0.3  # least overlap of a detection with the track that it continues
+DUPLICATE_OVERLAP = 0.6  # two tracks, or two detections, of one prompt with this overlap are on one object
+MIN_SIMILARITY = 0.01  # least similarity of a detection to a track that is out of sight
+MIN_SIMILARITY_WHOLE = 0.3  # the same for a track that has a whole mask elsewhere
+MIN_PROXIMITY = 0.3  # least proximity of a detection to a track that is out of sight
+SIMILARITY_WEIGHT = 4.0  # of similarity 1 in the affinity, where a match in place counts 1 and a full overlap 1
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """What a keyframe's detections mean; detections by index, tracks by index."""
+class Matches:
+    """How a keyframe's detections relate to the tracks; both by index."""
 
-    matched: list[tuple[int, int]] = field(default_factory=list)  # (detection, track) where they overlap
-    reclaimed: list[tuple[int, int]] = field(default_factory=list)  # the track's object is where its mask is not
-    recalled: list[tuple[int, int]] = field(default_factory=list)  # (detection, ended track) that has come back
-    fresh: list[int] = field(default_factory=list)  # detections that start a track
-    displaced: list[int] = field(default_factory=list)  # tracks that sit on another track's object
+    matched: list[tuple[int, int]] = field(default_factory=list)  # (detection, track) that overlap
+    relocated: list[tuple[int, int]] = field(default_factory=list)  # (detection, track) whose mask is elsewhere
+    reidentified: list[tuple[int, int]] = field(default_factory=list)  # (detection, ended track) that has returned
+    new: list[int] = field(default_factory=list)  # detections that start a track
+    displaced: list[int] = field(default_factory=list)  # tracks without a detection, on another track's object
 
     @property
-    def continued(self) -> set[int]:
+    def detected_tracks(self) -> set[int]:
         """The tracks that have a detection."""
-        return {track for _, track in self.matched + self.reclaimed}
+        return {track for _, track in self.matched + self.relocated}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Evidence:
-    """How D detections go with T tracks and, in the last columns, G tracks that have ended."""
+    """Affinities of D detections to T tracks and, in the last columns, to G tracks that have ended."""
 
     same_prompt: NDArray[np.bool_]  # (D, T + G)
     overlap: NDArray[np.float32]  # (D, T) IoU in [0, 1]
-    near: NDArray[np.float32]  # (D, T) in [0, 1], 1 where a track that shows no whole mask is expected
-    likeness: NDArray[np.float32]  # (D, T + G) in [0, 1]
-    between: NDArray[np.float32]  # (T, T) IoU of the tracks of one prompt with each other
-    whole: NDArray[np.bool_]  # (T,) the mask is about as large as usual: what is left when an object hides is not
+    proximity: NDArray[np.float32]  # (D, T) in [0, 1], 1 at the predicted centre; 0 for tracks with a whole mask
+    similarity: NDArray[np.float32]  # (D, T + G) of appearance, in [0, 1]
+    track_overlap: NDArray[np.float32]  # (T, T) mask IoU of the tracks of one prompt
+    whole: NDArray[np.bool_]  # (T,) the mask shows about the whole object, not only a part that is still visible
 
-    def looks_itself(self, detection: int, track: int) -> bool:
-        """Whether a detection looks like a track, and more so than like another of its prompt."""
+    def most_similar(self, detection: int, track: int) -> bool:
+        """Whether a detection is similar to a track, and to no other track of its prompt more."""
         tracks = slice(len(self.whole))
-        others = self.likeness[detection, tracks][self.same_prompt[detection, tracks]]
-        return bool(self.likeness[detection, track] >= others.max(initial=ALIKE))
+        others = self.similarity[detection, tracks][self.same_prompt[detection, tracks]]
+        return bool(self.similarity[detection, track] >= others.max(initial=MIN_SIMILARITY_WHOLE))
 
 
 def assign(affinity: NDArray[np.float32], allowed: NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """The pairs (row, column) with the largest total affinity, of those allowed (Kuhn 1955)."""
+    """The allowed pairs (row, column) with the largest total affinity: the Hungarian method (Kuhn 1955)."""
     if not affinity.size:
         return []
     rows, columns = linear_sum_assignment(np.where(allowed, -affinity, 0))
     return [(int(r), int(c)) for r, c in zip(rows, columns, strict=True) if allowed[r, c]]
 
 
-def plan(evidence: Evidence, reidentify: bool) -> Plan:
-    """Associate detections with tracks; without ``reidentify`` only where they overlap."""
+def associate(evidence: Evidence, reidentify: bool) -> Matches:
+    """Associate detections with tracks; without ``reidentify`` by overlap alone."""
     e, tracks = evidence, len(evidence.whole)
     ended = np.zeros((len(e.overlap), e.same_prompt.shape[1] - tracks), np.float32)
-    overlap, near = np.hstack([e.overlap, ended]), np.hstack([e.near, ended])
-    here = overlap >= MATCH
+    overlap, proximity = np.hstack([e.overlap, ended]), np.hstack([e.proximity, ended])
+    in_place = overlap >= MIN_OVERLAP
     if reidentify:
-        affinity = here * (1 + overlap) + near + LOOKS * e.likeness
-        shows_itself = np.hstack([e.whole, np.zeros(ended.shape[1], bool)])
-        least = np.where(shows_itself, ALIKE, POSSIBLE)
-        pairs = assign(affinity, e.same_prompt & (here | (near >= ALIKE) | (e.likeness >= least)))
+        affinity = in_place * (1 + overlap) + proximity + SIMILARITY_WEIGHT * e.similarity
+        whole = np.hstack([e.whole, np.zeros(ended.shape[1], bool)])
+        similar = e.similarity >= np.where(whole, MIN_SIMILARITY_WHOLE, MIN_SIMILARITY)
+        pairs = assign(affinity, e.same_prompt & (in_place | (proximity >= MIN_PROXIMITY) | similar))
     else:
-        pairs = assign(overlap, e.same_prompt & here)
-    held = {t for _, t in pairs if t < tracks}
-    taken = {d for d, _ in pairs}
-    waiting = [d for d in range(len(overlap)) if d not in taken]
-    # a second detection of an object that a track already holds starts nothing
-    repeated = {d for d in waiting for t in held if e.same_prompt[d, t] and overlap[d, t] >= DUPLICATE}
-    free = [t for t in range(tracks) if t not in held]
-    return Plan(
-        matched=[(d, t) for d, t in pairs if here[d, t]],
-        reclaimed=[(d, t) for d, t in pairs if t < tracks and not here[d, t]],
-        recalled=[(d, t - tracks) for d, t in pairs if t >= tracks],
-        fresh=[d for d in waiting if d not in repeated],
-        displaced=[t for t in free if any(e.between[t, other] >= DUPLICATE for other in held)],
+        pairs = assign(overlap, e.same_prompt & in_place)
+    detected = {t for _, t in pairs if t < tracks}
+    used = {d for d, _ in pairs}
+    unmatched = [d for d in range(len(overlap)) if d not in used]
+    # a second detection of an object that is already tracked starts no track
+    duplicates = {d for d in unmatched for t in detected if e.same_prompt[d, t] and overlap[d, t] >= DUPLICATE_OVERLAP}
+    undetected = [t for t in range(tracks) if t not in detected]
+    return Matches(
+        matched=[(d, t) for d, t in pairs if in_place[d, t]],
+        relocated=[(d, t) for d, t in pairs if t < tracks and not in_place[d, t]],
+        reidentified=[(d, t - tracks) for d, t in pairs if t >= tracks],
+        new=[d for d in unmatched if d not in duplicates],
+        displaced=[t for t in undetected if any(e.track_overlap[t, other] >= DUPLICATE_OVERLAP for other in detected)],
     )

@@ -1,50 +1,52 @@
-"""What is left of tracks that have ended, so that who comes back gets the old id."""
+"""Appearance of tracks that have ended, to give an object that returns its former id (re-identification)."""
 
 import copy
 
 import torch
 
-from stages.tracking.cues import likeness
+from stages.tracking.cues import similarity
 from stages.tracking.track_table import TrackRecord
 
 
 class Gallery:
-    """The last ``capacity`` tracks to end, each with the colour it had; the oldest make room."""
+    """The records and colours of the last ``capacity`` tracks that ended. A full gallery drops its oldest entry."""
 
     def __init__(self, capacity: int, device: torch.device) -> None:
         self._colours = torch.zeros(capacity, 3, device=device)
-        self.records: list[TrackRecord] = []
+        self.records: list[TrackRecord] = []  # oldest first
 
     @property
     def nbytes(self) -> int:
+        """Bytes of tensor memory held; depends on the capacity alone."""
         return self._colours.numel() * self._colours.element_size()
 
     def copy(self) -> "Gallery":
-        """One that changes by itself."""
+        """An independent copy; the records themselves are shared."""
         other = copy.copy(self)
         other._colours, other.records = self._colours.clone(), self.records.copy()
         return other
 
-    def keep(self, record: TrackRecord, colour: torch.Tensor) -> None:
+    def add(self, record: TrackRecord, colour: torch.Tensor) -> None:
+        """Add a track that has ended, with its colour (3,)."""
         if len(self.records) == len(self._colours):
-            self.forget(self.records[0])
+            self.remove(self.records[0])
         self._colours[len(self.records)] = colour
         self.records.append(record)
 
     def resize(self, capacity: int) -> None:
-        """Keep the last ``capacity``."""
+        """Change the capacity; the newest entries stay."""
         for record in self.records[: max(0, len(self.records) - capacity)]:
-            self.forget(record)
+            self.remove(record)
         colours = self._colours.new_zeros(capacity, 3)
         colours[: len(self.records)] = self._colours[: len(self.records)]
         self._colours = colours
 
-    def forget(self, record: TrackRecord) -> None:
-        """It has come back, or must make room; those after it move up."""
+    def remove(self, record: TrackRecord) -> None:
+        """Remove a track's entry; those after it move up."""
         number = self.records.index(record)
         self._colours[number:-1] = self._colours[number + 1 :].clone()
         self.records.pop(number)
 
-    def likeness(self, colours: torch.Tensor) -> torch.Tensor:
-        """How much the detections (D, 3) look like each of them, (D, G)."""
-        return likeness(colours, self._colours[: len(self.records)])
+    def similarity(self, colours: torch.Tensor) -> torch.Tensor:
+        """The colour similarity of D detections (D, 3) to the G entries, (D, G) in (0, 1]."""
+        return similarity(colours, self._colours[: len(self.records)])

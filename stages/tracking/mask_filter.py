@@ -1,50 +1,56 @@
-"""Masks that must not be believed. No function here synchronises with the host."""
+"""Detection and repair of implausible propagated masks. No function here synchronises with the host."""
 
 import torch
 
 from stages.tracking import mask_ops
 
-INSIDE = 0.6  # share of a mask that lies in another track's
-JUMPED = 0.3  # IoU of a mask with the same track's mask one frame before, below which it has jumped
-CONVERGED = 0.6  # IoU from which the masks of two rivals are on one object
-FLOOD = 0.8  # share of the picture that no mask covers all of a sudden
-GROWN = 2.0  # how much larger than usual a flooding mask is
+INSIDE_SHARE = 0.6  # least share of a mask inside another track's mask, to take it for a mask of that track's object
+JUMP_IOU = 0.3  # a mask has jumped when its IoU with the track's mask one frame earlier is below this
+CONVERGED_IOU = 0.6  # least IoU of the masks of two rivals that are on one object
+FLOOD_SHARE = 0.8  # least share of the picture that a flooding mask covers
+FLOOD_GROWTH = 2.0  # how many times its usual area a flooding mask has at least
 
 
-def stolen(masks: torch.Tensor, before: torch.Tensor) -> torch.Tensor:
-    """Which tracks have jumped onto another track's object, as when their own has left the picture: (N,) bool.
+def jumped(masks: torch.Tensor, previous: torch.Tensor) -> torch.Tensor:
+    """Which tracks have jumped onto another track's object, as happens when their own leaves the picture: (N,) bool.
 
-    masks (N, h, w) are logits, ``before`` (N, h, w) bool the masks one frame earlier.
+    ``masks`` (N, h, w) are logits, ``previous`` (N, h, w) bool the masks one frame earlier. Of two tracks on one object
+    only the one whose mask changed more since the last frame can be the one that jumped.
     """
-    now, then = (masks > 0).flatten(1).float(), before.flatten(1).float()
-    common = (now * then).sum(1)
-    steady = common / (now.sum(1) + then.sum(1) - common).clamp(min=1)
-    taken = (mask_ops.inside(masks, masks) > INSIDE) & (steady[None] > steady[:, None])
-    return taken.any(1) & (steady < JUMPED)
+    now, before = (masks > 0).flatten(1).float(), previous.flatten(1).float()
+    common = (now * before).sum(1)
+    steadiness = common / (now.sum(1) + before.sum(1) - common).clamp(min=1)  # IoU with the frame before
+    on_steadier = (mask_ops.share_inside(masks, masks) > INSIDE_SHARE) & (steadiness[None] > steadiness[:, None])
+    return on_steadier.any(1) & (steadiness < JUMP_IOU)
 
 
-def flooding(masks: torch.Tensor, usual: torch.Tensor) -> torch.Tensor:
-    """Which masks suddenly cover the picture, (N,) bool; ``usual`` (N,) is what they cover otherwise, in pixels."""
+def flooding(masks: torch.Tensor, usual_areas: torch.Tensor) -> torch.Tensor:
+    """Which masks suddenly cover most of the picture, (N,) bool; ``usual_areas`` (N,) are the tracks', in pixels."""
     areas = mask_ops.areas(masks)
-    return (areas > FLOOD * masks[0].numel()) & (areas > GROWN * usual) if len(masks) else areas > 0
+    if not len(masks):
+        return areas > 0
+    return (areas > FLOOD_SHARE * masks[0].numel()) & (areas > FLOOD_GROWTH * usual_areas)
 
 
-def converged(masks: torch.Tensor, rivals: torch.Tensor, strangeness: torch.Tensor) -> torch.Tensor:
-    """Which tracks sit on the object of a rival that fits it better, (N,) bool.
+def converged(masks: torch.Tensor, rivals: torch.Tensor, mismatch: torch.Tensor) -> torch.Tensor:
+    """Which tracks are on the object of a rival that fits it better, (N,) bool.
 
-    rivals (N, N) bool; the lower ``strangeness`` (N,), of two the first, keeps the object.
+    ``rivals`` (N, N) bool; the track with the lower ``mismatch`` (N,) keeps the object, the first of two equal ones.
     """
-    rank = strangeness.argsort(stable=True).argsort()
+    rank = mismatch.argsort(stable=True).argsort()
     better = rank[None] < rank[:, None]
-    return (rivals & better & (mask_ops.mask_iou(masks, masks) >= CONVERGED)).any(1)
+    return (rivals & better & (mask_ops.mask_iou(masks, masks) >= CONVERGED_IOU)).any(1)
 
 
-def shared_out(masks: torch.Tensor, rivals: torch.Tensor, cost: torch.Tensor) -> torch.Tensor:
-    """The masks (N, h, w) once each pixel that rivals claim belongs to the one with the least ``cost`` (N, h * w)."""
+def separate_rivals(masks: torch.Tensor, rivals: torch.Tensor, cost: torch.Tensor) -> torch.Tensor:
+    """The masks (N, h, w) with each pixel that several rivals have left to the one with the least ``cost`` (N, h * w).
+
+    ``rivals`` (N, N) bool. The logits of a pixel that a track loses are made negative.
+    """
     if not len(masks):
         return masks
     logits = masks.flatten(1)
-    claimed = logits > 0
-    owner = torch.where(claimed, cost, torch.inf).argmin(0)
-    lost = claimed & rivals[:, owner]
+    inside = logits > 0
+    owner = torch.where(inside, cost, torch.inf).argmin(0)
+    lost = inside & rivals[:, owner]
     return torch.where(lost, -logits.abs(), logits).view_as(masks)

@@ -1,4 +1,4 @@
-"""Masks from prompts on one frame: the detector's boxes, and boxes, points and masks given by hand."""
+"""Masks from prompts on one frame: boxes of detections, and boxes, points and masks given by a user."""
 
 import numpy as np
 import torch
@@ -11,34 +11,40 @@ from stages.tracking import association, mask_ops
 from stages.types import Detections, Frame
 
 Points = tuple[NDArray[np.float32], NDArray[np.int64]]  # (P, 2) pixels of the frame; (P,) 1 inside, 0 outside
-ModelPoints = tuple[torch.Tensor, torch.Tensor]  # the same in pixels of the model's input; 2 and 3 a box's corners
+ModelPoints = tuple[torch.Tensor, torch.Tensor]  # the same in pixels of the model's input; labels 2, 3: box corners
 
 
 def segment_detections(
-    segmenter: Segmenter, frame: Frame, feature: FrameFeatures, detections: Detections, most: int
+    segmenter: Segmenter, frame: Frame, features: FrameFeatures, detections: Detections, most: int
 ) -> tuple[Detections, Heads]:
-    """The best ``most`` detections that have a mask; of those of one prompt with the same mask only the best."""
+    """Segment the best ``most`` detections; returns those with a mask, and their heads, best first.
+
+    Of several detections of one prompt with the same mask only the best is returned.
+    """
     if not len(detections):
-        return detections, segmenter.nothing()
+        return detections, segmenter.empty_heads()
     detections = detections.take(np.argsort(-detections.scores, kind="stable")[:most].tolist())
-    boxes = _to_model(segmenter, frame, torch.from_numpy(detections.boxes).reshape(-1, 2, 2)).reshape(-1, 4)
-    found = segmenter.prompt_boxes(feature, boxes)
+    boxes = _to_model_pixels(segmenter, frame, torch.from_numpy(detections.boxes).reshape(-1, 2, 2)).reshape(-1, 4)
+    found = segmenter.prompt_boxes(features, boxes)
     same_prompt = detections.prompts[:, None] == detections.prompts[None]
-    overlap = np.where(same_prompt, mask_ops.on_host(mask_ops.mask_iou(found.masks, found.masks)), 0)
+    overlap = np.where(same_prompt, mask_ops.to_numpy(mask_ops.mask_iou(found.masks, found.masks)), 0)
     areas = mask_ops.areas(found.masks).tolist()
-    kept = [d for d in mask_ops.keep_best(overlap, detections.scores, association.DUPLICATE) if areas[d]]
+    kept = [d for d in mask_ops.suppress(overlap, detections.scores, association.DUPLICATE_OVERLAP) if areas[d]]
     return detections.take(kept), found.take(kept)
 
 
 def segment_by_hand(
     segmenter: Segmenter,
     frame: Frame,
-    feature: FrameFeatures,
+    features: FrameFeatures,
     box: NDArray[np.float32] | None,
     points: Points | None,
     mask: NDArray[np.bool_] | None,
 ) -> tuple[Heads, ModelPoints | None]:
-    """One object from exactly one kind of prompt, in the frame's pixels, and its points. Raises ConfigError."""
+    """Segment one object from exactly one kind of prompt, in pixels of the frame.
+
+    Returns its heads, and the points that were used (the corners of a box; None for a mask). Raises ConfigError.
+    """
     if sum(given is not None for given in (box, points, mask)) != 1:
         raise ConfigError("add: give one of a box, points or a mask")
     height, width = frame.image.shape[:2]
@@ -47,20 +53,20 @@ def segment_by_hand(
             raise ConfigError(f"add: the mask is {mask.shape}, the picture {(height, width)} (height, width)")
         if not mask.any():
             raise ConfigError("add: the mask has no pixel; mark those of the object")
-        return segmenter.prompt_mask(feature, mask), None
+        return segmenter.prompt_mask(features, mask), None
     if box is not None:
         if box.shape != (4,) or not (box[:2] < box[2:]).all():
             raise ConfigError(f"add: a box has 4 numbers, x0 < x1 and y0 < y1, in the order x0 y0 x1 y1, not {box}")
         corners, _ = check_points("add", segmenter, frame, (box.reshape(2, 2), np.ones(2, np.int64)))
-        asked = corners, torch.tensor([2, 3])
+        model_points = corners, torch.tensor([2, 3])
     else:
         assert points is not None
-        asked = check_points("add", segmenter, frame, points)
-    return segmenter.prompt_points(feature, asked[0][None], asked[1][None]), asked
+        model_points = check_points("add", segmenter, frame, points)
+    return segmenter.prompt_points(features, model_points[0][None], model_points[1][None]), model_points
 
 
 def check_points(verb: str, segmenter: Segmenter, frame: Frame, points: Points) -> ModelPoints:
-    """Points of the frame as the model takes them. Raises ConfigError, which names ``verb``, where they do not fit."""
+    """Validate points and convert them to model pixels. Raises ConfigError, whose text starts with ``verb``."""
     places, labels = points
     height, width = frame.image.shape[:2]
     if places.ndim != 2 or places.shape[1] != 2 or not len(places) or labels.shape != places.shape[:1]:
@@ -69,10 +75,10 @@ def check_points(verb: str, segmenter: Segmenter, frame: Frame, points: Points) 
         raise ConfigError(f"{verb}: {places.tolist()} lies outside the picture of {width} x {height} pixels")
     if not np.isin(labels, (0, 1)).all():
         raise ConfigError(f"{verb}: a point's label is 1 (inside the object) or 0 (outside), not {labels.tolist()}")
-    return _to_model(segmenter, frame, torch.from_numpy(places.astype(np.float32))), torch.from_numpy(labels)
+    return _to_model_pixels(segmenter, frame, torch.from_numpy(places.astype(np.float32))), torch.from_numpy(labels)
 
 
-def _to_model(segmenter: Segmenter, frame: Frame, points: torch.Tensor) -> torch.Tensor:
+def _to_model_pixels(segmenter: Segmenter, frame: Frame, points: torch.Tensor) -> torch.Tensor:
     """(..., 2) pixels of the frame -> pixels of the model's square input."""
     height, width = frame.image.shape[:2]
     return points * torch.tensor([segmenter.image_size / width, segmenter.image_size / height])

@@ -1,9 +1,9 @@
 """The bounded memory of one stream's objects.
 
-Every object has a row: its conditioning memories (the first and the latest), its last spatial memories and its last
-object pointers, each with the frame it was made on. All of it is allocated once, so the bytes held depend on the
-capacity, never on time. Rows 0 to ``count`` - 1 are in use; a row is a place, not an identity: removing an object moves
-the last row into its place.
+Every object has a row: the memories of its first and latest conditioning frame, its recent spatial memories and its
+recent object pointers, each with the frame it was made on. All tensors are allocated once, so the bytes held depend on
+the capacity, never on time. Rows 0 to ``count`` - 1 are in use. A row is a position, not an identity: when an object is
+removed, the last row moves to its row.
 """
 
 import torch
@@ -15,12 +15,12 @@ from stages.tracking.memory_ring import CONDITIONING, Ring
 
 
 class MemoryBank:
-    """``capacity`` rows on the segmenter's device; L places per memory, channels C_mem and C as in the segmenter.
+    """``capacity`` rows on the segmenter's device; L positions per memory, channels C_mem and C as in the segmenter.
 
-    ``endless``: what an object remembers ages by the frames that it remembered, not by those that passed, and no
-    pointer looks older than the oldest that training saw; upstream forgets what is more than a few frames old, so an
-    object that hides for a while is left with its conditioning frames alone. ``dtype``: what spatial memories are
-    rounded to; upstream stores bfloat16.
+    ``endless``: the age of a memory is its rank among those stored, not the number of frames that have passed, and
+    pointers look no older than the oldest seen in training. Upstream uses the frames passed and drops what is more than
+    a few frames old, so an object that is hidden for a while has only its conditioning frames left. ``dtype``: spatial
+    memories are stored in it; upstream's is bfloat16.
     """
 
     def __init__(
@@ -29,17 +29,20 @@ class MemoryBank:
         self._segmenter = segmenter
         self._endless = endless
         self._dtype = dtype
-        self._memories, self._pointers = _rings(segmenter, capacity, dtype, segmenter.device)
-        # per row, what the host knows without asking the device: frames surely stored, and conditioning frames
+        self._memories, self._pointers = _new_rings(segmenter, capacity, dtype, segmenter.device)
+        # known without a device synchronisation, per row: frames stored at least, and conditioning frames
         self._stored: list[int] = []
-        self._conditioned: list[int] = []
-        self._places, self._ages = segmenter.memory_places(), segmenter.memory_ages()
+        self._conditioning: list[int] = []
+        self._position_encoding, self._time_encoding = (
+            segmenter.memory_position_encoding(),
+            segmenter.memory_time_encoding(),
+        )
         self.count = 0
 
     @property
     def capacity(self) -> int:
-        """Rows that there is room for."""
-        return min(self._memories.capacity, self._pointers.capacity)  # they differ where one could not be resized
+        """Number of rows."""
+        return min(self._memories.capacity, self._pointers.capacity)  # they differ after a `resize` that failed halfway
 
     @property
     def nbytes(self) -> int:
@@ -48,81 +51,82 @@ class MemoryBank:
 
     @torch.inference_mode()
     def append(self, frame: int, memories: torch.Tensor, pointers: torch.Tensor) -> None:
-        """Give B new objects rows, with the conditioning memories (B, L, C_mem) and pointers (B, C) of ``frame``."""
+        """Add B rows with conditioning frame ``frame``: its memories (B, L, C_mem) and pointers (B, C)."""
         rows = slice(self.count, self.count + len(memories))
         for ring, values in ((self._memories, memories), (self._pointers, pointers)):
-            ring.forget(rows)
-            ring.condition(rows, 0, frame, values)
+            ring.clear(rows)
+            ring.write_conditioning(rows, 0, frame, values)
         self._stored += [0] * len(memories)
-        self._conditioned += [1] * len(memories)
+        self._conditioning += [1] * len(memories)
         self.count += len(memories)
 
     @torch.inference_mode()
-    def recondition(self, row: int, frame: int, memory: torch.Tensor, pointer: torch.Tensor, forget: bool) -> None:
-        """Make ``frame`` the row's latest conditioning frame; ``forget`` drops the recent memories, which drifted."""
+    def set_conditioning(self, row: int, frame: int, memory: torch.Tensor, pointer: torch.Tensor, clear: bool) -> None:
+        """Make ``frame`` the row's latest conditioning frame; ``clear`` also drops its recent memories."""
         for ring, value in ((self._memories, memory), (self._pointers, pointer)):
-            if forget:
-                ring.forget(row)
-            ring.condition(row, CONDITIONING - 1, frame, value)
-        self._conditioned[row] = CONDITIONING
-        if forget:
+            if clear:
+                ring.clear(row)
+            ring.write_conditioning(row, CONDITIONING - 1, frame, value)
+        self._conditioning[row] = CONDITIONING
+        if clear:
             self._stored[row] = 0
 
-    def settle(self) -> None:
-        """Ask the device how many frames the rows have stored: with a key mask for none, attention is faster."""
+    def sync_counts(self) -> None:
+        """Read from the device how many frames each row has stored; once all are full, attention needs no key mask."""
         self._stored = self._memories.written(self.count)
 
     @torch.inference_mode()
-    def remember(self, frame: int, memories: torch.Tensor, pointers: torch.Tensor, store: torch.Tensor) -> None:
-        """Write recent memories (count, L, C_mem) and pointers (count, C) in the rows that ``store`` (count,) names."""
-        self._memories.push(frame, memories, store)
-        self._pointers.push(frame, pointers, store)
+    def store(self, frame: int, memories: torch.Tensor, pointers: torch.Tensor, rows: torch.Tensor) -> None:
+        """Store recent memories (count, L, C_mem) and pointers (count, C) of the rows set in ``rows`` (count,) bool."""
+        self._memories.push(frame, memories, rows)
+        self._pointers.push(frame, pointers, rows)
 
     @torch.inference_mode()
-    def amend(self, row: int, frame: int, memory: torch.Tensor, pointer: torch.Tensor) -> None:
-        """Replace what a row remembers of ``frame``, the last one, be it as a conditioning frame or a recent one."""
-        self._memories.amend(row, frame, memory)
-        self._pointers.amend(row, frame, pointer)
+    def replace(self, row: int, frame: int, memory: torch.Tensor, pointer: torch.Tensor) -> None:
+        """Replace what a row has stored of ``frame``, the last one, as a conditioning or a recent frame."""
+        self._memories.replace(row, frame, memory)
+        self._pointers.replace(row, frame, pointer)
 
-    def conditioned_on(self, row: int, frame: int) -> bool:
+    def is_conditioned_on(self, row: int, frame: int) -> bool:
         """Whether ``frame`` is one of the row's conditioning frames."""
         return bool((self._memories.frames[row, :CONDITIONING] == frame).any())
 
     @torch.inference_mode()
     def remove(self, row: int) -> None:
-        """Free a row; the last row takes its place."""
+        """Remove a row; the last row moves to its position."""
         self.count -= 1
         self._memories.move(self.count, row)
         self._pointers.move(self.count, row)
-        for known in (self._stored, self._conditioned):
-            known[row] = known[-1]
-            known.pop()
+        for counts in (self._stored, self._conditioning):
+            counts[row] = counts[-1]
+            counts.pop()
 
     @torch.inference_mode()
     def resize(self, capacity: int) -> None:
-        """Make room for ``capacity`` rows, at least as many as are in use; memory that is no longer needed is freed."""
-        slots = _slots(self._segmenter, self._dtype, self._segmenter.device)
+        """Change the capacity, which must be at least ``count``; memory that is no longer needed is freed."""
+        slots = _slot_formats(self._segmenter, self._dtype, self._segmenter.device)
         for ring, like in zip((self._memories, self._pointers), slots, strict=True):
-            ring.refit(capacity, self.count, like, lambda kept: kept)
+            ring.refit(capacity, self.count, like, lambda values: values)
 
     @torch.inference_mode()
     def rescale(self, segmenter: Segmenter) -> None:
-        """Go on with the same model for pictures of another size; what is remembered is resampled to its places."""
+        """Switch to the same model for another image size; stored memories are resampled to its feature map."""
         before, after = (self._segmenter.side,) * 2, (segmenter.side,) * 2
 
-        def resampled(memories: torch.Tensor) -> torch.Tensor:
+        def resample(memories: torch.Tensor) -> torch.Tensor:
             maps = memories.float().unflatten(1, before).permute(0, 3, 1, 2)
             return F.interpolate(maps, after, mode="bilinear", antialias=True).flatten(2).transpose(1, 2)
 
-        like, places = _slots(segmenter, self._dtype, segmenter.device)[0], segmenter.memory_places()
-        self._memories.refit(self.capacity, self.count, like, resampled)
-        self._segmenter, self._places = segmenter, places
+        like = _slot_formats(segmenter, self._dtype, segmenter.device)[0]
+        position_encoding = segmenter.memory_position_encoding()
+        self._memories.refit(self.capacity, self.count, like, resample)
+        self._segmenter, self._position_encoding = segmenter, position_encoding
 
     @torch.inference_mode()
-    def recall(self, frame: int) -> MemoryTokens:
-        """All that the rows remember of frames before ``frame``."""
-        memories, memory_positions, memory_valid = self._recall_memories(frame)
-        pointers, pointer_positions, pointer_valid = self._recall_pointers(frame)
+    def read(self, frame: int) -> MemoryTokens:
+        """The memory of all rows of frames before ``frame``."""
+        memories, memory_positions, memory_valid = self._read_memories(frame)
+        pointers, pointer_positions, pointer_valid = self._read_pointers(frame)
         valid = None if self._all_full() else torch.cat([memory_valid, pointer_valid], dim=1)
         if valid is not None and not self._segmenter.static and bool(valid.all()):
             valid = None
@@ -133,51 +137,54 @@ class MemoryBank:
         return MemoryTokens(tokens, positions, pointers.shape[1], valid)
 
     def _all_full(self) -> bool:
-        """Whether every slot of every row that is read counts, as far as the host knows."""
-        enough = self._segmenter.recent_pointers
-        same = len(set(self._conditioned)) == 1
-        return self._endless and same and all(n >= enough for n in self._stored)
+        """Whether every slot that is read of every row is valid, as far as the host knows."""
+        same = len(set(self._conditioning)) == 1
+        return self._endless and same and all(n >= self._segmenter.recent_pointers for n in self._stored)
 
     def _slots(self, ring: Ring, frame: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """The slots of a ring to read, their ages, and which of them count; on a CPU only those that any row uses."""
-        conditioning = max(self._conditioned, default=1)
-        slots, age, valid = ring.before(frame, self.count, conditioning, self._endless)
-        if self._segmenter.static:  # so that shapes never change
+        """The slots of a ring to read, their ages, and which are valid.
+
+        Where shapes may vary, slots that are valid in no row are left out.
+        """
+        conditioning = max(self._conditioning, default=1)
+        slots, age, valid = ring.slots_before(frame, self.count, conditioning, self._endless)
+        if self._segmenter.static:
             return slots, age, valid
         used = valid.any(0).nonzero()[:, 0]
         return slots[:, used], age[:, used], valid[:, used]
 
-    def _recall_memories(self, frame: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def _read_memories(self, frame: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Tokens and position encodings (count, M * L, C_mem) of the spatial memories, and which are valid."""
         slots, age, valid = self._slots(self._memories, frame)
-        code = age.clamp(1, self._segmenter.recent_memories) - 1
-        code = torch.where(slots < CONDITIONING, len(self._ages) - 1, code)
-        positions = (self._ages[code][:, :, None] + self._places).flatten(1, 2)
+        time = age.clamp(1, self._segmenter.recent_memories) - 1
+        time = torch.where(slots < CONDITIONING, len(self._time_encoding) - 1, time)
+        positions = (self._time_encoding[time][:, :, None] + self._position_encoding).flatten(1, 2)
         memories = self._memories.read(slots).flatten(1, 2).float()
-        return memories, positions, valid.repeat_interleave(len(self._places), dim=1)
+        return memories, positions, valid.repeat_interleave(len(self._position_encoding), dim=1)
 
-    def _recall_pointers(self, frame: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def _read_pointers(self, frame: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The same of the object pointers, (count, P * C / C_mem, C_mem): a pointer is split into several tokens."""
         slots, age, valid = self._slots(self._pointers, frame)
         if self._endless:
             age = age.clamp(max=self._segmenter.recent_pointers)
-        positions = self._segmenter.pointer_ages(age.float())
-        # a pointer is longer than a memory's channels: it is read as several tokens
+        positions = self._segmenter.pointer_time_encoding(age.float())
         tokens = self._segmenter.pointer_dim // self._segmenter.memory_dim
         pointers = self._pointers.read(slots).unflatten(2, (tokens, -1)).flatten(1, 2)
         return pointers, positions.repeat_interleave(tokens, dim=1), valid.repeat_interleave(tokens, dim=1)
 
 
 def bank_bytes(segmenter: Segmenter, capacity: int, dtype: torch.dtype = torch.bfloat16) -> int:
-    """The ``nbytes`` of a MemoryBank, without making one."""
-    return sum(ring.nbytes for ring in _rings(segmenter, capacity, dtype, torch.device("meta")))
+    """The ``nbytes`` of a MemoryBank, computed without allocating one."""
+    return sum(ring.nbytes for ring in _new_rings(segmenter, capacity, dtype, torch.device("meta")))
 
 
-def _rings(segmenter: Segmenter, capacity: int, dtype: torch.dtype, device: torch.device) -> tuple[Ring, Ring]:
+def _new_rings(segmenter: Segmenter, capacity: int, dtype: torch.dtype, device: torch.device) -> tuple[Ring, Ring]:
     """Empty rings of spatial memories and of pointers."""
-    memory, pointer = _slots(segmenter, dtype, device)
+    memory, pointer = _slot_formats(segmenter, dtype, device)
     return Ring(capacity, segmenter.recent_memories, memory), Ring(capacity, segmenter.recent_pointers, pointer)
 
 
-def _slots(segmenter: Segmenter, dtype: torch.dtype, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """What a slot of each ring holds."""
+def _slot_formats(segmenter: Segmenter, dtype: torch.dtype, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """A tensor like one slot of each ring."""
     memory = torch.zeros(segmenter.side**2, segmenter.memory_dim, dtype=dtype, device=device)
     return memory, torch.zeros(segmenter.pointer_dim, device=device)

@@ -1,125 +1,130 @@
-"""Rows of slots that keep the last few of something, and its first and latest conditioning frame for ever."""
+"""Ring buffers, one per object: the most recent values, and those of the first and the latest conditioning frame."""
 
 import math
 from collections.abc import Callable
 
 import torch
 
-CONDITIONING = 2  # conditioning frames kept per row
-_NEVER = -1
+CONDITIONING = 2  # conditioning slots per row: the first and the latest conditioning frame
+_NEVER = -1  # frame of an empty slot
 
 
 class Ring:
-    """``CONDITIONING`` slots, then as many as are recalled and one more, for ``capacity`` rows.
+    """``capacity`` rows of ``CONDITIONING`` slots and a ring of ``recent`` + 1 slots.
 
-    The one more is for corrections: while the last frame is segmented anew it must not count itself, nor have pushed
-    out the oldest frame that it was segmented with before.
+    The extra slot is for corrections by hand: when the last frame is segmented again, its own value must not be read,
+    and the oldest value that was read for it before must still be there.
     """
 
     def __init__(self, capacity: int, recent: int, like: torch.Tensor) -> None:
-        """``like``: what one slot holds, of its shape and dtype and where."""
+        """``like``: a tensor with the shape, dtype and device of one slot."""
         self._recent, self._length = recent, recent + 1
         slots = CONDITIONING + self._length
-        self._kept = like.new_zeros(capacity, slots, *like.shape)
-        self._aside = False  # after a change of size that failed: only rows in use, perhaps on the host
-        self.frames, self._written = self._empty(capacity, like.device)
+        self._values = like.new_zeros(capacity, slots, *like.shape)
+        self._compact = False  # after a failed `refit`: _values has only the rows in use, perhaps on the host
+        self.frames, self._written = self._empty_index(capacity, like.device)
 
     @property
-    def kept(self) -> torch.Tensor:
-        """What the slots hold, (capacity, slots, ...)."""
-        if self._aside:
-            whole = self._kept.new_zeros(self.capacity, *self._kept.shape[1:], device=self.frames.device)
-            whole[: len(self._kept)] = self._kept
-            self._kept, self._aside = whole, False
-        return self._kept
+    def values(self) -> torch.Tensor:
+        """The content of all slots, (capacity, slots, ...)."""
+        if self._compact:
+            whole = self._values.new_zeros(self.capacity, *self._values.shape[1:], device=self.frames.device)
+            whole[: len(self._values)] = self._values
+            self._values, self._compact = whole, False
+        return self._values
 
     @property
     def capacity(self) -> int:
+        """Number of rows."""
         return len(self.frames)
 
-    def _empty(self, capacity: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-        """The frames of ``capacity`` rows, and how many each has stored."""
+    def _empty_index(self, capacity: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+        """For ``capacity`` empty rows: the frame of each slot, and how many frames each row has written."""
         frames = torch.full((capacity, CONDITIONING + self._length), _NEVER, device=device)
-        frames[:, 0] = 0  # every row in use has one; for those that are not, attention needs some key, too
+        frames[:, 0] = 0  # rows in use always have this slot; attention needs a valid key for the unused ones, too
         return frames, torch.zeros(capacity, dtype=torch.long, device=device)
 
     @property
     def nbytes(self) -> int:
-        return sum(tensor.numel() * tensor.element_size() for tensor in (self.kept, self.frames, self._written))
+        """Bytes of tensor memory held."""
+        return sum(tensor.numel() * tensor.element_size() for tensor in (self.values, self.frames, self._written))
 
-    def condition(self, rows: slice | int, slot: int, frame: int, values: torch.Tensor) -> None:
-        """Write a conditioning slot."""
-        self.kept[rows, slot] = values.to(self.kept.dtype)
+    def write_conditioning(self, rows: slice | int, slot: int, frame: int, values: torch.Tensor) -> None:
+        """Write conditioning slot ``slot`` of some rows."""
+        self.values[rows, slot] = values.to(self.values.dtype)
         self.frames[rows, slot] = frame
 
-    def forget(self, rows: slice | int) -> None:
-        """Empty all slots but the first."""
+    def clear(self, rows: slice | int) -> None:
+        """Empty all slots of some rows but the first."""
         self.frames[rows, 1:] = _NEVER
         self._written[rows] = 0
 
     def push(self, frame: int, values: torch.Tensor, store: torch.Tensor) -> None:
-        """Write the next slot of those of the first rows that ``store`` (rows,) bool names."""
+        """Write the next slot of those of the first rows that are set in ``store`` (rows,) bool."""
         rows = torch.arange(len(store), device=store.device)
         slots = CONDITIONING + self._written[: len(store)] % self._length
         chosen = store.reshape(-1, *[1] * (values.ndim - 1))
-        self.kept[rows, slots] = torch.where(chosen, values.to(self.kept.dtype), self.kept[rows, slots])
+        self.values[rows, slots] = torch.where(chosen, values.to(self.values.dtype), self.values[rows, slots])
         self.frames[rows, slots] = torch.where(store, frame, self.frames[rows, slots])
         self._written[: len(store)] += store
 
-    def amend(self, row: int, frame: int, value: torch.Tensor) -> None:
-        """Write ``value`` over what the row keeps of ``frame``, or as its newest where it keeps nothing of it."""
-        held = (self.frames[row] == frame).nonzero()[:, 0].tolist()
-        if not held:
-            held = [CONDITIONING + int(self._written[row]) % self._length]
+    def replace(self, row: int, frame: int, value: torch.Tensor) -> None:
+        """Overwrite the value that the row has for ``frame``, or push it if the row has none."""
+        slots = (self.frames[row] == frame).nonzero()[:, 0].tolist()
+        if not slots:
+            slots = [CONDITIONING + int(self._written[row]) % self._length]
             self._written[row] += 1
-        self.kept[row, held[0]], self.frames[row, held[0]] = value.to(self.kept.dtype), frame
+        self.values[row, slots[0]], self.frames[row, slots[0]] = value.to(self.values.dtype), frame
 
     def refit(
-        self, capacity: int, rows: int, like: torch.Tensor, change: Callable[[torch.Tensor], torch.Tensor]
+        self, capacity: int, rows: int, like: torch.Tensor, convert: Callable[[torch.Tensor], torch.Tensor]
     ) -> None:
-        """Keep the first rows in a ring for ``capacity``, whose slots are as ``like``: ``change`` of (slots, ...) each.
+        """Change the capacity and the format of a slot, keeping the first ``rows`` rows.
 
-        A ring that shrinks goes by way of the host, so that giving memory back never takes more of it first. Where
-        anything fails all is kept as it was; what went to the host returns once it is asked for and there is room.
+        ``like`` is as for a new ring; ``convert`` maps a row's values (slots, ...) to the new format. A ring that
+        shrinks is copied to the host first, so that freeing memory never needs more of it. When anything fails, the
+        content stays as it was; values on the host return to the device when they are next used and there is room.
         """
         shape = (capacity, CONDITIONING + self._length, *like.shape)
-        held = self._kept[:rows]
-        if math.prod(shape) < self._kept.numel():
-            held = held.cpu()
-            self._kept, self._aside = held, True
+        old = self._values[:rows]
+        if math.prod(shape) < self._values.numel():
+            old = old.cpu()
+            self._values, self._compact = old, True
             if like.device.type == "cuda":
                 torch.cuda.empty_cache()
-        kept = like.new_zeros(shape)  # the first, since it is what may not fit
-        frames, written = self._empty(capacity, like.device)
+        values = like.new_zeros(shape)  # allocated first, because it may not fit
+        frames, written = self._empty_index(capacity, like.device)
         for row in range(rows):
-            kept[row] = change(held[row].to(like.device)).to(like.dtype)
+            values[row] = convert(old[row].to(like.device)).to(like.dtype)
         frames[:rows], written[:rows] = self.frames[:rows], self._written[:rows]
-        self._kept, self._aside, self.frames, self._written = kept, False, frames, written
+        self._values, self._compact, self.frames, self._written = values, False, frames, written
 
     def written(self, rows: int) -> list[int]:
-        """How many frames the first rows have stored since they were last emptied."""
+        """How many frames the first rows have written since they were last cleared; synchronises with the device."""
         return [int(n) for n in self._written[:rows].tolist()]
 
     def move(self, source: int, target: int) -> None:
-        for tensor in (self._kept, self.frames, self._written):  # which never fails, wherever they are
+        """Copy row ``source`` to row ``target``."""
+        for tensor in (self._values, self.frames, self._written):  # _values, compact or not: this cannot fail
             tensor[target] = tensor[source]
 
-    def before(
+    def slots_before(
         self, frame: int, rows: int, conditioning: int, by_rank: bool
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Where the first rows keep frames before ``frame``: ``conditioning`` slots, then the recent, oldest first.
+        """The slots of the first rows with values of frames before ``frame``.
 
-        Returns the slots (rows, conditioning + recent), their ages in frames, and which of them count. Of the recent
-        ones those older than ``recent`` frames don't; ``by_rank`` takes the newest to be one frame old, the one before
-        it two, and so on, and all of them count.
+        First ``conditioning`` conditioning slots, then the recent ones, oldest first. Returns slot numbers (rows,
+        conditioning + recent), ages in frames, and which slots are valid. Recent slots older than ``recent`` frames are
+        not valid. ``by_rank`` instead gives the newest recent slot the age 1, the one before it 2, and so on, and does
+        not limit the age.
         """
         device, written = self.frames.device, self._written[:rows, None]
-        every = torch.arange(rows, device=device)[:, None]
-        newest = self.frames[every, CONDITIONING + (written - 1) % self._length]
+        all_rows = torch.arange(rows, device=device)[:, None]
+        newest = self.frames[all_rows, CONDITIONING + (written - 1) % self._length]
         order = torch.arange(self._recent, device=device)
         recent = CONDITIONING + (written + (newest < frame) + order) % self._length
         slots = torch.cat([torch.arange(conditioning, device=device).expand(rows, -1), recent], dim=1)
-        frames = self.frames[every, slots]
+        frames = self.frames[all_rows, slots]
         age, valid = frame - frames, frames != _NEVER
         if by_rank:
             age[:, conditioning:] = self._recent - order
@@ -128,5 +133,5 @@ class Ring:
         return slots, age, valid
 
     def read(self, slots: torch.Tensor) -> torch.Tensor:
-        """What some slots (rows, S) of the first rows hold, (rows, S, ...)."""
-        return self.kept[torch.arange(len(slots), device=slots.device)[:, None], slots]
+        """The values of slots (rows, S) of the first rows, (rows, S, ...)."""
+        return self.values[torch.arange(len(slots), device=slots.device)[:, None], slots]

@@ -1,4 +1,7 @@
-"""The objects of one stream. Row r of every part here belongs to the same object, as does row r of a frame's heads."""
+"""The tracker's state for the objects of one stream: memory bank, track table, motion and colours, gallery.
+
+Row r of each part belongs to the same object, and so does row r of a frame's heads.
+"""
 
 import copy
 from dataclasses import dataclass
@@ -10,35 +13,35 @@ import torch.nn.functional as F
 from stages.segmentation.base import Segmenter
 from stages.segmentation.outputs import ABSENT, FrameFeatures, Heads
 from stages.tracking import mask_filter
-from stages.tracking.cues import Cues, colours
+from stages.tracking.cues import Cues, median_colours
 from stages.tracking.gallery import Gallery
 from stages.tracking.memory_bank import MemoryBank, bank_bytes
 from stages.tracking.track_table import TrackTable
 
-SHARED = 2  # keyframes in a row on which two tracks cover one another before they are taken to share their pixels
+SHARED_KEYFRAMES = 2  # keyframes in a row on which the masks of two tracks overlap before they may share pixels
 
 
 @dataclass(frozen=True, slots=True)
 class TrackerOptions:
-    """How tracks live. ``lost_after`` counts frames without a visible pixel.
+    """Options of a tracker. ``lost_after`` counts frames without a visible pixel.
 
-    With ``gate`` and ``endless`` off, and prompted by hand, the tracker is upstream's predictor to the letter.
+    With ``gate`` and ``endless`` off, and all prompts by hand, the tracker's masks equal those of upstream's predictor.
     """
 
     max_objects: int = 64
     lost_after: int = 90
     reidentify: bool = True
-    gate: bool = True  # masks that cannot be right are not believed; frames without the object stay out of its memory
-    endless: bool = True  # memories age by the frames that were remembered; see MemoryBank
-    memory_dtype: torch.dtype = torch.bfloat16  # what stored memories are rounded to; upstream's
+    gate: bool = True  # reject implausible masks, and store no memory of frames on which the object is absent
+    endless: bool = True  # age memories by their rank; see MemoryBank
+    memory_dtype: torch.dtype = torch.bfloat16  # of stored spatial memories; upstream's
 
 
 class TrackerState:
-    """All that is kept of a stream's objects: memories (bank), records (table), looks (cues), who has left (gallery).
+    """All that is kept of a stream's objects; bounded by ``max_objects``.
 
-    Bounded by ``max_objects``; ``clock`` counts the frames tracked so far and is the bank's time. Rows begin, end
-    and change their size in all parts or in none: whatever may fail for want of memory comes before the first of them
-    changes.
+    ``bank`` has the memories, ``table`` the records, ``cues`` motion and colours, ``gallery`` the tracks that ended.
+    ``clock`` counts the frames tracked so far; it is the frame number in the bank. A change of the rows is made in all
+    parts or in none: every step that can run out of memory comes before the first part is changed.
     """
 
     def __init__(self, segmenter: Segmenter, options: TrackerOptions) -> None:
@@ -48,78 +51,82 @@ class TrackerState:
         self.gallery = Gallery(options.max_objects, segmenter.device)
         self.table = TrackTable()
         self.clock = 0
-        self.masks = segmenter.nothing().masks  # each row's logits on the last frame
-        self._rivals = torch.zeros(0, 0, dtype=torch.bool, device=segmenter.device)  # which rows compete for pixels
-        self._shared: dict[tuple[int, int], int] = {}  # keyframes in a row on which two tracks covered one another
+        self.masks = segmenter.empty_heads().masks  # (N, 4 S, 4 S) logits on the last frame
+        self._rivals = torch.zeros(0, 0, dtype=torch.bool, device=segmenter.device)  # (N, N) pairs that share no pixel
+        self._overlaps: dict[tuple[int, int], int] = {}  # by track ids: keyframes in a row on which their masks overlap
 
     @property
     def nbytes(self) -> int:
+        """Bytes held; depends on the number of rows alone."""
         return self.bank.nbytes + self.gallery.nbytes
 
     @property
-    def free(self) -> int:
-        """Places for further objects."""
+    def free_rows(self) -> int:
+        """How many more objects there is room for."""
         return self.bank.capacity - self.bank.count
 
-    def find(self, feature: FrameFeatures) -> Heads:
-        """Look for all objects on the next frame."""
+    def propagate(self, features: FrameFeatures) -> Heads:
+        """Find all objects on the next frame."""
         if not self.bank.count:
-            return self._segmenter.nothing()
+            return self._segmenter.empty_heads()
         if len(self._rivals) != self.bank.count:
-            self.find_rivals()  # what should have done so has failed
-        heads = self._segmenter.propagate(feature, self.bank.recall(self.clock))
-        return self._believed(heads, feature) if self._options.gate else heads
+            self.update_rivals()  # a window that failed has left them out of date
+        heads = self._segmenter.propagate(features, self.bank.read(self.clock))
+        return self._reject_implausible(heads, features) if self._options.gate else heads
 
-    def remember(self, feature: FrameFeatures, heads: Heads, recent: torch.Tensor) -> torch.Tensor:
-        """Encode the memories of B heads; those of the state's rows that ``recent`` (B,) names are stored."""
+    def store_memories(self, features: FrameFeatures, heads: Heads, recent: torch.Tensor) -> torch.Tensor:
+        """Encode the memories of B heads, and store those of the state's rows that are set in ``recent`` (B,) bool.
+
+        Returns the memories (B, L, C_mem). Also updates the motion of the state's rows.
+        """
         if not len(heads.masks):
             return torch.zeros(0)
-        memories = self._segmenter.memorise(feature, heads)
+        memories = self._segmenter.encode_memory(features, heads)
         rows = self.bank.count
-        least = 0.0 if self._options.gate else ABSENT
-        store = recent & memories.isfinite().flatten(1).all(1) & (heads.presence > least)
-        self.bank.remember(self.clock, memories[:rows], heads.pointers[:rows], store[:rows])
-        self.cues.follow(heads.masks[:rows])
+        least_presence = 0.0 if self._options.gate else ABSENT
+        store = recent & memories.isfinite().flatten(1).all(1) & (heads.presence > least_presence)
+        self.bank.store(self.clock, memories[:rows], heads.pointers[:rows], store[:rows])
+        self.cues.update(heads.masks[:rows])
         return memories
 
-    def start(self, clock: int, feature: FrameFeatures, heads: Heads, memories: torch.Tensor) -> None:
-        """Give B new objects, found on the frame of ``clock``, the next rows; the caller writes their records."""
+    def start(self, clock: int, features: FrameFeatures, heads: Heads, memories: torch.Tensor) -> None:
+        """Add B objects, found on frame ``clock``, as the next rows; the caller adds their records to the table."""
         cues, masks = copy.copy(self.cues), torch.cat([self.masks, heads.masks])
-        cues.start(heads.masks, colours(feature.picture, heads.masks))
+        cues.append(heads.masks, median_colours(features.picture, heads.masks))
         self.bank.append(clock, memories, heads.pointers)
         self.cues, self.masks = cues, masks
 
     def end(self, ending: dict[int, str], frame: int) -> list[int]:
-        """End the tracks of some rows; returns, for each row that is left, the row it had before."""
-        order, leaving = list(range(self.bank.count)), sorted(ending, reverse=True)
+        """End the tracks of some rows, {row: reason}; returns the old row of each row that is left."""
+        order, ending_rows = list(range(self.bank.count)), sorted(ending, reverse=True)
         if not ending:
             return order
-        for row in leaving:
+        for row in ending_rows:
             order[row] = order[-1]
             order.pop()
         cues, gallery, masks = copy.copy(self.cues), self.gallery.copy(), self.masks[order]
         cues.reorder(order)
-        for row in leaving:
+        for row in ending_rows:
             if ending[row] != "removed":
-                gallery.keep(self.table.rows[row], self.cues.colours[row])
-        for row in leaving:
+                gallery.add(self.table.rows[row], self.cues.colours[row])
+        for row in ending_rows:
             self.table.end(row, frame, ending[row])
             self.bank.remove(row)
         self.cues, self.gallery, self.masks = cues, gallery, masks
-        self.find_rivals()
+        self.update_rivals()
         return order
 
-    def resize(self, places: int, frame: int) -> None:
-        """Have another number of places; where they no longer suffice, the least useful tracks end."""
-        excess = max(0, self.bank.count - places)
-        self.end(dict.fromkeys(self.table.by_use()[:excess], "max_objects"), frame)
-        self.bank.resize(places)
-        self.gallery.resize(places)
+    def resize(self, max_objects: int, frame: int) -> None:
+        """Change the number of rows; where there are too few for all tracks, some are evicted."""
+        excess = max(0, self.bank.count - max_objects)
+        self.end(dict.fromkeys(self.table.eviction_order()[:excess], "max_objects"), frame)
+        self.bank.resize(max_objects)
+        self.gallery.resize(max_objects)
 
     def rescale(self, segmenter: Segmenter) -> None:
-        """Go on with the same model for pictures of another size."""
+        """Switch to the same model for another image size."""
         side, ratio = 4 * segmenter.side, segmenter.side / self._segmenter.side
-        cues, masks = copy.copy(self.cues), segmenter.nothing().masks
+        cues, masks = copy.copy(self.cues), segmenter.empty_heads().masks
         cues.rescale(side, ratio)
         if len(self.masks):
             masks = F.interpolate(self.masks[:, None], (side, side), mode="bilinear", antialias=True)[:, 0]
@@ -128,57 +135,62 @@ class TrackerState:
         for record in (*self.table.rows, *self.gallery.records):
             record.area = round(record.area * ratio**2)
 
-    def prompt_again(self, feature: FrameFeatures) -> None:
-        """Condition the objects in sight on their masks on the last frame, of which ``feature`` is a new view."""
+    def condition_on_last_masks(self, features: FrameFeatures) -> None:
+        """Make the last frame, with ``features`` at the present size, a conditioning frame of the visible objects."""
         size = (self._segmenter.image_size,) * 2
         for row in (self.masks > 0).flatten(1).any(1).nonzero()[:, 0].tolist():
             mask = F.interpolate(self.masks[None, None, row], size, mode="bilinear")[0, 0] > 0
-            heads = self._segmenter.prompt_mask(feature, mask.cpu().numpy())
-            memory = self._segmenter.memorise(feature, heads)[0]
-            self.bank.recondition(row, self.clock - 1, memory, heads.pointers[0], forget=False)
+            heads = self._segmenter.prompt_mask(features, mask.cpu().numpy())
+            memory = self._segmenter.encode_memory(features, heads)[0]
+            self.bank.set_conditioning(row, self.clock - 1, memory, heads.pointers[0], clear=False)
 
-    def note_shared(self, overlapping: dict[tuple[int, int], bool], born: set[int]) -> None:
-        """What a keyframe's detections say of pairs of tracks of different prompts: whether one covers the other.
+    def record_overlaps(self, overlapping: dict[tuple[int, int], bool], started: set[int]) -> None:
+        """Record for pairs of track ids of different prompts whether their detections overlap on this keyframe.
 
-        One object may go by two names, or be part of another; but a hidden object's box may also show what hides it.
-        So a pair is taken to share its pixels when it does so from birth or twice in a row.
+        One object may match two prompts, or be a part of another object: such pairs may share pixels. But the box of a
+        hidden object may also show the object in front of it. So a pair may share pixels when it overlaps on the
+        keyframe that starts one of them, or on two keyframes in a row. ``started``: ids that start on this keyframe.
         """
         alive = {record.id for record in self.table.rows}
         for pair, overlaps in overlapping.items():
-            times = self._shared.get(pair, 0) + (SHARED if born & set(pair) else 1)
-            self._shared[pair] = times if overlaps else 0
-        self._shared = {pair: times for pair, times in self._shared.items() if times and alive >= set(pair)}
+            times = self._overlaps.get(pair, 0) + (SHARED_KEYFRAMES if started & set(pair) else 1)
+            self._overlaps[pair] = times if overlaps else 0
+        self._overlaps = {pair: times for pair, times in self._overlaps.items() if times and alive >= set(pair)}
 
-    def find_rivals(self) -> None:
-        """Tracks are rivals for the same pixels, but not those that share them, nor one added without a prompt."""
+    def update_rivals(self) -> None:
+        """Recompute which rows are rivals, of whose masks only one may have a pixel.
+
+        All pairs are rivals, except those that may share pixels and those with an object added without a prompt.
+        """
         records = self.table.rows
         rows = {record.id: row for row, record in enumerate(records)}
         rivals = ~np.eye(len(records), dtype=bool)
         by_hand = [row for row, record in enumerate(records) if record.prompt is None]
         rivals[by_hand] = rivals[:, by_hand] = False
-        for pair, times in self._shared.items():
-            if times >= SHARED and rows.keys() >= set(pair):
+        for pair, times in self._overlaps.items():
+            if times >= SHARED_KEYFRAMES and rows.keys() >= set(pair):
                 first, second = (rows[track] for track in pair)
                 rivals[first, second] = rivals[second, first] = False
         self._rivals = torch.from_numpy(rivals).to(self._segmenter.device)
 
-    def lost(self, frame: int) -> dict[int, str]:
-        """The rows that have been out of sight for too long."""
+    def lost_rows(self, frame: int) -> dict[int, str]:
+        """The rows without a visible pixel for more than ``lost_after`` frames, with the reason to end them."""
         limit = frame - self._options.lost_after
         return {row: "lost" for row, record in enumerate(self.table.rows) if record.last_seen < limit}
 
-    def _believed(self, heads: Heads, feature: FrameFeatures) -> Heads:
-        """The heads without the masks that cannot be right, and with the pixels that rivals claim shared out."""
-        _, usual = self.cues.expected()
-        heads = heads.without(
-            mask_filter.stolen(heads.masks, self.masks > 0) | mask_filter.flooding(heads.masks, usual)
+    def _reject_implausible(self, heads: Heads, features: FrameFeatures) -> Heads:
+        """The heads with implausible masks marked absent, and each pixel that rivals share left to one of them."""
+        _, usual_areas = self.cues.predict()
+        heads = heads.mark_absent(
+            mask_filter.jumped(heads.masks, self.masks > 0) | mask_filter.flooding(heads.masks, usual_areas)
         )
-        strangeness = self.cues.strangeness(feature.picture, heads.masks)
-        heads = heads.without(mask_filter.converged(heads.masks, self._rivals, strangeness))
-        return heads._replace(masks=mask_filter.shared_out(heads.masks, self._rivals, self.cues.claim(feature.picture)))
+        mismatch = self.cues.mismatch(features.picture, heads.masks)
+        heads = heads.mark_absent(mask_filter.converged(heads.masks, self._rivals, mismatch))
+        pixel_mismatch = self.cues.pixel_mismatch(features.picture)
+        return heads._replace(masks=mask_filter.separate_rivals(heads.masks, self._rivals, pixel_mismatch))
 
 
 def state_bytes(segmenter: Segmenter, options: TrackerOptions) -> int:
-    """The ``nbytes`` of a TrackerState, without making one."""
-    places = options.max_objects
-    return bank_bytes(segmenter, places, options.memory_dtype) + Gallery(places, torch.device("meta")).nbytes
+    """The ``nbytes`` of a TrackerState, computed without allocating one."""
+    rows = options.max_objects
+    return bank_bytes(segmenter, rows, options.memory_dtype) + Gallery(rows, torch.device("meta")).nbytes

@@ -1,6 +1,6 @@
-"""The table of a stream's tracks: who is tracked, since when, and what became of them. No tensors.
+"""The records of a stream's tracks and the events of their lives. No tensors.
 
-A track's row here is its row in the memory bank; ids rise by one and are never used again.
+A track's row in the table is its row in the memory bank; ids rise by one and are never reused.
 """
 
 from dataclasses import dataclass
@@ -10,27 +10,28 @@ from stages.types import Track, TrackChange, TrackEvent, TrackState
 
 @dataclass(slots=True)
 class TrackRecord:
-    """One track."""
+    """One track. Frames are given by their index in the stream."""
 
     id: int
-    prompt: int | None
+    prompt: int | None  # None for an object added by hand without a prompt
     born: int
     last_seen: int
     score: float
-    confirmed: bool
-    area: int  # of its mask when last detected, in pixels of the decoder
-    detected_at: int  # frame index
+    confirmed: bool  # by a second keyframe, or added by hand
+    area: int  # of its mask when last detected, in pixels of the mask
+    detected_at: int  # the last frame with a detection
     visible: bool = True
     views: int = 1  # keyframes that have detected it
-    misses: int = 0  # keyframes in a row that showed its mask but no detection there
+    misses: int = 0  # keyframes in a row on which it has a mask but no detection
 
     def as_track(self, presence: float) -> Track:
+        """The track as it stands now; ``presence`` in [0, 1]."""
         state = TrackState.OCCLUDED if not self.visible else TrackState.TRACKED if self.confirmed else TrackState.NEW
         return Track(self.id, self.prompt, self.born, self.last_seen, state, self.score, presence)
 
 
 class TrackTable:
-    """The tracks in the order of their rows, and the events since they were last taken."""
+    """The tracks in the order of their rows, and the events since `take_events` was last called."""
 
     def __init__(self) -> None:
         self.rows: list[TrackRecord] = []
@@ -38,63 +39,65 @@ class TrackTable:
         self._events: list[TrackEvent] = []
 
     def start(self, prompt: int | None, frame: int, score: float, confirmed: bool, area: int, reason: str) -> int:
-        """Begin a track in the next row; returns its id."""
+        """Start a track in the next row; returns its id."""
         record = TrackRecord(self._next_id, prompt, frame, frame, score, confirmed, area, frame)
         self._next_id += 1
         self.rows.append(record)
-        self._note(TrackChange.STARTED, record, frame, reason)
+        self._add_event(TrackChange.STARTED, record, frame, reason)
         return record.id
 
-    def detected(self, row: int, score: float, frame: int, area: int, returned: bool = False) -> None:
-        """A keyframe confirms the track of ``row``."""
+    def record_detection(self, row: int, score: float, frame: int, area: int, relocated: bool = False) -> None:
+        """A keyframe has detected the track of ``row``; ``relocated``: not where its mask was, so it counts as seen."""
         record = self.rows[row]
         record.views += 1
         record.score, record.confirmed, record.misses, record.area, record.detected_at = score, True, 0, area, frame
-        if returned:
+        if relocated:
             if not record.visible:
-                self._note(TrackChange.RETURNED, record, frame, "detected again")
+                self._add_event(TrackChange.RETURNED, record, frame, "detected again")
             record.visible, record.last_seen = True, frame
 
-    def look(self, row: int, visible: bool, frame: int) -> None:
-        """Note whether the track of ``row`` has a visible pixel on ``frame``."""
+    def record_visibility(self, row: int, visible: bool, frame: int) -> None:
+        """Record whether the track of ``row`` has a visible pixel on ``frame``."""
         record = self.rows[row]
         if visible and not record.visible:
-            self._note(TrackChange.RETURNED, record, frame, "visible again")
+            self._add_event(TrackChange.RETURNED, record, frame, "visible again")
         elif record.visible and not visible:
-            self._note(TrackChange.OCCLUDED, record, frame, "not visible")
+            self._add_event(TrackChange.OCCLUDED, record, frame, "not visible")
         record.visible = visible
         if visible:
             record.last_seen = frame
 
-    def corrected(self, row: int, frame: int, area: int) -> None:
-        """The mask of ``row`` has been corrected by hand."""
-        self.look(row, area > 0, frame)
+    def record_correction(self, row: int, frame: int, area: int) -> None:
+        """The mask of ``row`` has been corrected by hand and now has ``area`` pixels."""
+        self.record_visibility(row, area > 0, frame)
         self.rows[row].area = area
 
     def end(self, row: int, frame: int, reason: str) -> TrackRecord:
-        """End a track; the last row takes its place, as in the bank."""
+        """End a track; the last row moves to its row, as in the memory bank."""
         record = self.rows[row]
-        self._note(TrackChange.ENDED, record, frame, reason)
+        self._add_event(TrackChange.ENDED, record, frame, reason)
         self.rows[row] = self.rows[-1]
         self.rows.pop()
         return record
 
     def resume(self, record: TrackRecord, frame: int, score: float, area: int) -> None:
-        """A track that had ended is back, in the next row."""
+        """Continue a track that had ended, in the next row."""
         self.rows.append(record)
         record.visible = False
-        self.detected(len(self.rows) - 1, score, frame, area, returned=True)
+        self.record_detection(len(self.rows) - 1, score, frame, area, relocated=True)
 
     def row_of(self, track: int) -> int | None:
+        """The row of a track id; None if it is not tracked."""
         return next((row for row, record in enumerate(self.rows) if record.id == track), None)
 
-    def by_use(self) -> list[int]:
-        """The rows, the least useful first: out of sight for longest, then the lowest score."""
+    def eviction_order(self) -> list[int]:
+        """The rows in the order in which they are evicted: longest out of sight first, then lowest score."""
         return sorted(range(len(self.rows)), key=lambda row: (self.rows[row].last_seen, self.rows[row].score))
 
     def take_events(self) -> tuple[TrackEvent, ...]:
+        """Return the events since the last call, and clear them."""
         events, self._events = tuple(self._events), []
         return events
 
-    def _note(self, change: TrackChange, record: TrackRecord, frame: int, reason: str) -> None:
+    def _add_event(self, change: TrackChange, record: TrackRecord, frame: int, reason: str) -> None:
         self._events.append(TrackEvent(change, record.id, record.prompt, frame, reason))

@@ -161,7 +161,7 @@ def test_a_file_of_another_kind_is_refused_with_what_to_do(tmp_path: Path, conte
         served(path)
 
 
-def test_the_folder_of_a_training_is_no_checkpoint_but_has_one(tmp_path: Path) -> None:
+def test_a_training_folder_is_refused_with_the_name_of_its_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=f"is a folder; give the file in it, such as {tmp_path}/best.pt"):
         served(tmp_path)
 
@@ -220,7 +220,7 @@ def test_what_is_no_onnx_file_is_refused(tmp_path: Path, content: bytes | None) 
         served(path)
 
 
-def test_an_onnx_file_of_somebody_else_has_no_labels_and_is_refused(tmp_path: Path) -> None:
+def test_an_onnx_file_without_a_card_is_refused(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     helper = pytest.importorskip("onnx").helper
     kind = helper.make_tensor_value_info

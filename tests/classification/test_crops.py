@@ -11,7 +11,7 @@ from stages.types import Clock, Frame, Image, Result, Track, TrackState
 
 
 def numbered(height: int, width: int) -> Image:
-    """A picture whose pixels say where they are: red the column, green the row."""
+    """A picture whose pixels encode their position: red the column, green the row."""
     rows, columns = np.mgrid[:height, :width]
     return np.stack([columns, rows, np.zeros_like(rows)], -1).astype(np.uint8)
 

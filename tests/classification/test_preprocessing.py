@@ -1,4 +1,4 @@
-"""Pictures to what a network reads: one function for training, serving and export."""
+"""The preprocessing of images: one function for training, serving and export."""
 
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ def stacked(*pictures: Image) -> torch.Tensor:
 
 
 class Sees(nn.Module):
-    """Stands for a network and keeps what it is given."""
+    """A fake network that records its input."""
 
     def forward(self, pictures: torch.Tensor) -> torch.Tensor:
         self.seen = pictures
@@ -49,7 +49,7 @@ def test_a_picture_becomes_the_same_bits_alone_in_a_batch_in_a_list_and_as_a_vie
 
 
 def test_it_is_what_torchvision_does_for_its_own_weights_to_the_last_level() -> None:
-    """Theirs resizes floats and rounds once, which may be another of the 255 levels, even of noise."""
+    """torchvision's resizes floats and rounds once, so that a value may differ by one of 255 levels, even for noise."""
     pictures = stacked(picture(300, 400))
     level = torch.tensor(RECIPE.std).mul(255).reciprocal()[:, None, None]
     apart = (RECIPE(pictures) - ViT_B_16_Weights.IMAGENET1K_V1.transforms()(pictures)).abs()
@@ -74,7 +74,7 @@ def test_the_stage_sees_the_bits_that_the_trainer_saw_of_the_same_file(
     assert torch.equal(Prepare(look)(trained), network.seen)
 
 
-def test_a_picture_that_is_a_hair_s_breadth_wide_does_not_eat_the_memory() -> None:
+def test_a_very_narrow_picture_does_not_need_much_memory() -> None:
     assert RECIPE([picture(1, 100_000)]).shape == (1, 3, 224, 224)
 
 

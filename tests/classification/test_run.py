@@ -1,4 +1,4 @@
-"""Classes as `maskcast run`, `check` and `image` tell them, by the embedded classifier."""
+"""Classes in the output of `maskcast run`, `check` and `image`, with the embedded classifier."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Classes on their way: which frames have them, what a fault costs, how they stay on the picture."""
+"""Classes in the stream: which frames have them, what a fault costs, how long they stay on the picture."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -29,7 +29,7 @@ from tests.support.program import lines_of
 
 
 class FakeClassifier:
-    """Names pictures by their size; calls ``before`` with them first."""
+    """Classifies images by their size; calls ``before`` with them first."""
 
     def __init__(self, before: Callable[[Sequence[Image]], None] = lambda _: None) -> None:
         self.batches: list[int] = []
@@ -81,7 +81,7 @@ def test_each_object_that_shows_gets_the_best_class_of_its_crop_with_its_id() ->
     assert told.classes == (Label("3x3", 1, id=5), Label("5x5", 1, id=7))
 
 
-def test_a_frame_without_objects_has_been_looked_at_all_the_same() -> None:
+def test_a_frame_without_objects_counts_as_classified() -> None:
     [told], _ = ClassifySchedule(Classification(target="objects")).classify(FakeClassifier(), results(0))
     assert told.classes == ()
 
@@ -110,7 +110,7 @@ class Bench:
 
 
 def failing(error: Exception, *at: int) -> FakeClassifier:
-    """Raises ``error`` in these of its calls."""
+    """Raises ``error`` in the calls with these numbers."""
     calls = iter(range(1000))
 
     def fail(_: Sequence[Image]) -> None:

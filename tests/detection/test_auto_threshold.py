@@ -1,4 +1,4 @@
-"""Thresholds learned from scores: drawn ones, and those of the embedded detector."""
+"""Thresholds learned from scores, simulated ones and those of the embedded detector."""
 
 import pickle
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from stages.detection.auto_threshold import BEST, FLOOR, LIMITS, STEP, WARM_UP, AutoThresholds
+from stages.detection.auto_threshold import FLOOR, LIMITS, MAX_BOXES, STEP, WARM_UP, AutoThresholds
 from stages.detection.grounding_dino import EMBEDDED, GroundingDino
 from stages.detection.prompts import parse_prompts
 from stages.testsrc.bodies import LABELS
@@ -21,7 +21,7 @@ def odds(score: float) -> float:
 
 
 class Scores:
-    """Keyframes as a detector gives them: prompts with and without objects, over a background."""
+    """Simulated detections: scores of objects, and of a background."""
 
     def __init__(self, prompts: int = 3, background: float = -3.8, objects: float = 1.5, spread: float = 0.8) -> None:
         """``objects`` and ``background`` are mean log odds, ``spread`` is the objects' standard deviation."""
@@ -29,7 +29,7 @@ class Scores:
         self._rng = np.random.default_rng(0)
 
     def keyframe(self, shown: tuple[int, ...], proposals: int = 20) -> Detections:
-        """An object of each prompt in ``shown``, and ``proposals`` of nothing."""
+        """An object of each prompt in ``shown``, and ``proposals`` background boxes."""
         background = self._rng.normal(self.background, 0.8, proposals)
         objects = self._rng.normal(self.objects, self.spread, len(shown))
         prompts = np.array([*self._rng.integers(0, self.prompts, proposals), *shown], np.int64)
@@ -39,7 +39,7 @@ class Scores:
         return Detections(boxes, scores[order].astype(np.float32), prompts[order])
 
     def watch(self, keyframes: int, shown: tuple[int, ...]) -> AutoThresholds:
-        """Thresholds that have seen so many keyframes."""
+        """Thresholds after that many keyframes."""
         thresholds = AutoThresholds(self.prompts, START)
         for _ in range(keyframes):
             thresholds.select(self.keyframe(shown))
@@ -53,7 +53,7 @@ def test_nothing_moves_before_the_warm_up_is_over():
 
 
 def test_objects_that_score_low_are_found_once_their_prompt_has_shown_some():
-    """The threshold comes down to between background and objects; of 200 weak objects nearly all are kept, and little
+    """The threshold falls to between background and objects; of 200 weak objects nearly all are kept, and little
     else."""
     scores = Scores(background=-5.5, objects=-1.0)
     thresholds = scores.watch(60, (0, 1))
@@ -69,7 +69,7 @@ def test_scores_that_run_high_raise_every_threshold():
     assert min(thresholds.values) > START + 0.1
 
 
-def test_a_prompt_of_something_absent_never_comes_below_where_it_started():
+def test_the_threshold_of_an_absent_object_never_falls_below_its_start():
     thresholds = Scores(background=-5.0, objects=0.0).watch(200, (0, 1))
     assert thresholds.values[0] < START - 0.1
     assert thresholds.values[1] < START - 0.1
@@ -78,12 +78,12 @@ def test_a_prompt_of_something_absent_never_comes_below_where_it_started():
 
 @pytest.mark.parametrize("background", [-5.0, -3.2])
 def test_a_stream_that_shows_nothing_keeps_the_thresholds_it_started_with(background):
-    """Also where some of the background reaches them."""
+    """Also where some background scores reach them."""
     assert Scores(background=background).watch(200, ()).values == pytest.approx((START,) * 3)
 
 
-def test_look_alikes_of_something_absent_do_not_bring_its_threshold_down():
-    """They stand out of the background, but never reached the threshold."""
+def test_objects_similar_to_an_absent_one_do_not_lower_its_threshold():
+    """Their scores are above the background, but never reached the threshold."""
     scores = Scores(1, background=-5.0, objects=-2.0, spread=0.2)
     assert scores.watch(200, (0,)).values == pytest.approx((START,))
 
@@ -97,7 +97,7 @@ def test_keyframes_without_any_box_move_nothing():
 
 
 def test_thresholds_follow_when_the_scores_change():
-    """After dusk objects score less: what was learned by day is forgotten."""
+    """Objects score less at night: the scores of the day lose their weight."""
     day, night = Scores(objects=4.0, background=-1.0), Scores(objects=-0.5, background=-5.0)
     thresholds = day.watch(300, (0, 1))
     assert min(thresholds.values) > START
@@ -138,17 +138,17 @@ def test_what_is_kept_reaches_the_threshold_and_keeps_its_order():
 
 
 def test_only_the_best_boxes_of_a_keyframe_count():
-    """A model with hundreds of weak proposals teaches what one with few does."""
+    """A model with hundreds of weak proposals gives the same thresholds as one with few."""
     few, many = AutoThresholds(2, START), AutoThresholds(2, START)
     scores = Scores(2)
     for _ in range(50):
         found = scores.keyframe((0, 1), proposals=300)
         many.select(found)
-        few.select(found.take(range(BEST)))
+        few.select(found.take(range(MAX_BOXES)))
     assert few.values == many.values
 
 
-def test_it_does_not_grow():
+def test_its_memory_does_not_grow():
     scores = Scores()
     young, old = scores.watch(WARM_UP, (0, 1)), scores.watch(500, (0, 1))
     assert len(pickle.dumps(young)) == len(pickle.dumps(old))

@@ -25,7 +25,7 @@ detection.auto_threshold = {automatic}
 
 
 def last_statuses(endpoint: str) -> dict[str, dict]:
-    """What each stream says right after its source went down."""
+    """The status of each stream right after its source went down."""
     found, ended = {}, set()
     with zmq.Context() as context, context.socket(zmq.SUB) as socket:
         socket.set(zmq.RCVTIMEO, PATIENCE * 1000)
@@ -54,11 +54,11 @@ def statuses(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
     return found
 
 
-def test_a_stream_without_it_tells_its_fixed_thresholds(statuses):
+def test_a_stream_without_auto_threshold_reports_its_fixed_thresholds(statuses):
     assert statuses["fixed"]["thresholds"] == dict.fromkeys([*SHOWN, ABSENT], 0.3)
 
 
-def test_the_thresholds_of_what_was_seen_move_away_from_the_fixed_ones(statuses):
+def test_the_thresholds_of_objects_that_appeared_have_moved(statuses):
     thresholds = statuses["auto"]["thresholds"]
     assert list(thresholds) == [*SHOWN, ABSENT]
     moved = [name for name in SHOWN if abs(thresholds[name] - 0.3) > 0.02]
@@ -66,5 +66,5 @@ def test_the_thresholds_of_what_was_seen_move_away_from_the_fixed_ones(statuses)
     assert all(0.05 <= value <= 0.7 for value in thresholds.values())
 
 
-def test_the_threshold_of_what_was_never_there_has_not_come_down(statuses):
+def test_the_threshold_of_an_object_that_never_appeared_has_not_fallen(statuses):
     assert statuses["auto"]["thresholds"][ABSENT] >= 0.3

@@ -22,7 +22,7 @@ def test_caption_knows_the_prompt_of_each_token() -> None:
 
 
 def test_prompts_that_do_not_fit_go_into_further_captions() -> None:
-    """Three hundred prompts stand once each, whole and in order, in captions that are not too long."""
+    """Each of three hundred prompts is in one caption, whole and in order, and no caption is too long."""
     tokens = [[2000 + i] * (1 + i % 4) for i in range(300)]
     captions = build_captions(_prompts(300), tokens, 48)
     found: dict[int, list[int]] = {}
@@ -70,5 +70,5 @@ def test_captions_are_what_the_tokenizer_makes_of_the_joined_text() -> None:
 
 
 def test_delimiters_are_those_of_the_library() -> None:
-    """The ids that part phrases are the ones that transformers' Grounding DINO has in its code, and padding."""
+    """The ids that separate phrases are those in the code of transformers' Grounding DINO, and padding."""
     assert set(SPECIAL_TOKENS) == DELIMITERS - {PAD}

@@ -1,4 +1,4 @@
-"""Which checkpoints the detector loads, and what it says of those that it does not."""
+"""Which checkpoints the detector loads, and the errors for those that it refuses."""
 
 import hashlib
 import json
@@ -85,13 +85,13 @@ def full_size_detector(full_size: Written) -> GroundingDino:
 
 
 def test_full_size_checkpoint_is_loaded_key_for_key(full_size: Written, full_size_detector: GroundingDino) -> None:
-    """All of the 172 million weights that were written stand in the model, bit by bit, and no other."""
+    """All of the 172 million weights that were written are in the model, bit for bit, and no others."""
     assert sum(p.numel() for p in full_size_detector.network.parameters()) > 172_000_000
     assert _digests(full_size_detector.network) == full_size.digests
 
 
 def test_full_size_checkpoint_detects(full_size_detector: GroundingDino) -> None:
-    """The picture goes through at its own shape, and what comes out is well formed, if random."""
+    """The picture is processed at its own shape; the detections are well formed, if random."""
     image, _ = ShapesWorld(3, 320, 192).render(0)
     (found,) = full_size_detector.detect([image], PROMPTS, 0, 0)
     assert 100 < len(found) <= 900
@@ -101,14 +101,14 @@ def test_full_size_checkpoint_detects(full_size_detector: GroundingDino) -> None
 
 
 def test_full_size_and_embedded_share_one_path(full_size_detector: GroundingDino) -> None:
-    """Both come through the same classes of transformers, whatever their size."""
+    """Both use the same classes of transformers."""
     embedded = _load(EMBEDDED)
     assert type(full_size_detector.network) is type(embedded.network) is GroundingDinoForObjectDetection
     assert full_size_detector.captions(PROMPTS)[0].input_ids == (101, 2417, 4418, 1012, 2630, 2675, 1012, 102)
     assert embedded.captions(PROMPTS)[0].prompt_of_token == full_size_detector.captions(PROMPTS)[0].prompt_of_token
 
 
-# --- The family, and strangers
+# --- Models of the family, and others
 
 
 def test_mm_grounding_dino_is_of_the_family(copy: Path) -> None:
@@ -121,8 +121,8 @@ def test_mm_grounding_dino_is_of_the_family(copy: Path) -> None:
     assert len(detector.detect([ShapesWorld(0).render(0)[0]], PROMPTS, 0, 0)[0])
 
 
-def test_another_kind_of_model_is_refused_by_its_name(tmp_path: Path) -> None:
-    """A BERT or a DETR is no Grounding DINO, and the error says which models are."""
+def test_another_type_of_model_is_refused_by_its_name(tmp_path: Path) -> None:
+    """A BERT or a DETR is refused, and the error says which model types are accepted."""
     bert = BertConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, vocab_size=20)
     BertModel(bert).save_pretrained(tmp_path / "bert")
     DetrConfig().save_pretrained(tmp_path / "detr")
@@ -180,7 +180,7 @@ def test_pictures_of_different_shapes_are_padded_together(copy: Path) -> None:
 def test_a_damaged_checkpoint_is_refused_in_one_line(
     copy: Path, damage: Callable[[Path], object], problem: str
 ) -> None:
-    """Whatever is missing, cut or of another shape: a ModelError that names the checkpoint and the problem."""
+    """A missing, truncated or misshapen file raises a ModelError that names the checkpoint and the problem."""
     damage(copy)
     with pytest.raises(ModelError) as error:
         _load(copy)
@@ -191,7 +191,7 @@ def test_a_damaged_checkpoint_is_refused_in_one_line(
 
 
 def test_a_vocabulary_larger_than_the_model_is_refused(copy: Path) -> None:
-    """A token that the model has no row for would stop the process on a GPU."""
+    """A token id without an embedding would end the process on a GPU."""
     file = copy / "tokenizer.json"
     tokenizer = json.loads(file.read_text())
     tokenizer["model"]["vocab"]["zebra"] = 1030
@@ -201,7 +201,7 @@ def test_a_vocabulary_larger_than_the_model_is_refused(copy: Path) -> None:
 
 
 def test_scores_that_are_not_numbers_are_an_error(copy: Path) -> None:
-    """A checkpoint with NaN weights loads, and each window that it is to look at fails."""
+    """A checkpoint with NaN weights loads, and every detection raises a WindowError."""
     _edit_weights(copy, lambda weights: weights["model.decoder.layer_norm.weight"].fill_(np.nan))
     detector = _load(copy)
     with pytest.raises(WindowError, match=r"^detector .*: scores are not numbers; try precision float32$"):

@@ -18,7 +18,7 @@ from stages.testsrc.world import ShapesWorld, Truth
 from stages.types import Detections, Image
 
 THRESHOLD = 0.3
-CLEARLY_VISIBLE = 0.6  # share of a shape that must show for a test to insist on it
+CLEARLY_VISIBLE = 0.6  # visible share of a shape from which on a test expects its detection
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def detector() -> GroundingDino:
 
 @dataclass(frozen=True)
 class Scene:
-    """A picture, what is on it, and what surely is not."""
+    """A picture, its objects, and prompts for absent ones."""
 
     image: Image
     truth: Truth
@@ -78,7 +78,7 @@ def test_finds_what_is_there(detector: GroundingDino, scenes: list[Scene]) -> No
 
 
 def test_seldom_finds_what_is_absent(detector: GroundingDino, scenes: list[Scene]) -> None:
-    """Asked for three shapes that are not there, the detector errs on less than one prompt in ten."""
+    """Of prompts for absent shapes, three per picture, less than one in ten has a detection."""
     errors = [
         len(set(detector.detect([scene.image], parse_prompts(scene.absent[::7][:3]), THRESHOLD, THRESHOLD)[0].prompts))
         for scene in scenes
@@ -197,14 +197,14 @@ def test_boxes_and_scores_are_those_of_the_library(detector: GroundingDino) -> N
 
 
 def test_without_prompts_the_model_does_not_run(detector: GroundingDino) -> None:
-    """No prompts, or no images, give empty detections, even on a picture that no model could read."""
+    """No prompts, or no images, give empty detections, even for a picture that no model could process."""
     nothing = np.zeros((0, 0, 3), np.uint8)
     assert [len(found) for found in detector.detect([nothing, nothing], (), THRESHOLD, THRESHOLD)] == [0, 0]
     assert detector.detect([], parse_prompts(["red circle"]), THRESHOLD, THRESHOLD) == []
 
 
 def test_a_prompt_too_long_for_the_model_is_refused_by_name(detector: GroundingDino) -> None:
-    """The embedded model reads 48 tokens, three of them its own."""
+    """The embedded model reads 48 tokens, three of them special tokens."""
     fits, longer = " ".join(["red"] * 45), " ".join(["blue"] * 46)
     assert len(detector.captions(parse_prompts([fits]))[0].input_ids) == 48
     with pytest.raises(ConfigError, match=r"^prompt 'blue blue .*' is 46 tokens long, the detector reads at most 45"):
@@ -212,7 +212,7 @@ def test_a_prompt_too_long_for_the_model_is_refused_by_name(detector: GroundingD
 
 
 def test_special_tokens_in_a_prompt_are_plain_words(detector: GroundingDino, scenes: list[Scene]) -> None:
-    """A prompt that spells the model's own tokens is read as lower-case words and disturbs no other."""
+    """A prompt that spells special tokens is read as lower-case words and does not change the other prompts."""
     prompts = parse_prompts(["x [SEP] y [CLS] [PAD] z", *scenes[0].truth.labels])
     caption = detector.captions(prompts)[0]
     assert caption.input_ids.count(102) == 1
@@ -225,7 +225,7 @@ CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"
 
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=[pytest.mark.gpu, CUDA])])
 def test_bfloat16_moves_boxes_by_less_than_a_pixel(device: str, detector: GroundingDino, scenes: list[Scene]) -> None:
-    """In bfloat16 the sure detections come back, mostly within half a pixel and 0.02 of score."""
+    """In bfloat16 the detections with high scores are the same, mostly within half a pixel and 0.02 of score."""
     rounded = GroundingDino(EMBEDDED, torch.device(device), torch.bfloat16)
     moved = []
     for scene in scenes:

@@ -1,4 +1,4 @@
-"""Prompts as people type them."""
+"""Prompts as users type them."""
 
 import pytest
 
@@ -26,12 +26,12 @@ from stages.errors import ConfigError
     ],
 )
 def test_text_becomes_phrases(texts: list[str], phrases: list[str]) -> None:
-    """Commas, stops, question marks, semicolons and lines part prompts; case, space and outer punctuation go."""
+    """Commas, stops, question marks, semicolons and line ends separate prompts; case and outer punctuation go."""
     assert [prompt.phrase for prompt in parse_prompts(texts)] == phrases
 
 
 def test_prompts_keep_what_was_written() -> None:
-    """Beside the phrase stands the piece as the user typed it."""
+    """A prompt keeps its text as the user typed it."""
     assert parse_prompts(["Red  Circle.", "a Dog, A CAT"]) == (
         Prompt("Red  Circle", "red circle"),
         Prompt("a Dog", "a dog"),
@@ -40,7 +40,7 @@ def test_prompts_keep_what_was_written() -> None:
 
 
 def test_a_phrase_is_looked_for_once() -> None:
-    """Of prompts that mean the same phrase the first one stays."""
+    """Of prompts with the same phrase the first one is kept."""
     assert parse_prompts(["Red Circle", "star", "red circle.", "RED  CIRCLE, star"]) == (
         Prompt("Red Circle", "red circle"),
         Prompt("star", "star"),
@@ -49,6 +49,6 @@ def test_a_phrase_is_looked_for_once() -> None:
 
 @pytest.mark.parametrize("text", ["", "   ", ".", "?!", ", ,", "-", "\N{DOG FACE}", "\u200b"])
 def test_a_text_that_names_nothing_is_refused(text: str) -> None:
-    """A text without a letter or digit is a one-line ConfigError, also beside good ones."""
+    """A text without a letter or digit is a one-line ConfigError, also among valid ones."""
     with pytest.raises(ConfigError, match=r"^prompt '.*' names nothing: .*$"):
         parse_prompts(["red circle", text])

@@ -19,10 +19,10 @@ def test_after_the_warm_up_nothing_is_left_to_compile_whatever_a_windows_length(
 
 
 def test_models_that_run_as_they_are_need_one_size_only(segmenter):
-    assert segmenter.sizes(64) == [1]
+    assert segmenter.batch_sizes(64) == [1]
 
 
 def test_a_gpu_runs_at_most_sixteen_objects_together(segmenter, monkeypatch):
     monkeypatch.setattr(segmenter, "static", True)
-    assert segmenter.sizes(64) == [1, 2, 4, 8, 16]
-    assert segmenter.sizes(5) == [1, 2, 4, 8]
+    assert segmenter.batch_sizes(64) == [1, 2, 4, 8, 16]
+    assert segmenter.batch_sizes(5) == [1, 2, 4, 8]

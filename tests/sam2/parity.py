@@ -23,7 +23,7 @@ _EVERY_POINTER = 16  # in a shorter clip upstream reads fewer pointers than in a
 
 
 class Act(NamedTuple):
-    """What happens to one object on one frame. Both sides know the object by its number."""
+    """A prompt or removal of one object on one frame. Both sides identify the object by its number."""
 
     frame: int
     verb: str  # "detect" comes before the frame is tracked; "add", "refine" and "remove" come after
@@ -34,7 +34,7 @@ class Act(NamedTuple):
 
 
 def torch_without_bfloat16() -> ModuleType:
-    """A torch for upstream's predictor module, with which its ``memory.to(torch.bfloat16)`` leaves the memory alone."""
+    """A torch for upstream's predictor module in which ``bfloat16`` is float32, so that it does not round memories."""
     module = ModuleType("torch")
     module.__dict__.update(torch.__dict__, bfloat16=torch.float32)
     return module
@@ -51,13 +51,13 @@ class Upstream:
         self.state["num_frames"] = max(len(images), _EVERY_POINTER)
 
     def encoder_difference(self, t: int, features: FrameFeatures) -> float:
-        """The largest between our features of a frame and upstream's own, in standard deviations of these."""
+        """The largest difference of our features of a frame from upstream's, in standard deviations of the latter."""
         _, _, vision, positions, _ = self.predictor._get_image_feature(self.state, t, 1)
         pairs = zip([*features.vision, features.positions], [*vision, positions[-1]], strict=True)
         return max(float((mine - other).abs().max() / other.std()) for mine, other in pairs)
 
     def lend(self, t: int, features: FrameFeatures) -> None:
-        """Let upstream use our features of a frame, instead of encoding it again."""
+        """Make upstream use our features of a frame, instead of encoding it again."""
         maps = [x.permute(1, 2, 0).unflatten(2, size) for x, size in zip(features.vision, features.sizes, strict=True)]
         coarsest = features.positions.permute(1, 2, 0).unflatten(2, features.sizes[-1])
         positions = [*(torch.zeros(1, 1, *size) for size in features.sizes[:-1]), coarsest]  # the others go unread
@@ -74,13 +74,13 @@ class Upstream:
         return self.masks(t)
 
     def masks(self, t: int) -> dict[int, torch.Tensor]:
-        """The logits as they stand after prompts by hand."""
+        """The logits after prompts by hand."""
         if self.state["obj_ids"]:
             self.predictor.propagate_in_video_preflight(self.state)  # keeps what the prompts gave
         return {number: self.output(number, t)["pred_masks"][0, 0] for number in self.state["obj_ids"]}
 
     def output(self, number: int, t: int) -> dict[str, Any]:
-        """What upstream keeps of an object's frame."""
+        """Upstream's stored output for an object on a frame."""
         outputs = self.state["output_dict_per_obj"][self.state["obj_id_to_idx"][number]]
         return outputs["cond_frame_outputs"].get(t) or outputs["non_cond_frame_outputs"][t]
 
@@ -107,7 +107,7 @@ class Ours:
         self.tracker, self._id_of = tracker, dict[int, int]()
         self._frames = [Frame(t, t, Fraction(1, 30), t / 30, Clock.FILE, image) for t, image in enumerate(images)]
         self.size = images[0].shape[:2]
-        self._state = tracker._state  # for what results do not show: masks after prompts by hand, memories
+        self._state = tracker._state  # for masks after prompts by hand, and for memories
 
     def track(self, t: int, found: list[Act]) -> dict[int, torch.Tensor]:
         detections = None
@@ -119,14 +119,14 @@ class Ours:
         return dict(zip(self._id_of, result.masks, strict=True))
 
     def masks(self, t: int) -> dict[int, torch.Tensor]:
-        """The logits as they stand after prompts by hand."""
+        """The logits after prompts by hand."""
         of_id = dict(zip(self.tracker.ids, self._state.masks, strict=True))
         return {number: of_id[track] for number, track in self._id_of.items()}
 
     def features(self) -> FrameFeatures:
-        """Of the frame tracked last."""
+        """The features of the frame tracked last."""
         assert self.tracker._last is not None
-        return self.tracker._look(self.tracker._last)
+        return self.tracker._features_of(self.tracker._last)
 
     def add(self, act: Act) -> None:
         self._id_of[act.number] = self.tracker.add(act.number, box=act.box, points=act.points, mask=act.mask)
@@ -138,20 +138,20 @@ class Ours:
         self.tracker.remove(self._id_of.pop(act.number))
 
     def take_memories(self, t: int, theirs: Upstream) -> None:
-        """Remember of the frame tracked last what upstream remembers of it."""
+        """Replace our memories of the frame tracked last with upstream's."""
         for number, track in self._id_of.items():
             kept = theirs.output(number, t)
             memory = kept["maskmem_features"][0].flatten(1).T
-            self._state.bank.amend(self.tracker.ids.index(track), t, memory, kept["obj_ptr"][0])
+            self._state.bank.replace(self.tracker.ids.index(track), t, memory, kept["obj_ptr"][0])
 
     def conditioned_on(self, number: int, t: int) -> bool:
         """Whether ``t`` is a conditioning frame of the object."""
-        return self._state.bank.conditioned_on(self.tracker.ids.index(self._id_of[number]), t)
+        return self._state.bank.is_conditioned_on(self.tracker.ids.index(self._id_of[number]), t)
 
 
 @dataclass
 class Agreement:
-    """How close the two sides came: an entry for each object and frame, and one more for each frame with prompts.
+    """The differences of the two sides: an entry for each object and frame, and one more for each frame with prompts.
 
     ``size``: (height, width) of the frames.
     """
@@ -200,8 +200,8 @@ def _iou(first: torch.Tensor, second: torch.Tensor) -> float:
 def compare(theirs: Upstream, ours: Ours, script: list[Act], frames: int, forced: bool = False) -> Agreement:
     """Play a script on both sides.
 
-    ``forced`` compares each frame by itself: ours takes over upstream's memories after it. To save time upstream then
-    uses our features, of which the first frame's are compared with its own.
+    ``forced`` compares each frame by itself: our memories are replaced with upstream's after it. To save time, upstream
+    then uses our features, of which the first frame's are compared with its own.
     """
     agreement = Agreement(ours.size)
     for t in range(frames):

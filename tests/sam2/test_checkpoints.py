@@ -17,14 +17,14 @@ CPU = torch.device("cpu")
 
 @pytest.mark.parametrize("size", SAM2_SIZES)
 def test_a_checkpoint_of_each_size_loads_key_for_key(size, tmp_path):
-    """The architecture is read off the weights, and every tensor arrives unchanged."""
+    """The architecture is inferred from the weights, and every tensor is loaded unchanged."""
     path, written = write_sam2(tmp_path, size)
     loaded = load_segmenter(str(path), CPU, torch.float32).state_dict()
     assert loaded.keys() == written.keys()
     assert all(torch.equal(loaded[key], written[key]) for key in written)
 
 
-def test_sam_2_without_point_one_loads_too(tmp_path):
+def test_a_checkpoint_of_sam_2_loads_as_well_as_of_sam_2_1(tmp_path):
     path, written = write_sam2(tmp_path, "tiny", version="2")
     assert load_segmenter(str(path), CPU, torch.float32).state_dict().keys() == written.keys()
 

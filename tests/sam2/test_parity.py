@@ -130,7 +130,7 @@ def test_objects_that_the_detector_starts_are_the_same_too(play):
 
 
 def test_an_object_that_leaves_the_picture_is_absent_on_both_sides(play):
-    """Where it is absent, a code takes the place of its pointer and another is added to its memory."""
+    """Where it is absent, SAM 2 replaces its pointer by an embedding and adds another to its memory."""
     clip = scene(10, start=36)
     agreement, _ = play(clip, [Act(0, "add", n, box=clip.box(0, n)) for n in (0, 1, 2)])
     assert_equal(agreement)
@@ -158,7 +158,7 @@ def half_found(segmenter, clip: Scene, t: int, n: int) -> np.ndarray:
 def test_a_detection_that_prompts_a_track_again_is_upstreams_second_prompt(n, play, segmenter):
     """A keyframe's box finds a mask that overlaps the track's by 0.3 to 0.7.
 
-    It becomes the track's second conditioning frame, and what it remembers of recent frames stays.
+    It becomes the track's second conditioning frame, and its recent memories stay.
     """
     clip, t = scene(1), 12
     agreement, ours = play(clip, [*clip.story(), Act(t, "detect", n, box=half_found(segmenter, clip, t, n))])
@@ -170,7 +170,7 @@ def test_a_detection_that_prompts_a_track_again_is_upstreams_second_prompt(n, pl
 @pytest.mark.parametrize("times", [1, 2])
 @pytest.mark.parametrize("seed", [0, 1])
 def test_a_correction_on_a_tracked_frame_is_upstreams(seed, times, play):
-    """By points inside and outside, once or twice on the same frame; the later frames follow from it."""
+    """By points inside and outside, once or twice on the same frame; later masks follow from the correction."""
     clip, t = scene(seed), 12
     asked = [clip.points(t, 2, 1, 1), clip.points(t, 2, 2, 3)][:times]
     assert_equal(play(clip, [*clip.story(), *(Act(t, "refine", 2, points=points) for points in asked)])[0])
@@ -197,15 +197,15 @@ def without_one_pointer(read, segmenter):
 
 
 @pytest.mark.parametrize("spoil", [without_key_mask, without_one_pointer])
-def test_the_comparison_notices_what_is_recalled_wrongly(spoil, play, segmenter, monkeypatch):
+def test_the_comparison_notices_wrong_memories(spoil, play, segmenter, monkeypatch):
     """Negative controls: keys that a young object never wrote are read, or one pointer of each is not."""
-    recall = MemoryBank.recall
-    monkeypatch.setattr(MemoryBank, "recall", lambda bank, frame: spoil(recall(bank, frame), segmenter))
+    read = MemoryBank.read
+    monkeypatch.setattr(MemoryBank, "read", lambda bank, frame: spoil(read(bank, frame), segmenter))
     assert play(scene(0), scene(0).story())[0].largest > 10 * CLOSE
 
 
 def test_the_comparison_notices_a_correction_that_is_not_made(play, monkeypatch):
-    """Negative control: what the corrections above change is far more than the tolerance."""
+    """Negative control: the corrections above change far more than the tolerance."""
     monkeypatch.setattr(Tracker, "refine", lambda *asked: None)
     clip = scene(0)
     assert play(clip, [*clip.story(), Act(12, "refine", 2, points=clip.points(12, 2, 1, 1))])[0].largest > 10 * CLOSE

@@ -81,7 +81,7 @@ def script(case: Case, height: int = 720, width: int = 1280) -> list[Act]:
 
 @torch.no_grad()
 def randomise(model: torch.nn.Module) -> None:
-    """Weights with which masks have a foreground and a background, and depend on what is remembered.
+    """Weights with which masks have a foreground and a background, and depend on the memories.
 
     Upstream's initial weights shrink what passes through, which leaves the masks to the biases.
     """
@@ -145,8 +145,8 @@ def test_the_comparison_notices_a_missing_key_mask(tmp_path, monkeypatch):
     """Negative control: the object that joins later reads memories that it does not have."""
     case = Case("2.1", "t", 256, frames=5, joins=2, corrected=3, leaves=3)
     theirs, segmenter = load_both(case, tmp_path, monkeypatch)
-    recall = MemoryBank.recall
-    monkeypatch.setattr(MemoryBank, "recall", lambda bank, frame: replace(recall(bank, frame), valid=None))
+    read = MemoryBank.read
+    monkeypatch.setattr(MemoryBank, "read", lambda bank, frame: replace(read(bank, frame), valid=None))
     agreement = play(case, theirs, segmenter)
     assert min(agreement.ious) < LEAST_IOU
     assert agreement.relative > CLOSE

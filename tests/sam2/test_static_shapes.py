@@ -1,4 +1,4 @@
-"""What a GPU needs: few shapes, graphs that are used again, and no question to the device inside a window."""
+"""What a GPU needs: few tensor shapes, reused graphs, and no device synchronisation inside a window."""
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ CPU = torch.device("cpu")
 
 
 def boxes(count: int) -> list[np.ndarray]:
-    """Boxes here and there in a picture of 256 x 256."""
+    """Random boxes in a picture of 256 x 256."""
     corners = np.random.default_rng(0).uniform(0, 180, (count, 2)).astype(np.float32)
     return list(np.concatenate([corners, corners + 70], axis=1))
 
@@ -56,7 +56,7 @@ def test_the_key_mask_is_left_out_once_all_are_full(segmenter, world, shapes_fra
 
 
 def test_objects_that_come_and_go_compile_nothing_anew(world, shapes_frame, graphs):
-    """Once one, two and four objects have run, with the memory filling and full, every later graph is there."""
+    """After one, two and four objects have run, with partial and full memory, every graph has been compiled."""
     segmenter = load_segmenter("embedded", CPU, torch.float32, compiled=True)
     for objects in (1, 2, 4):
         run(segmenter, world, shapes_frame, objects)
@@ -64,7 +64,7 @@ def test_objects_that_come_and_go_compile_nothing_anew(world, shapes_frame, grap
     assert known > 3
     tracker = Tracker(segmenter, TrackerOptions(gate=False, max_objects=8))
     bank = tracker._state.bank
-    places = bank._memories.kept.data_ptr(), bank._pointers.kept.data_ptr()
+    places = bank._memories.values.data_ptr(), bank._pointers.values.data_ptr()
     tracker.step(Window(0, (shapes_frame(world, 0),), False), None)
     first, second = boxes(4), boxes(3)
     ids = [tracker.add(box=box) for box in first]
@@ -75,11 +75,11 @@ def test_objects_that_come_and_go_compile_nothing_anew(world, shapes_frame, grap
             ids.append(tracker.add(box=second[len(ids) % 3]))
         tracker.step(Window(0, (shapes_frame(world, t),), False), None)
     assert len(graphs) == known
-    assert (bank._memories.kept.data_ptr(), bank._pointers.kept.data_ptr()) == places
+    assert (bank._memories.values.data_ptr(), bank._pointers.values.data_ptr()) == places
 
 
-def test_a_frame_asks_the_device_nothing(monkeypatch):
-    """With tensors that have no values, whatever needs one raises; a whole frame of tracking raises nothing."""
+def test_a_frame_needs_no_device_synchronisation(monkeypatch):
+    """With fake tensors, an operation that needs a value raises; tracking a whole frame raises nothing."""
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor)  # fakes cannot be pinned
     model = build(EMBEDDED / "segmenter.yaml")
     with FakeTensorMode() as mode:
@@ -94,16 +94,16 @@ def test_a_frame_asks_the_device_nothing(monkeypatch):
         model.to = lambda _: model  # it is there already
         segmenter = Sam2Segmenter(model, torch.device("cuda"), torch.bfloat16)
         state = TrackerState(segmenter, TrackerOptions(max_objects=4))
-        feature = segmenter.encode([np.zeros((64, 64, 3), np.uint8)])[0]
-        nothing = segmenter.nothing()
-        heads = Heads(*(torch.zeros(3, *part.shape[1:], device=segmenter.device) for part in nothing))
+        features = segmenter.encode([np.zeros((64, 64, 3), np.uint8)])[0]
+        empty = segmenter.empty_heads()
+        heads = Heads(*(torch.zeros(3, *part.shape[1:], device=segmenter.device) for part in empty))
         for prompt in (0, 0, 1):
             state.table.start(prompt, 0, 0.9, True, 100, "detected")
-        state.start(0, feature, heads, segmenter.memorise(feature, heads))
-        state.find_rivals()
+        state.start(0, features, heads, segmenter.encode_memory(features, heads))
+        state.update_rivals()
         for _ in range(3):
             state.clock += 1
-            found = state.find(feature)
-            state.remember(feature, found, torch.ones_like(found.presence, dtype=torch.bool))
+            found = state.propagate(features)
+            state.store_memories(features, found, torch.ones_like(found.presence, dtype=torch.bool))
             state.masks = found.masks
             assert found.masks.device.type == "cuda"

@@ -1,4 +1,4 @@
-"""Upstream's video predictor, and pictures as it takes them."""
+"""Upstream's video predictor, and pictures in its input format."""
 
 from functools import cache
 from pathlib import Path

@@ -1,24 +1,26 @@
-"""Detections continue, return to, recall or start tracks; never two of one object."""
+"""Association: a detection continues, relocates, re-identifies or starts a track, and no object gets two tracks."""
 
 import numpy as np
 
-from stages.tracking.association import Evidence, Plan, assign, plan
+from stages.tracking.association import Evidence, Matches, assign, associate
 
 
-def make(overlap, whole=None, same_prompt=None, likeness=None, between=None, near=None, reidentify=True) -> Plan:
-    """Columns of ``likeness`` beyond those of ``overlap`` are tracks that have ended."""
+def make(
+    overlap, whole=None, same_prompt=None, similarity=None, track_overlap=None, proximity=None, reidentify=True
+) -> Matches:
+    """Columns of ``similarity`` beyond those of ``overlap`` are tracks that have ended."""
     overlap = np.array(overlap, np.float32)
     tracks = overlap.shape[1]
-    likeness = np.zeros_like(overlap) if likeness is None else np.array(likeness, np.float32)
+    similarity = np.zeros_like(overlap) if similarity is None else np.array(similarity, np.float32)
     evidence = Evidence(
-        np.ones(likeness.shape, bool) if same_prompt is None else np.array(same_prompt, bool),
+        np.ones(similarity.shape, bool) if same_prompt is None else np.array(same_prompt, bool),
         overlap,
-        np.zeros_like(overlap) if near is None else np.array(near, np.float32),
-        likeness,
-        np.eye(tracks, dtype=np.float32) if between is None else np.array(between, np.float32),
+        np.zeros_like(overlap) if proximity is None else np.array(proximity, np.float32),
+        similarity,
+        np.eye(tracks, dtype=np.float32) if track_overlap is None else np.array(track_overlap, np.float32),
         np.ones(tracks, bool) if whole is None else np.array(whole, bool),
     )
-    return plan(evidence, reidentify)
+    return associate(evidence, reidentify)
 
 
 def test_the_assignment_is_the_best_in_total_not_the_first():
@@ -36,78 +38,78 @@ def test_a_detection_continues_the_track_it_overlaps():
 
 
 def test_prompts_do_not_mix():
-    """An object found under another prompt is another track."""
+    """A detection of another prompt is a new track."""
     found = make([[0.9]], same_prompt=[[False]])
-    assert (found.matched, found.fresh) == ([], [0])
+    assert (found.matched, found.new) == ([], [0])
 
 
-def test_a_detection_beside_tracks_that_others_continue_starts_one():
-    assert make([[0.9], [0.1]]).fresh == [1]
+def test_a_detection_beside_a_detected_track_starts_a_new_track():
+    assert make([[0.9], [0.1]]).new == [1]
 
 
-def test_a_detection_that_looks_like_no_track_starts_one():
-    """Even where a track of its prompt has no detection: that one's object is missed, this is another."""
-    found = make([[0.1]], likeness=[[0.05]])
-    assert (found.reclaimed, found.fresh) == ([], [0])
+def test_a_detection_that_is_similar_to_no_track_starts_one():
+    """Even where a track of its prompt has no detection: the detector missed that object, this is another one."""
+    found = make([[0.1]], similarity=[[0.05]])
+    assert (found.relocated, found.new) == ([], [0])
 
 
-def test_a_track_whose_mask_no_detection_bears_out_follows_its_like():
-    """Its mask has drifted onto something that its prompt does not name."""
-    found = make([[0.1]], likeness=[[0.8]])
-    assert (found.reclaimed, found.fresh) == ([(0, 0)], [])
+def test_an_undetected_track_moves_to_a_similar_detection():
+    """Its mask has drifted onto something that does not match its prompt."""
+    found = make([[0.1]], similarity=[[0.8]])
+    assert (found.relocated, found.new) == ([(0, 0)], [])
 
 
-def test_a_hidden_track_is_taken_up_where_it_is_expected():
-    assert make([[0.0, 0.0]], whole=[False, False], near=[[0.4, 0.9]]).reclaimed == [(0, 1)]
+def test_a_hidden_track_continues_at_the_detection_nearest_to_its_prediction():
+    assert make([[0.0, 0.0]], whole=[False, False], proximity=[[0.4, 0.9]]).relocated == [(0, 1)]
 
 
-def test_a_hidden_track_is_taken_up_where_its_like_is_found():
-    found = make([[0.0, 0.0]], whole=[False, False], likeness=[[0.4, 0.7]])
-    assert (found.reclaimed, found.fresh) == ([(0, 1)], [])
+def test_a_hidden_track_continues_at_the_most_similar_detection():
+    found = make([[0.0, 0.0]], whole=[False, False], similarity=[[0.4, 0.7]])
+    assert (found.relocated, found.new) == ([(0, 1)], [])
 
 
-def test_tracks_that_have_exchanged_their_objects_get_them_back():
-    """Each sits where the other belongs, and does not look like what is there."""
-    found = make([[0.9, 0.0], [0.0, 0.9]], likeness=[[0.1, 0.9], [0.9, 0.1]])
-    assert sorted(found.reclaimed) == [(0, 1), (1, 0)]
+def test_tracks_that_have_swapped_objects_are_swapped_back():
+    """Each overlaps the detection that is similar to the other."""
+    found = make([[0.9, 0.0], [0.0, 0.9]], similarity=[[0.1, 0.9], [0.9, 0.1]])
+    assert sorted(found.relocated) == [(0, 1), (1, 0)]
 
 
-def test_tracks_that_look_nearly_the_same_stay_where_they_are():
-    assert make([[0.9, 0.0], [0.0, 0.9]], likeness=[[0.7, 0.9], [0.9, 0.7]]).matched == [(0, 0), (1, 1)]
+def test_nearly_equal_similarity_does_not_swap_tracks():
+    assert make([[0.9, 0.0], [0.0, 0.9]], similarity=[[0.7, 0.9], [0.9, 0.7]]).matched == [(0, 0), (1, 1)]
 
 
-def test_who_looks_like_a_track_that_has_ended_is_that_one_again():
-    found = make(np.zeros((1, 1)), likeness=[[0.0, 0.8]])
-    assert (found.recalled, found.fresh) == ([(0, 0)], [])
+def test_a_detection_similar_to_an_ended_track_continues_it():
+    found = make(np.zeros((1, 1)), similarity=[[0.0, 0.8]])
+    assert (found.reidentified, found.new) == ([(0, 0)], [])
 
 
-def test_a_tracked_object_is_not_recalled():
-    found = make([[0.9]], likeness=[[0.6, 0.9]])
-    assert (found.matched, found.recalled) == ([(0, 0)], [])
+def test_a_tracked_object_is_not_reidentified_as_an_ended_track():
+    found = make([[0.9]], similarity=[[0.6, 0.9]])
+    assert (found.matched, found.reidentified) == ([(0, 0)], [])
 
 
 def test_reidentification_can_be_switched_off():
-    found = make([[0.0]], whole=[False], likeness=[[0.9, 0.9]], near=[[0.9]], reidentify=False)
-    assert (found.reclaimed, found.recalled, found.fresh) == ([], [], [0])
+    found = make([[0.0]], whole=[False], similarity=[[0.9, 0.9]], proximity=[[0.9]], reidentify=False)
+    assert (found.relocated, found.reidentified, found.new) == ([], [], [0])
 
 
-def test_a_track_that_slid_onto_anothers_object_gets_its_own_back():
-    """Two tracks share one object; the detection elsewhere looks like the one that no detection holds."""
-    found = make([[0.9, 0.8], [0.0, 0.0]], likeness=[[0.8, 0.1], [0.1, 0.8]], between=[[1, 0.9], [0.9, 1]])
+def test_a_track_that_drifted_onto_another_object_returns_to_its_own():
+    """Two tracks are on one object; the detection elsewhere is similar to the track that has no detection."""
+    found = make([[0.9, 0.8], [0.0, 0.0]], similarity=[[0.8, 0.1], [0.1, 0.8]], track_overlap=[[1, 0.9], [0.9, 1]])
     assert found.matched == [(0, 0)]
-    assert found.reclaimed == [(1, 1)]
+    assert found.relocated == [(1, 1)]
 
 
-def test_a_track_on_anothers_object_without_a_detection_of_its_own_is_displaced():
-    found = make([[0.9, 0.8]], between=[[1, 0.9], [0.9, 1]])
+def test_a_track_on_another_tracks_object_without_its_own_detection_is_displaced():
+    found = make([[0.9, 0.8]], track_overlap=[[1, 0.9], [0.9, 1]])
     assert (found.matched, found.displaced) == ([(0, 0)], [1])
 
 
-def test_a_second_detection_of_a_held_object_starts_nothing():
+def test_a_second_detection_of_a_tracked_object_starts_no_track():
     found = make([[0.95], [0.7]])
-    assert (found.matched, found.fresh) == ([(0, 0)], [])
+    assert (found.matched, found.new) == ([(0, 0)], [])
 
 
-def test_nothing_on_either_side_is_no_plan():
-    assert make(np.zeros((0, 0))) == Plan()
-    assert make(np.zeros((2, 0))).fresh == [0, 1]
+def test_without_detections_or_tracks_there_is_nothing_to_match():
+    assert make(np.zeros((0, 0))) == Matches()
+    assert make(np.zeros((2, 0))).new == [0, 1]

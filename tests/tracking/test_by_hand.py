@@ -1,4 +1,4 @@
-"""Objects that people add, correct and remove on the picture of the moment."""
+"""Objects added, corrected and removed by hand on the last frame."""
 
 import numpy as np
 import pytest
@@ -57,7 +57,7 @@ def test_an_unknown_id_cannot_be_removed(segmenter, world, shapes_frame):
 
 
 def middle_of(mask) -> np.ndarray:
-    """The pixel of a mask that is the nearest to its centre, (1, 2) x y."""
+    """The pixel of a mask nearest to its centre, (1, 2) x y."""
     rows, columns = np.nonzero(mask)
     nearest = np.hypot(rows - rows.mean(), columns - columns.mean()).argmin()
     return np.array([[columns[nearest], rows[nearest]]], np.float32)
@@ -69,7 +69,7 @@ def overlap(logits, truth) -> float:
 
 
 def tracked_after(segmenter, world, shapes_frame, correct):
-    """Frame 0 with a box around two objects at once, ``correct(tracker, id, truth)``, then frame 1; its only mask."""
+    """Add a box around two objects on frame 0, call ``correct(tracker, id, truth)``; returns the mask on frame 1."""
     tracker, truth = Tracker(segmenter), world.render(0)[1]
     tracker.step(Window(0, (shapes_frame(world, 0),), False), None)
     both = truth.boxes[np.argsort(-truth.masks.sum((1, 2)))[:2]]
@@ -80,8 +80,8 @@ def tracked_after(segmenter, world, shapes_frame, correct):
     return result.masks[0]
 
 
-def test_points_say_which_object_was_meant(segmenter, world, shapes_frame):
-    """After one point inside and one outside the mask is that of the right object on the next frame, too."""
+def test_points_select_the_right_object(segmenter, world, shapes_frame):
+    """After a point inside the one object and a point outside, on the other, the next frame's mask is of the first."""
     wanted, other = np.argsort(-world.render(0)[1].masks.sum((1, 2)))[:2]
 
     def correct(tracker, track, truth):

@@ -1,8 +1,8 @@
-"""What a track is expected to do, and what it looks like."""
+"""Motion prediction and colour of tracks."""
 
 import torch
 
-from stages.tracking.cues import Cues, colours, likeness
+from stages.tracking.cues import Cues, median_colours, similarity
 
 
 def square(x: float, y: float = 10, side: int = 8) -> torch.Tensor:
@@ -14,75 +14,75 @@ def square(x: float, y: float = 10, side: int = 8) -> torch.Tensor:
 
 def followed(*masks: torch.Tensor) -> Cues:
     cues = Cues(32, torch.device("cpu"))
-    cues.start(masks[0], torch.zeros(1, 3))
+    cues.append(masks[0], torch.zeros(1, 3))
     for mask in masks[1:]:
-        cues.follow(mask)
+        cues.update(mask)
     return cues
 
 
-def test_a_steady_object_is_expected_straight_on():
-    expected, usual = followed(square(2), square(4), square(6)).expected()
+def test_an_object_at_constant_speed_is_predicted_on_its_line():
+    expected, usual = followed(square(2), square(4), square(6)).predict()
     assert expected.tolist() == [[12.0, 14.0]]
     assert usual.tolist() == [64.0]
 
 
-def test_a_hidden_object_is_expected_where_it_would_be_by_now():
+def test_the_prediction_of_a_hidden_object_keeps_moving():
     nothing = torch.full((1, 32, 32), -5.0)
-    expected, _ = followed(square(2), square(4), nothing, nothing).expected()
+    expected, _ = followed(square(2), square(4), nothing, nothing).predict()
     assert expected.tolist() == [[14.0, 14.0]]
 
 
-def test_what_shows_of_a_half_hidden_object_does_not_stop_it():
-    """The left part of it stays in sight while it goes on to the right."""
+def test_a_partly_hidden_object_keeps_its_speed_and_area():
+    """Its left part stays visible while it moves on to the right."""
     part = square(4)
     part[..., 7:] = -5.0
-    expected, usual = followed(square(2), square(4), part, part).expected()
+    expected, usual = followed(square(2), square(4), part, part).predict()
     assert expected[0, 0] > 9
     assert usual[0] > 60
 
 
-def test_an_object_found_again_elsewhere_starts_from_there_at_rest():
+def test_a_relocated_object_starts_at_its_new_position_at_rest():
     cues = followed(square(2), square(4))
-    cues.correct(0, square(20)[0], elsewhere=True)
-    assert cues.expected()[0].tolist() == [[24.0, 14.0]]
+    cues.correct(0, square(20)[0], relocated=True)
+    assert cues.predict()[0].tolist() == [[24.0, 14.0]]
 
 
 def test_a_corrected_object_keeps_its_speed():
     cues = followed(square(2), square(4))
-    cues.correct(0, square(6)[0], elsewhere=False)
-    assert cues.expected()[0].tolist() == [[12.0, 14.0]]
+    cues.correct(0, square(6)[0], relocated=False)
+    assert cues.predict()[0].tolist() == [[12.0, 14.0]]
 
 
-def test_the_colour_is_that_of_the_inside():
-    """A rim of another colour, as a mask that is a pixel too large has it, does not count."""
+def test_the_colour_is_measured_inside_the_mask():
+    """A rim of another colour, as in a mask that is one pixel too large, does not count."""
     picture = torch.zeros(3, 32, 32)
     picture[0, 11:17, 11:17] = 1.0
-    assert colours(picture, square(10, side=8)).tolist() == [[1.0, 0.0, 0.0]]
+    assert median_colours(picture, square(10, side=8)).tolist() == [[1.0, 0.0, 0.0]]
 
 
-def test_an_empty_mask_has_some_colour():
-    assert colours(torch.ones(3, 32, 32), torch.full((1, 32, 32), -5.0)).isfinite().all()
+def test_the_colour_of_an_empty_mask_is_finite():
+    assert median_colours(torch.ones(3, 32, 32), torch.full((1, 32, 32), -5.0)).isfinite().all()
 
 
-def test_likeness_falls_with_the_distance_of_the_colours():
+def test_similarity_falls_with_the_distance_of_the_colours():
     red, rose, blue = torch.tensor([[1.0, 0, 0]]), torch.tensor([[1.0, 0.2, 0]]), torch.tensor([[0, 0, 1.0]])
-    assert float(likeness(red, red)) == 1
-    assert 0.2 < float(likeness(red, rose)) < 0.6
-    assert float(likeness(red, blue)) < 0.01
+    assert float(similarity(red, red)) == 1
+    assert 0.2 < float(similarity(red, rose)) < 0.6
+    assert float(similarity(red, blue)) < 0.01
 
 
-def test_a_mask_that_is_astray_or_of_another_colour_is_strange():
-    cues = followed(square(2), square(4))  # black, expected at (10, 14)
+def test_a_mask_far_away_or_of_another_colour_has_a_high_mismatch():
+    cues = followed(square(2), square(4))  # black, predicted at (10, 14)
     picture = torch.zeros(3, 32, 32)
     picture[:, :, 20:] = 2.0
-    assert cues.strangeness(picture, square(6)) < 0.1
-    assert cues.strangeness(picture, square(23)) > 3
+    assert cues.mismatch(picture, square(6)) < 0.1
+    assert cues.mismatch(picture, square(23)) > 3
 
 
-def test_a_pixel_is_claimed_by_the_nearer_and_the_liker():
+def test_the_cost_of_a_pixel_rises_with_distance_and_colour_difference():
     cues = followed(square(2), square(4))
     picture = torch.zeros(3, 32, 32)
     picture[:, 14, 12] = 2.0
-    claim = cues.claim(picture).view(32, 32)
-    assert claim[14, 10] < claim[14, 20] < claim[14, 31]
-    assert claim[14, 12] > claim[14, 20]
+    cost = cues.pixel_mismatch(picture).view(32, 32)
+    assert cost[14, 10] < cost[14, 20] < cost[14, 31]
+    assert cost[14, 12] > cost[14, 20]

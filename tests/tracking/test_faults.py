@@ -1,4 +1,4 @@
-"""A window that fails, wherever in the tracker it does, costs that window: tracks and identities go on."""
+"""A window that fails anywhere in the tracker costs only that window: tracks and identities go on."""
 
 import numpy as np
 import pytest
@@ -15,37 +15,37 @@ from stages.tracking.tracker import Tracker, TrackerOptions
 from stages.types import Detections, Result, TrackChange, Window
 from tests.support.truth import truth_detections
 
-# what is called during the window that fails, and on which calls of it the memory runs out
+# a function that is called in the window that fails, and the number of the call that runs out of memory
 CALLED = [
     (Sam2Segmenter, "encode", 1),
     (Sam2Segmenter, "propagate", 1),
     (Sam2Segmenter, "propagate", 2),
     (Sam2Segmenter, "prompt_points", 1),
-    (Sam2Segmenter, "memorise", 1),
-    (Sam2Segmenter, "memorise", 2),
-    (MemoryBank, "recall", 1),
-    (MemoryBank, "remember", 1),
-    (MemoryBank, "remember", 2),
+    (Sam2Segmenter, "encode_memory", 1),
+    (Sam2Segmenter, "encode_memory", 2),
+    (MemoryBank, "read", 1),
+    (MemoryBank, "store", 1),
+    (MemoryBank, "store", 2),
     (MemoryBank, "append", 1),
-    (MemoryBank, "settle", 1),
-    (Cues, "start", 1),
-    (Cues, "follow", 1),
+    (MemoryBank, "sync_counts", 1),
+    (Cues, "append", 1),
+    (Cues, "update", 1),
     (Cues, "reorder", 1),
-    (TrackerState, "find_rivals", 1),
-    (TrackerState, "find_rivals", 2),
-    (state, "colours", 1),
-    (mask_filter, "shared_out", 1),
+    (TrackerState, "update_rivals", 1),
+    (TrackerState, "update_rivals", 2),
+    (state, "median_colours", 1),
+    (mask_filter, "separate_rivals", 1),
 ]
 
-# a change, what takes it back, and where the memory runs out amid it
+# a change, its inverse, and the call during the change that runs out of memory
 CHANGES = [
-    ("resize", 5, 8, Ring, "_empty", 1),
-    ("resize", 5, 8, Ring, "_empty", 2),
+    ("resize", 5, 8, Ring, "_empty_index", 1),
+    ("resize", 5, 8, Ring, "_empty_index", 2),
     ("resize", 5, 8, Gallery, "resize", 1),
-    ("rescale", 0.5, 1.0, Ring, "_empty", 1),
-    ("rescale", 0.5, 1.0, Sam2Segmenter, "memory_places", 1),
+    ("rescale", 0.5, 1.0, Ring, "_empty_index", 1),
+    ("rescale", 0.5, 1.0, Sam2Segmenter, "memory_position_encoding", 1),
     ("rescale", 0.5, 1.0, Cues, "rescale", 1),
-    ("rescale", 1.5, 1.0, Ring, "_empty", 1),
+    ("rescale", 1.5, 1.0, Ring, "_empty_index", 1),
 ]
 
 
@@ -61,7 +61,7 @@ def track(world, shapes_frame):
 
 
 def fail_at(monkeypatch: pytest.MonkeyPatch, owner: object, name: str, call: int) -> None:
-    """The ``call``-th call of something runs out of memory."""
+    """Make the ``call``-th call of ``owner.name`` run out of memory."""
     calls: list[int] = []
     real = getattr(owner, name)
 
@@ -80,7 +80,7 @@ def detected(world, t: int, *prompts: int) -> Detections:
 
 
 def story(tracker: Tracker, world, track) -> None:
-    """Two objects are known; the second has gone without a detection once, and ends on the next keyframe."""
+    """Two tracks; the second has missed one detection, and ends on the next keyframe without one."""
     track(tracker, 0, 3, detected(world, 0, 2, 1))
     track(tracker, 3, 5, detected(world, 3, 2))
     assert tracker.ids == (1, 2)
@@ -88,7 +88,7 @@ def story(tracker: Tracker, world, track) -> None:
 
 @pytest.mark.parametrize(("owner", "name", "call"), CALLED, ids=[f"{name} {call}" for _, name, call in CALLED])
 def test_the_tracks_go_on_after_a_keyframe_that_failed(owner, name, call, segmenter, world, track, monkeypatch):
-    """The keyframe that fails ends one track and starts one; the next keyframe makes up for it."""
+    """The keyframe that fails would end one track and start one; the next keyframe does both."""
     tracker = Tracker(segmenter)
     story(tracker, world, track)
     with monkeypatch.context() as patched:
@@ -107,7 +107,7 @@ def test_the_tracks_go_on_after_a_keyframe_that_failed(owner, name, call, segmen
 
 
 def test_the_keyframe_that_is_made_to_fail_does_end_and_start_a_track(segmenter, world, track):
-    """Otherwise the tests above show less than they say."""
+    """Control for the test above: without the fault both changes happen."""
     tracker = Tracker(segmenter)
     story(tracker, world, track)
     results = track(tracker, 5, 8, detected(world, 5, 2, 3))
@@ -119,10 +119,10 @@ def test_the_keyframe_that_is_made_to_fail_does_end_and_start_a_track(segmenter,
 @pytest.mark.parametrize(
     ("verb", "there", "back", "owner", "name", "call"), CHANGES, ids=[f"{c[0]} {c[1]} {c[4]} {c[5]}" for c in CHANGES]
 )
-def test_a_change_of_size_that_failed_has_not_been(
+def test_a_change_of_size_that_failed_has_changed_nothing(
     verb, there, back, owner, name, call, segmenter, world, track, monkeypatch
 ):
-    """Masks are the same to the last bit as if nobody had tried, also of objects that are new; it works later on."""
+    """Masks are bit-exact as without the attempt, also of objects added later; the same change works later."""
     options = TrackerOptions(max_objects=8)
     tracker, untouched = Tracker(segmenter, options), Tracker(segmenter, options)
     for each in (tracker, untouched):
@@ -145,14 +145,14 @@ def test_a_change_of_size_that_failed_has_not_been(
     assert tracker.nbytes == untouched.nbytes
 
 
-def test_an_end_of_tracks_that_failed_has_not_been(segmenter, world, track, monkeypatch):
-    """Two end for want of places; there is no room for what is to be remembered of the second."""
+def test_an_end_of_tracks_that_failed_has_changed_nothing(segmenter, world, track, monkeypatch):
+    """Two tracks are to be evicted; adding the second to the gallery fails."""
     options = TrackerOptions(max_objects=8)
     tracker, untouched = Tracker(segmenter, options), Tracker(segmenter, options)
     for each in (tracker, untouched):
         track(each, 0, 3, truth_detections(world, 0))
     with monkeypatch.context() as patched:
-        fail_at(patched, Gallery, "keep", 2)
+        fail_at(patched, Gallery, "add", 2)
         with pytest.raises(torch.OutOfMemoryError):
             tracker.resize(2)
     assert same(track(tracker, 3, 6), track(untouched, 3, 6))
@@ -161,8 +161,12 @@ def test_an_end_of_tracks_that_failed_has_not_been(segmenter, world, track, monk
     assert same(track(tracker, 6, 9), track(untouched, 6, 9))
 
 
-@pytest.mark.parametrize(("owner", "name"), [(mask_ops, "areas"), (Sam2Segmenter, "memorise"), (MemoryBank, "append")])
-def test_an_object_that_could_not_be_added_by_hand_has_not_been(owner, name, segmenter, world, track, monkeypatch):
+@pytest.mark.parametrize(
+    ("owner", "name"), [(mask_ops, "areas"), (Sam2Segmenter, "encode_memory"), (MemoryBank, "append")]
+)
+def test_an_object_that_could_not_be_added_by_hand_has_changed_nothing(
+    owner, name, segmenter, world, track, monkeypatch
+):
     tracker, untouched = Tracker(segmenter), Tracker(segmenter)
     for each in (tracker, untouched):
         track(each, 0, 3, truth_detections(world, 0))
@@ -174,6 +178,6 @@ def test_an_object_that_could_not_be_added_by_hand_has_not_been(owner, name, seg
 
 
 def same(some: list[Result], others: list[Result]) -> bool:
-    """The same masks to the last bit, for the same tracks."""
+    """Whether tracks, events and masks are equal, masks bit for bit."""
     pairs = list(zip(some, others, strict=True))
     return all(a.tracks == b.tracks and a.events == b.events and torch.equal(a.masks, b.masks) for a, b in pairs)

@@ -1,4 +1,4 @@
-"""Identities last: through absence, through broken numbers, and beside others under another name."""
+"""Identities persist: through absence, through NaN values, and beside tracks of another prompt on the same object."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ def only(world: ShapesWorld, t: int, *numbers: int, prompts=None) -> Detections:
 
 
 def biggest(world: ShapesWorld, count: int) -> list[int]:
-    """The numbers of the objects that show most on frame 0."""
+    """The indices of the objects with the most visible pixels on frame 0."""
     return np.argsort(-world.render(0)[1].masks.sum((1, 2)))[:count].tolist()
 
 
@@ -27,7 +27,7 @@ def blank(shapes_frame, world, t):
 
 
 def absent_and_back(segmenter, world, shapes_frame, options, painted=None):
-    """One object, seen twice, gone until its track has ended, and back; the last result and all changes."""
+    """One object, seen twice, absent until its track has ended, then back; returns the last result."""
     (number,), tracker, changes = biggest(world, 1), Tracker(segmenter, options), []
     for t in (0, 1):
         result = tracker.step(Window(0, (shapes_frame(world, t),), True), only(world, t, number))[0]
@@ -41,25 +41,25 @@ def absent_and_back(segmenter, world, shapes_frame, options, painted=None):
     return tracker.step(Window(0, (back,), True), only(world, 12, number))[0]
 
 
-def test_who_comes_back_after_the_track_has_ended_gets_the_old_id(segmenter, world, shapes_frame):
+def test_an_object_that_returns_after_its_track_has_ended_gets_the_old_id(segmenter, world, shapes_frame):
     result = absent_and_back(segmenter, world, shapes_frame, TrackerOptions(lost_after=4))
     assert [track.id for track in result.tracks] == [1]
     assert [event.change for event in result.events] == [TrackChange.RETURNED]
 
 
-def test_who_looks_otherwise_is_someone_else(segmenter, world, shapes_frame):
+def test_an_object_of_another_colour_gets_a_new_id(segmenter, world, shapes_frame):
     options = TrackerOptions(lost_after=4)
     result = absent_and_back(segmenter, world, shapes_frame, options, painted=(250, 250, 250))
     assert [track.id for track in result.tracks] == [2]
 
 
-def test_without_reidentification_who_comes_back_is_new(segmenter, world, shapes_frame):
+def test_without_reidentification_a_returning_object_gets_a_new_id(segmenter, world, shapes_frame):
     result = absent_and_back(segmenter, world, shapes_frame, TrackerOptions(lost_after=4, reidentify=False))
     assert [track.id for track in result.tracks] == [2]
 
 
-def test_who_comes_back_may_take_the_place_of_who_leaves_for_it(segmenter, world, shapes_frame):
-    """One place, and room for one in the gallery: the first object returns while the second is out of sight."""
+def test_a_returning_object_may_take_the_row_of_the_track_evicted_for_it(segmenter, world, shapes_frame):
+    """One row, and a gallery of one: the first object returns while the second is out of sight."""
     first, second = biggest(world, 2)
     tracker = Tracker(segmenter, TrackerOptions(max_objects=1, lost_after=2))
     tracker.step(Window(0, (shapes_frame(world, 0),), True), only(world, 0, first))
@@ -73,8 +73,8 @@ def test_who_comes_back_may_take_the_place_of_who_leaves_for_it(segmenter, world
     assert [(track.id, track.prompt) for track in result.tracks] == [(1, first)]
 
 
-def test_the_least_useful_track_gives_its_place_to_a_new_object_and_says_so(segmenter, world, shapes_frame):
-    """Of two places one is held by an object that has gone; a third object gets it."""
+def test_a_track_out_of_sight_is_evicted_for_a_new_object_with_an_event(segmenter, world, shapes_frame):
+    """One of two rows has an object that is hidden; a third object gets it."""
     first, second, third = biggest(world, 3)
     tracker = Tracker(segmenter, TrackerOptions(max_objects=2))
     tracker.step(Window(0, (shapes_frame(world, 0),), True), only(world, 0, first, second))
@@ -96,7 +96,7 @@ def test_one_object_under_two_prompts_keeps_both_tracks_whole(segmenter, world, 
 
 
 def test_rivals_never_share_a_pixel(segmenter, shapes_frame):
-    """Over 30 frames of a crowd, masks of tracks that were detected apart stay apart."""
+    """Over 30 frames of a crowd, masks of objects that were detected apart have no common pixel."""
     world = ShapesWorld(300, hard=True)
     seen = np.flatnonzero(world.render(0)[1].visible > 0.9).tolist()
     tracker = Tracker(segmenter)
@@ -109,7 +109,7 @@ def test_rivals_never_share_a_pixel(segmenter, shapes_frame):
 
 @pytest.mark.parametrize("gate", [True, False])
 def test_numbers_that_are_not_finite_cost_only_their_object(gate, segmenter, world, shapes_frame, monkeypatch):
-    """Of one object the decoder gives NaN on frames 1 and 2: it is occluded there, and the others do not notice."""
+    """The decoder gives NaN for one object on frames 1 and 2: it is occluded there, the others are unchanged."""
 
     def run(broken: bool):
         tracker, results = Tracker(segmenter, TrackerOptions(gate=gate)), []

@@ -1,4 +1,4 @@
-"""The bank recalls what was stored, as old as it is, and nothing that has left its window."""
+"""The bank gives back what was stored, with its age, and nothing older than its window."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ def memories(segmenter, count, value):
     return torch.full((count, places, dim), float(value)), torch.full((count, segmenter.pointer_dim), float(value))
 
 
-def recalled(segmenter, read, row):
+def read_row(segmenter, read, row):
     """The values of the valid spatial memories and pointers of a row."""
     valid = torch.ones(read.tokens.shape[:2], dtype=torch.bool) if read.valid is None else read.valid
     spatial = read.tokens.shape[1] - read.pointer_tokens
@@ -29,62 +29,62 @@ def recalled(segmenter, read, row):
     return sorted(seen), sorted(pointed)
 
 
-def test_a_row_recalls_its_conditioning_frame_and_its_last_frames(segmenter, bank):
+def test_reading_a_row_gives_its_conditioning_frame_and_its_recent_frames(segmenter, bank):
     bank.append(0, *memories(segmenter, 1, 0))
     for frame in range(1, 31):
-        bank.remember(frame, *memories(segmenter, 1, frame), torch.tensor([True]))
-    seen, pointed = recalled(segmenter, bank.recall(31), 0)
+        bank.store(frame, *memories(segmenter, 1, frame), torch.tensor([True]))
+    seen, pointed = read_row(segmenter, bank.read(31), 0)
     assert seen == [0, *range(31 - segmenter.recent_memories, 31)]
     assert pointed == [0, *range(31 - segmenter.recent_pointers, 31)]
 
 
-def test_rows_that_joined_at_different_frames_recall_only_their_own(segmenter, bank):
+def test_rows_added_on_different_frames_read_only_their_own_memories(segmenter, bank):
     bank.append(0, *memories(segmenter, 1, 0))
     for frame in range(1, 5):
-        bank.remember(frame, *memories(segmenter, 1, frame), torch.tensor([True]))
+        bank.store(frame, *memories(segmenter, 1, frame), torch.tensor([True]))
     bank.append(4, *memories(segmenter, 1, 40))
-    bank.remember(5, *memories(segmenter, 2, 5), torch.tensor([True, True]))
-    read = bank.recall(6)
-    assert recalled(segmenter, read, 0)[0] == [0, 1, 2, 3, 4, 5]
-    assert recalled(segmenter, read, 1)[0] == [5, 40]
+    bank.store(5, *memories(segmenter, 2, 5), torch.tensor([True, True]))
+    read = bank.read(6)
+    assert read_row(segmenter, read, 0)[0] == [0, 1, 2, 3, 4, 5]
+    assert read_row(segmenter, read, 1)[0] == [5, 40]
 
 
-def test_a_frame_kept_out_does_not_push_out_an_older_one(segmenter, bank):
+def test_a_frame_that_is_not_stored_does_not_displace_an_older_one(segmenter, bank):
     bank.append(0, *memories(segmenter, 1, 0))
     for frame in range(1, 5):
-        bank.remember(frame, *memories(segmenter, 1, frame), torch.tensor([frame != 3]))
-    assert recalled(segmenter, bank.recall(5), 0)[0] == [0, 1, 2, 4]
+        bank.store(frame, *memories(segmenter, 1, frame), torch.tensor([frame != 3]))
+    assert read_row(segmenter, bank.read(5), 0)[0] == [0, 1, 2, 4]
 
 
-def test_a_frame_kept_out_lets_no_older_one_in_where_memories_age_by_time(segmenter, bank):
+def test_where_memories_age_by_time_a_frame_that_is_not_stored_lets_no_older_one_in(segmenter, bank):
     """Also once every slot has been written, and beside a row that has kept every frame."""
     bank.append(0, *memories(segmenter, 2, 0))
     for frame in range(1, 31):
-        bank.remember(frame, *memories(segmenter, 2, frame), torch.tensor([frame != 28, True]))
-    bank.settle()
-    read = bank.recall(31)
-    assert recalled(segmenter, read, 0)[0] == [0, 25, 26, 27, 29, 30]
-    assert recalled(segmenter, read, 1)[0] == [0, *range(25, 31)]
+        bank.store(frame, *memories(segmenter, 2, frame), torch.tensor([frame != 28, True]))
+    bank.sync_counts()
+    read = bank.read(31)
+    assert read_row(segmenter, read, 0)[0] == [0, 25, 26, 27, 29, 30]
+    assert read_row(segmenter, read, 1)[0] == [0, *range(25, 31)]
 
 
 def test_the_first_conditioning_frame_stays_and_the_latest_replaces_the_one_before(segmenter, bank):
     bank.append(0, *memories(segmenter, 1, 7))
     for frame in (10, 20):
         memory, pointer = memories(segmenter, 1, frame)
-        bank.recondition(0, frame, memory[0], pointer[0], forget=False)
-    assert recalled(segmenter, bank.recall(21), 0) == ([7, 20], [7, 20])
+        bank.set_conditioning(0, frame, memory[0], pointer[0], clear=False)
+    assert read_row(segmenter, bank.read(21), 0) == ([7, 20], [7, 20])
 
 
-def test_forgetting_keeps_only_the_conditioning_frames(segmenter, bank):
+def test_clearing_a_row_keeps_only_its_conditioning_frames(segmenter, bank):
     bank.append(0, *memories(segmenter, 1, 1))
-    bank.remember(1, *memories(segmenter, 1, 2), torch.tensor([True]))
+    bank.store(1, *memories(segmenter, 1, 2), torch.tensor([True]))
     memory, pointer = memories(segmenter, 1, 3)
-    bank.recondition(0, 2, memory[0], pointer[0], forget=True)
-    assert recalled(segmenter, bank.recall(3), 0)[0] == [1, 3]
+    bank.set_conditioning(0, 2, memory[0], pointer[0], clear=True)
+    assert read_row(segmenter, bank.read(3), 0)[0] == [1, 3]
 
 
-def test_random_histories_recall_what_a_plain_list_would(segmenter, bank):
-    """Objects join, skip frames and leave at random; the bank agrees with a dictionary of lists at every frame."""
+def test_random_histories_read_what_a_plain_list_would_hold(segmenter, bank):
+    """Objects start, skip frames and end at random; the bank agrees with a dictionary of lists on every frame."""
     rng = np.random.default_rng(0)
     rows: list[dict[str, list[int]]] = []
     for frame in range(40):
@@ -94,13 +94,13 @@ def test_random_histories_recall_what_a_plain_list_would(segmenter, bank):
             rows[gone] = rows[-1]
             rows.pop()
         if rows:
-            read = bank.recall(frame)
+            read = bank.read(frame)
             for row, history in enumerate(rows):
                 near = [f for f in history["stored"] if frame - f <= segmenter.recent_memories]
                 want = sorted(history["first"] + near[-segmenter.recent_memories :])
-                assert recalled(segmenter, read, row)[0] == want
+                assert read_row(segmenter, read, row)[0] == want
             store = torch.from_numpy(rng.random(len(rows)) < 0.8)
-            bank.remember(frame, *memories(segmenter, len(rows), frame), store)
+            bank.store(frame, *memories(segmenter, len(rows), frame), store)
             for history, kept in zip(rows, store.tolist(), strict=True):
                 history["stored"] += [frame] if kept else []
         if len(rows) < bank.capacity and rng.random() < 0.2:

@@ -1,4 +1,4 @@
-"""A tracker that gets fewer places, or smaller pictures, frees their memory and keeps its tracks."""
+"""A tracker whose capacity or image size is reduced frees memory and keeps its tracks."""
 
 import gc
 
@@ -33,7 +33,7 @@ def film(world, shapes_frame):
 
 
 def best_first(world) -> Detections:
-    """What shows on the first frame, with falling scores."""
+    """The detections of the first frame, with falling scores."""
     found = truth_detections(world, 0)
     return Detections(found.boxes, np.linspace(0.9, 0.6, len(found)).astype(np.float32), found.prompts)
 
@@ -43,13 +43,13 @@ def masks_by_id(result: Result) -> dict[int, torch.Tensor]:
 
 
 def same(some: list[Result], others: list[Result]) -> bool:
-    """The same masks to the last bit, for the same ids."""
+    """Whether the ids are the same and the masks equal bit for bit."""
     pairs = [(masks_by_id(a), masks_by_id(b)) for a, b in zip(some, others, strict=True)]
     return all(a.keys() == b.keys() and all(torch.equal(a[i], b[i]) for i in a) for a, b in pairs)
 
 
 def overlaps(world, results: list[Result]) -> list[float]:
-    """IoU with the truth of every track whose object shows."""
+    """IoU with the truth of every track whose object is visible."""
     ious = []
     for result in results:
         truth = world.render(result.frame.index)[1]
@@ -62,16 +62,16 @@ def overlaps(world, results: list[Result]) -> list[float]:
 
 
 def tensor_bytes() -> int:
-    """Bytes of all tensors that somebody still holds."""
+    """Bytes of all CPU tensors that are still referenced."""
     gc.collect()
     held = [kept.untyped_storage() for kept in gc.get_objects() if type(kept) is torch.Tensor]
     return sum({storage.data_ptr(): storage.nbytes() for storage in held if storage.device.type == "cpu"}.values())
 
 
-# places
+# capacity
 
 
-def test_places_come_and_go_while_the_masks_stay_the_same_to_the_last_bit(segmenter, world, film):
+def test_masks_are_bit_exact_while_the_capacity_changes(segmenter, world, film):
     resized, untouched = Tracker(segmenter, PLACES), Tracker(segmenter, PLACES)
     assert same(film(resized, 0, 9, best_first(world)), film(untouched, 0, 9, best_first(world)))
     assert len(resized.ids) == 4
@@ -82,7 +82,7 @@ def test_places_come_and_go_while_the_masks_stay_the_same_to_the_last_bit(segmen
 
 
 @pytest.mark.parametrize("places", [4, 16])
-def test_the_memory_of_places_is_freed_and_taken_to_the_byte(places, segmenter, world, film):
+def test_memory_is_freed_and_allocated_to_the_byte(places, segmenter, world, film):
     tracker = Tracker(segmenter, PLACES)
     film(tracker, 0, 9, best_first(world))
     held, before = tracker.nbytes, tensor_bytes()
@@ -91,8 +91,8 @@ def test_the_memory_of_places_is_freed_and_taken_to_the_byte(places, segmenter, 
     assert tensor_bytes() - before == tracker.nbytes - held
 
 
-def test_where_places_no_longer_suffice_the_lowest_scores_end_and_the_others_go_on(segmenter, world, film):
-    """As if they had been removed by hand; the next result says who has ended, and why."""
+def test_with_too_few_places_the_tracks_with_the_lowest_scores_end_and_the_others_go_on(segmenter, world, film):
+    """The others go on as if these had been removed by hand; the next result has the events, with the reason."""
     resized, removed = Tracker(segmenter, PLACES), Tracker(segmenter, PLACES)
     film(resized, 0, 9, best_first(world))
     film(removed, 0, 9, best_first(world))
@@ -120,7 +120,7 @@ def test_a_track_out_of_sight_ends_before_one_in_sight_with_a_lower_score(segmen
     assert set(tracker.ids) == {2, 3, 4}
 
 
-def test_a_track_that_had_to_go_comes_back_under_its_id_once_there_is_room(segmenter, world, film):
+def test_an_evicted_track_returns_under_its_id_once_there_is_room(segmenter, world, film):
     tracker = Tracker(segmenter, PLACES)
     film(tracker, 0, 6, best_first(world))
     tracker.resize(3)
@@ -131,19 +131,19 @@ def test_a_track_that_had_to_go_comes_back_under_its_id_once_there_is_room(segme
     assert (TrackChange.RETURNED, 4) in [(event.change, event.track) for event in results[0].events]
 
 
-def test_fewer_places_remember_the_last_to_leave(segmenter, world, film):
-    """Four have left, two are remembered: the last two come back, the others begin anew."""
+def test_a_smaller_gallery_keeps_the_tracks_that_ended_last(segmenter, world, film):
+    """Three tracks end, the gallery keeps the last of them: it returns, the others get new ids."""
     tracker, found = Tracker(segmenter, PLACES), best_first(world)
     film(tracker, 0, 3, found)
     tracker.resize(2)  # 4 and 3 leave, in this order
-    tracker.resize(1)  # 2 leaves, and 3 is no longer remembered
+    tracker.resize(1)  # 2 leaves, and the gallery drops 3
     tracker.resize(8)
     film(tracker, 3, 6, truth_detections(world, 3))
     assert {1, 2} < set(tracker.ids)
     assert not {3, 4} & set(tracker.ids)
 
 
-def test_more_places_than_there_is_memory_for_leave_all_as_it_was(segmenter, world, film):
+def test_a_capacity_that_does_not_fit_the_memory_changes_nothing(segmenter, world, film):
     resized, untouched = Tracker(segmenter, PLACES), Tracker(segmenter, PLACES)
     film(resized, 0, 6, best_first(world))
     film(untouched, 0, 6, best_first(world))
@@ -158,7 +158,7 @@ def test_more_places_than_there_is_memory_for_leave_all_as_it_was(segmenter, wor
 
 @pytest.mark.parametrize("options", [PLACES, TrackerOptions(max_objects=5, memory_dtype=torch.float32)])
 @pytest.mark.parametrize("scale", [1.0, 0.5])
-def test_what_a_tracker_will_hold_is_known_before_it_is_made(scale, options, segmenter):
+def test_the_bytes_of_a_tracker_are_known_before_it_is_built(scale, options, segmenter):
     smaller = segmenter.scaled(scale)
     assert state_bytes(smaller, options) == Tracker(smaller, options).nbytes
     assert state_bytes(smaller, TrackerOptions(max_objects=10**10)) > 10**14
@@ -174,10 +174,10 @@ def test_on_a_gpu_the_memory_goes_back_to_the_device():
     assert before - torch.cuda.memory_reserved() > 0.9 * (held - tracker.nbytes)
 
 
-# sizes of pictures
+# image size
 
 
-def test_a_smaller_model_shares_every_weight_and_is_what_would_be_built_for_that_size(segmenter, film, world):
+def test_a_smaller_model_shares_every_weight_and_equals_one_built_for_that_size(segmenter, film, world):
     smaller = segmenter.scaled(0.5)
     assert smaller.image_size == 96
     assert smaller is segmenter.scaled(0.5)
@@ -192,7 +192,7 @@ def test_a_smaller_model_shares_every_weight_and_is_what_would_be_built_for_that
 
 
 def test_the_smaller_model_of_a_compiled_one_is_not_compiled(segmenter, film, world, monkeypatch):
-    """It would take a minute, in which no stream moves: nothing that was compiled for the large one runs."""
+    """Compiling would stop all streams for a minute; no function compiled for the large model runs, either."""
 
     def compiled(function, **options):
         def never(*arguments, **named):
@@ -219,8 +219,8 @@ def test_other_sizes_leave_the_model_itself_untouched(segmenter, film, world):
     assert same(before, film(Tracker(segmenter, PLACES), 0, 6, best_first(world)))
 
 
-def test_tracks_outlive_a_change_of_size_and_back_with_their_masks(segmenter, world, film):
-    """While pictures are small the masks are nearly as good as they would have been, and afterwards too."""
+def test_tracks_and_masks_survive_a_change_of_size_and_back(segmenter, world, film):
+    """At the small size and after it the masks are nearly as good as without the change."""
     tracker, untouched = Tracker(segmenter, PLACES), Tracker(segmenter, PLACES)
     film(tracker, 0, 9, best_first(world))
     film(untouched, 0, 9, best_first(world))
@@ -240,7 +240,7 @@ def test_tracks_outlive_a_change_of_size_and_back_with_their_masks(segmenter, wo
 
 
 def test_keyframes_continue_the_tracks_of_another_size(segmenter, world, film):
-    """The detections of a keyframe confirm every track, none starts or ends."""
+    """The detections of a keyframe confirm every track; none starts or ends."""
     tracker = Tracker(segmenter, PLACES)
     film(tracker, 0, 9, best_first(world))
     tracker.rescale(0.5)
@@ -265,17 +265,17 @@ def test_objects_hidden_while_the_size_changes_are_found_again(segmenter, world,
     assert np.mean(overlaps(world, results[-2:])) > 0.7
 
 
-def test_objects_in_sight_are_conditioned_on_the_last_frame_as_the_new_size_shows_it(segmenter, world, film):
+def test_visible_objects_are_conditioned_on_the_last_frame_at_the_new_size(segmenter, world, film):
     tracker = Tracker(segmenter, PLACES)
     film(tracker, 0, 9, best_first(world))
     bank = tracker._state.bank
-    assert not any(bank.conditioned_on(row, 8) for row in range(4))
+    assert not any(bank.is_conditioned_on(row, 8) for row in range(4))
     tracker.rescale(0.5)
-    assert all(bank.conditioned_on(row, 8) for row in range(4))
+    assert all(bank.is_conditioned_on(row, 8) for row in range(4))
 
 
-def test_what_is_known_of_an_objects_size_changes_with_the_pictures(segmenter, world, film):
-    """A mask that is as large as before is not taken for what is left of its object."""
+def test_the_recorded_areas_are_converted_to_the_new_size(segmenter, world, film):
+    """A mask as large as before still counts as whole."""
     tracker = Tracker(segmenter, PLACES)
     film(tracker, 0, 6, best_first(world))
     before = [record.area for record in tracker._state.table.rows]
@@ -289,8 +289,8 @@ def test_what_is_known_of_an_objects_size_changes_with_the_pictures(segmenter, w
     )
 
 
-def test_where_objects_are_going_is_the_same_in_pixels_of_another_size():
-    """Squares that move to the right, drawn at both sizes, are expected at the same places."""
+def test_the_predicted_motion_is_converted_to_the_new_size():
+    """Squares that move to the right, drawn at both sizes, are predicted at the same positions."""
 
     def squares(t: int, side: int) -> torch.Tensor:
         masks = torch.full((2, side, side), -10.0)
@@ -301,16 +301,14 @@ def test_where_objects_are_going_is_the_same_in_pixels_of_another_size():
 
     large, small = Cues(48, torch.device("cpu")), Cues(24, torch.device("cpu"))
     for cues, side in ((large, 48), (small, 24)):
-        cues.start(squares(0, side), torch.zeros(2, 3))
+        cues.append(squares(0, side), torch.zeros(2, 3))
         for t in range(1, 5):
-            cues.follow(squares(t, side))
+            cues.update(squares(t, side))
     large.rescale(24, 0.5)
     for t in range(5, 9):
-        assert all(
-            torch.allclose(ours, theirs) for ours, theirs in zip(large.expected(), small.expected(), strict=True)
-        )
-        large.follow(squares(t, 24))
-        small.follow(squares(t, 24))
+        assert all(torch.allclose(ours, theirs) for ours, theirs in zip(large.predict(), small.predict(), strict=True))
+        large.update(squares(t, 24))
+        small.update(squares(t, 24))
 
 
 def test_a_tracker_may_change_its_size_before_its_first_frame(segmenter, world, film):
@@ -320,7 +318,7 @@ def test_a_tracker_may_change_its_size_before_its_first_frame(segmenter, world, 
 
 
 def test_a_tracker_of_another_size_takes_prompts_by_hand_on_the_frame_before(segmenter, world, shapes_frame):
-    """A box given before the change still holds where a point refines it after."""
+    """A box given before the change is still used when a point refines it afterwards."""
     tracker, truth = Tracker(segmenter, PLACES), world.render(0)[1]
     frame = shapes_frame(world, 0)
     tracker.step(Window(0, (Frame(0, 0, frame.time_base, 0.0, frame.clock, frame.image),), False), None)

@@ -1,4 +1,4 @@
-"""The tracker keeps objects apart, ids for ever, and its memory bounded."""
+"""The tracker keeps objects apart, never reuses ids, and has bounded memory."""
 
 import cv2
 import numpy as np
@@ -130,7 +130,7 @@ def test_a_track_that_two_keyframes_do_not_confirm_ends(segmenter, world, shapes
 
 
 def test_an_object_out_of_sight_is_kept_for_lost_after_frames_and_then_ends(segmenter, world, shapes_frame):
-    """A blank picture hides everything: occluded at once, ended after the limit, each with its event."""
+    """On blank pictures all objects are occluded at once and end after the limit, each with its event."""
     tracker = Tracker(segmenter, TrackerOptions(lost_after=5))
     tracker.step(Window(0, (shapes_frame(world, 0),), True), truth_detections(world, 0))
     count = len(tracker.ids)
@@ -165,7 +165,7 @@ def test_a_thousand_detections_on_one_keyframe_are_segmented_in_groups(segmenter
 
 
 def test_two_boxes_of_one_prompt_on_one_object_are_one_track(segmenter, world, shapes_frame):
-    """The better one starts it; under another prompt the same object is another track."""
+    """The better one starts it; a box of another prompt on the same object starts another track."""
     box = world.render(0)[1].boxes[int(world.render(0)[1].masks.sum((1, 2)).argmax())]
     found = Detections(np.stack([box + 3, box, box]), np.array([0.5, 0.9, 0.8], np.float32), np.array([0, 0, 1]))
     tracks = Tracker(segmenter).step(Window(0, (shapes_frame(world, 0),), True), found)[0].tracks
@@ -173,7 +173,7 @@ def test_two_boxes_of_one_prompt_on_one_object_are_one_track(segmenter, world, s
 
 
 def test_detections_on_a_blank_picture_start_nothing(segmenter, world, shapes_frame):
-    """A detection in which SAM 2 sees no object has no mask, and takes no place from others."""
+    """A detection for which SAM 2 finds no object has no mask and takes no row."""
     blank = shapes_frame(world, 0)
     blank.image[:] = 90
     result = Tracker(segmenter).step(Window(0, (blank,), True), truth_detections(world, 0))[0]

@@ -50,7 +50,7 @@ def load_ours(weights: str, device: torch.device, dtype: torch.dtype, compiled: 
     watch.watch("encode", segmenter, "encode")
     watch.watch("attend", segmenter._model, "_attend")
     watch.watch("decode", segmenter._model, "_forward_sam_heads")
-    watch.watch("memorise", segmenter, "memorise")
+    watch.watch("memorise", segmenter, "encode_memory")
     return Model(segmenter, dtype, watch, (segmenter._model, "_attend"))
 
 
