@@ -25,7 +25,9 @@ def run(command: list[str], folder: Path) -> None:
 
 @pytest.mark.timeout(2 * PATIENCE)
 def test_two_commands_lead_to_an_annotated_video_and_its_masks(tmp_path: Path) -> None:
-    clip, daemon = (shlex.split(line) for line in re.findall(r"^    (\S.*)$", SECTION, re.MULTILINE))
+    clip, daemon = (
+        shlex.split(line) for line in re.findall(r"^    (\S.*)$", SECTION.replace("\\\n", ""), re.MULTILINE)
+    )
     assert (clip[:2], daemon[:2]) == (["python", "-m"], ["maskcast", "run"])
     run([sys.executable, *clip[1:]], tmp_path)
     run([sys.executable, "-m", "daemon", *daemon[1:], *FREE], tmp_path)
