@@ -1,9 +1,10 @@
-"""HTTP: metrics and health, control of the running daemon, pictures, the live page.
+"""HTTP server: metrics, health, control of the running daemon, pictures and the live page.
 
-Who may change something decides what the daemon opens and writes: a ``source`` is whatever FFmpeg opens, a local file
-or an address in the local network too, and ``record.dir`` is any folder that the daemon's user may write to. So with
-``http.token`` every change needs the token; without one, on loopback, every user of this machine may make changes, and
-recordings cannot be asked for. A page of another origin can do nothing, whatever the browser sends along.
+A client that may make changes decides what the daemon opens and writes: ``source`` is anything that FFmpeg opens,
+including local files and addresses in the local network, and ``record.dir`` is any folder that the daemon's user may
+write to. With ``http.token``, every change needs the token. Without a token, on loopback, every user of this machine
+may make changes, but not start recordings. A page of another origin can do nothing, even though the browser sends the
+cookie along.
 """
 
 from daemon.api.server import Api as Api

@@ -1,4 +1,4 @@
-"""How routes get at the daemon."""
+"""Dependencies, path parameters and documented refusals that the routes share."""
 
 from typing import Annotated, Any
 
@@ -19,25 +19,27 @@ async def _rules(request: Request) -> Rules:
     return rules
 
 
-Steered = Annotated[Control, Depends(_control)]
-Rule = Annotated[Rules, Depends(_rules)]
+ControlDep = Annotated[Control, Depends(_control)]
+RulesDep = Annotated[Rules, Depends(_rules)]
 Name = Annotated[str, Path(description="The stream's name.", examples=["gate"])]
 TrackId = Annotated[int, Path(description="The track's id.", ge=0, le=2**53, examples=[7])]
 
 
-def _refused(status: int, description: str, example: str) -> dict[int | str, dict[str, Any]]:
+def _refusal(status: int, description: str, example: str) -> dict[int | str, dict[str, Any]]:
     content = {"application/json": {"example": {"error": example}}}
     return {status: {"model": Refusal, "description": description, "content": content}}
 
 
-BUSY = _refused(
+BUSY = _refusal(
     503, "The engine is loading models or has too much to do. Try again.", "16 changes are at work; try again"
 )
-UNKNOWN = _refused(404, "There is no such stream or track.", 'no stream is named "gat"; there are: gate')
-WRONG = {
-    **_refused(400, "The body is not JSON.", "the body is not JSON"),
-    **_refused(408, "The body did not come in time.", "the body did not come within 20 s; send it again"),
-    **_refused(413, "The body is larger than 1 MiB.", "the body is larger than 1048576 bytes; send less"),
-    **_refused(422, "What is asked for makes no sense.", "box.0 should be a finite number"),
+NOT_FOUND = _refusal(404, "There is no such stream or track.", 'no stream is named "gat"; there are: gate')
+INVALID = {
+    **_refusal(400, "The body is not JSON.", "the body is not JSON"),
+    **_refusal(408, "The body did not come in time.", "the body did not come within 20 s; send it again"),
+    **_refusal(413, "The body is larger than 1 MiB.", "the body is larger than 1048576 bytes; send less"),
+    **_refusal(422, "What is asked for makes no sense.", "box.0 should be a finite number"),
 }
-TAKEN = _refused(409, "It cannot be now.", 'a stream is already named "gate"; remove it first or choose another name')
+CONFLICT = _refusal(
+    409, "It cannot be now.", 'a stream is already named "gate"; remove it first or choose another name'
+)

@@ -1,4 +1,4 @@
-"""The application: all routes, behind what guards them."""
+"""The ASGI application: all routes and the middleware around them."""
 
 import threading
 
@@ -11,8 +11,8 @@ from daemon.api.auth import Auth, Rules
 from daemon.api.control import Control
 from daemon.api.description import describe
 from daemon.api.errors import handle_errors
-from daemon.api.headers import BrowserHeaders, Head
-from daemon.api.limits import Bodies, Calls
+from daemon.api.headers import BrowserHeaders, HeadAsGet
+from daemon.api.limits import BodyLimiter, RequestLimiter
 from daemon.api.routes import objects, pages, preview, streams
 from daemon.settings.schema import Http
 
@@ -23,21 +23,19 @@ def build_app(http: Http, registry: CollectorRegistry, control: Control, closing
         title="maskcast",
         version="1",
         openapi_url="/openapi.json",
-        docs_url=None,  # these load their scripts from other hosts
+        docs_url=None,  # both pages load their scripts from other hosts
         redoc_url=None,
         redirect_slashes=False,
     )
     app.state.rules = rules = Rules(http)
     app.state.control = control
     app.state.registry = registry
-    app.state.watchers = CapacityLimiter(pages.WATCHERS)
-    app.state.watching = preview.Watching(closing)
+    app.state.monitoring_threads = CapacityLimiter(pages.MONITORING_THREADS)
+    app.state.viewers = preview.Viewers(closing)
     handle_errors(app)
     for router in (pages.router, streams.router, objects.router, preview.router):
         app.include_router(router)
-    app.mount("/web", pages.files(), "web")
+    app.mount("/web", pages.static_files(), "web")
     describe(app, rules)
-    guarded: ASGIApp = Calls(app)
-    for guard in (Bodies, Head):
-        guarded = guard(guarded)
-    return BrowserHeaders(Auth(guarded, rules))
+    limited: ASGIApp = BodyLimiter(RequestLimiter(app))
+    return BrowserHeaders(Auth(HeadAsGet(limited), rules))

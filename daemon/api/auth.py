@@ -1,4 +1,4 @@
-"""Who may ask for what."""
+"""Access control: the token, and protection against other sites' pages and DNS rebinding."""
 
 import hmac
 from http.cookies import CookieError, SimpleCookie
@@ -12,49 +12,49 @@ from daemon.settings.schema import Http
 from daemon.settings.value_types import is_loopback
 
 COOKIE = "maskcast_token"
-PAGE = "/web/"
+PAGE_FILES = "/web/"  # prefix of the page's static files
 
 
 class Rules:
-    """The rules that follow from where the server listens and whether there is a token."""
+    """Access rules, from the address that the server listens on and whether a token is set."""
 
     def __init__(self, http: Http) -> None:
         self.token = http.token
-        self.local = is_loopback(http.address[0])  # only this machine can connect
+        self.local = is_loopback(http.address[0])  # only clients on this machine can connect
 
     def needs_token(self, method: str, path: str) -> bool:
-        """The page itself is the same everywhere and asks for the token; what it shows needs it."""
+        """Whether the request needs the token. The page's files never do: they hold no data, and ask for the token."""
         if not self.token:
             return False
         if method not in ("GET", "HEAD"):
             return True
-        return not (self.local or path == "/" or path.startswith(PAGE))
+        return not (self.local or path == "/" or path.startswith(PAGE_FILES))
 
-    def foreign(self, headers: Headers) -> str | None:
-        """Why the request comes from elsewhere: through a name that somebody pointed here, or another site's page."""
+    def origin_problem(self, headers: Headers) -> str | None:
+        """Why to refuse the request: Host is not this machine (DNS rebinding) or Origin is another site; else None."""
         host, origin = headers.get("host", "").lower(), headers.get("origin", "").lower()
-        if self.local and host and not is_loopback(_name(host)):
+        if self.local and host and not is_loopback(_hostname(host)):
             return f"Host {host[:80]} is not this machine; use http://127.0.0.1, or set http.listen and http.token"
         if (self.local or not self.token) and origin and origin.partition("://")[2] != host:
             return f"Origin {origin[:80]} is another site; open this daemon's own page"
         return None
 
     def has_token(self, method: str, headers: Headers) -> bool:
-        """Changes take the header alone: a browser sends a cookie along whoever asks."""
-        kind, _, given = headers.get("authorization", "").partition(" ")
-        if kind.lower() == "bearer":
+        """Whether the token is sent. Changes need the header: browsers add cookies to other sites' requests too."""
+        scheme, _, given = headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer":
             return self._is_token(given.strip())
         if method not in ("GET", "HEAD"):
             return False
-        return any(self._is_token(value) for value in _cookie(headers.get("cookie", "")))
+        return any(self._is_token(value) for value in _cookie_values(headers.get("cookie", "")))
 
     def _is_token(self, given: str) -> bool:
-        # headers are bytes, which Starlette reads as Latin-1
+        # Starlette decodes header bytes as Latin-1
         return hmac.compare_digest(given.encode("latin-1", "replace"), self.token.encode())
 
 
 class Auth:
-    """Lets through what the rules allow, and answers the rest."""
+    """ASGI middleware that answers 400 or 401 to requests that the rules refuse."""
 
     def __init__(self, app: ASGIApp, rules: Rules) -> None:
         self._app = app
@@ -63,9 +63,9 @@ class Auth:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI application."""
         headers, method = Headers(scope=scope), scope["method"]
-        foreign = self._rules.foreign(headers)
-        if foreign:
-            answer = refusal(400, foreign)
+        problem = self._rules.origin_problem(headers)
+        if problem:
+            answer = refusal(400, problem)
         elif self._rules.needs_token(method, scope["path"]) and not self._rules.has_token(method, headers):
             answer = refusal(401, "needs the header Authorization: Bearer TOKEN", {"WWW-Authenticate": "Bearer"})
         else:
@@ -74,15 +74,15 @@ class Auth:
         await answer(scope, receive, send)
 
 
-def _name(host: str) -> str:
+def _hostname(host: str) -> str:
     """``[::1]:80`` -> ``::1``"""
     if host.startswith("["):
         return host[1:].partition("]")[0]
     return host.partition(":")[0].rstrip(".")
 
 
-def _cookie(header: str) -> list[str]:
-    """The values that the cookie may mean: as sent, and as a page's encodeURIComponent made it."""
+def _cookie_values(header: str) -> list[str]:
+    """Possible tokens in the Cookie header: the value as sent, and percent-decoded (for encodeURIComponent)."""
     try:
         cookies = SimpleCookie(header)
     except CookieError:

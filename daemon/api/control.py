@@ -1,7 +1,7 @@
-"""What HTTP asks of the running daemon, as plain values.
+"""Interface between HTTP and the running daemon: the `Control` protocol and the plain values that it returns.
 
-Every method of `Control` may be called from any thread. They raise UnknownNameError for a stream or a track that does
-not exist, ConfigError for what makes no sense, and BusyError when the engine does not get to it in time.
+Every method of `Control` may be called from any thread. They raise UnknownNameError for an unknown stream or track,
+ConfigError for invalid arguments, and BusyError when the engine does not answer in time.
 """
 
 from collections.abc import Sequence
@@ -19,20 +19,20 @@ from stages.output.wire import Header
 
 @dataclass(frozen=True, slots=True)
 class StreamView:
-    """A stream as it stands now."""
+    """Current state of a stream."""
 
     name: str
     source: str  # without user, password, path or query
     state: str  # loading, connecting, up, retrying, ended, failed
-    reason: str  # why it is not up; "" while it is
+    reason: str  # why it is not up; "" while it is up
     live: bool
-    prompts: tuple[str, ...]  # those looked for, as written
-    thresholds: dict[str, float]  # least score of a detection, by prompt
+    prompts: tuple[str, ...]  # current prompts, as the user wrote them
+    thresholds: dict[str, float]  # lowest score of a detection, by prompt
     epoch: int
     frame: int | None  # index of the last published frame; None before the first
     width: int
     height: int
-    fps: float  # published, last 10 s
+    fps: float  # published frames per second, last 10 s
     latency: tuple[float, float] | None  # seconds, median and 95th percentile of the last frames
     drops: int  # frames lost since the start
     governor_step: int
@@ -43,7 +43,7 @@ class Control(Protocol):
     """The running service as HTTP sees it."""
 
     def not_ready(self) -> str | None:
-        """Why the daemon cannot do its work now; None when it can."""
+        """Why the daemon is not ready; None when it is."""
         ...
 
     def views(self) -> list[StreamView]: ...
@@ -57,11 +57,11 @@ class Control(Protocol):
         ...
 
     def remove(self, name: str) -> None:
-        """End a stream and forget it; what was read leaves first. Takes seconds."""
+        """End and remove a stream, once the frames already read are published. Takes seconds."""
         ...
 
     def set_prompts(self, stream: str, prompts: Sequence[Prompt]) -> None:
-        """Look for ``prompts`` from the next keyframe on; tracks of prompts that stay are not touched."""
+        """Detect ``prompts`` from the next keyframe on; tracks of prompts that are kept go on."""
         ...
 
     def add_object(
@@ -73,14 +73,14 @@ class Control(Protocol):
         points: tuple[NDArray[np.float32], NDArray[np.int64]] | None = None,
         mask: NDArray[np.bool_] | None = None,
     ) -> int:
-        """Start a track on the frame tracked last, as stages.tracking.tracker.Tracker.add does; returns its id.
+        """Start a track on the frame that was tracked last (see stages.tracking.tracker.Tracker.add); return its id.
 
-        ``prompt``: one of the stream's, or None.
+        ``prompt``: one of the stream's prompts, or None.
         """
         ...
 
     def refine_object(self, stream: str, track: int, points: NDArray[np.float32], labels: NDArray[np.int64]) -> None:
-        """Correct a track's mask, as stages.tracking.tracker.Tracker.refine does."""
+        """Correct a track's mask (see stages.tracking.tracker.Tracker.refine)."""
         ...
 
     def remove_object(self, stream: str, track: int) -> None:

@@ -1,4 +1,4 @@
-"""Every refusal in one shape, ``{"error": "one line"}``. What a client sent is not repeated: it may hold a password."""
+"""Error responses, all as ``{"error": "one line"}``. Values sent by clients are not shown: they may hold passwords."""
 
 import logging
 import re
@@ -15,7 +15,7 @@ from stages.errors import ConfigError, MaskcastError, one_line
 
 log = logging.getLogger(__name__)
 
-_WORDS = {
+_MESSAGES = {
     "missing": "is missing",
     "extra_forbidden": "is not known here",
     "finite_number": "should be a finite number",
@@ -24,50 +24,49 @@ _WORDS = {
     "model_attributes_type": "should be an object, sent with Content-Type: application/json",
 }
 
+# the lowest is reported first: unknown fields before missing ones, wrong values before the other types of a union
+_PRIORITIES = {"extra_forbidden": 0, "string_type": 2, "list_type": 2, "none_required": 3}
 
-# a misspelt field before what it leaves missing, what is wrong with a value before which kinds it could have had
-_RANKS = {"extra_forbidden": 0, "string_type": 2, "list_type": 2, "none_required": 3}
 
-
-class TakenError(ConfigError):
-    """It cannot be now: something is in its way, or not there yet."""
+class ConflictError(ConfigError):
+    """The request conflicts with the current state, such as a name in use or a stream without a frame (409)."""
 
 
 def refusal(status: int, error: str, headers: dict[str, str] | None = None) -> JSONResponse:
-    """The answer, whatever ``error`` holds on one line."""
+    """The response with ``error`` joined to one line and made valid UTF-8."""
     line = " ".join(error.encode("utf-8", "replace").decode().split())
     return JSONResponse({"error": line}, status, headers)
 
 
 def busy(error: str, headers: dict[str, str] | None = None) -> JSONResponse:
-    """503: the same request may well do a second later."""
+    """503 with Retry-After: the same request may succeed a second later."""
     return refusal(503, error, {"Retry-After": "1", **(headers or {})})
 
 
 def handle_errors(app: FastAPI) -> None:
-    """Answer every error of ``app`` in that shape."""
-    app.add_exception_handler(HTTPException, _of_http)
-    app.add_exception_handler(RequestValidationError, _of_validation)
-    app.add_exception_handler(MaskcastError, _of_ours)
-    app.add_exception_handler(Exception, _of_nobody)
+    """Register the handlers for every kind of error."""
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(MaskcastError, _maskcast_error)
+    app.add_exception_handler(Exception, _unexpected_error)
 
 
-async def _of_http(request: Request, error: Exception) -> JSONResponse:
+async def _http_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     path = request.url.path[:200]
     match error.status_code:
-        case 400:  # FastAPI's: nested too deep, a number too long
+        case 400:  # from FastAPI: nested too deep, or a number too long
             return refusal(400, "the body is not JSON that can be read")
         case 404:
             return refusal(404, f"nothing is at {path}; /openapi.json lists what there is")
         case 405:
-            there = ", ".join(sorted(_methods(request)))
+            there = ", ".join(sorted(_allowed_methods(request)))
             return refusal(405, f"{path} takes {there}, not {request.method[:20]}", {"Allow": there})
     return refusal(error.status_code, str(error.detail))
 
 
-def _methods(request: Request) -> set[str]:
-    """What the path takes; Starlette names the first route's methods alone."""
+def _allowed_methods(request: Request) -> set[str]:
+    """All methods of the path; Starlette's own error names only those of the first matching route."""
     found: set[str] = set()
     for template, operations in request.app.openapi()["paths"].items():
         if compile_path(template)[0].match(request.url.path):
@@ -75,22 +74,24 @@ def _methods(request: Request) -> set[str]:
     return found | {"HEAD"} if "GET" in found else found or {"GET", "HEAD"}
 
 
-async def _of_validation(_: Request, error: Exception) -> JSONResponse:
+async def _validation_error(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
-    problems: dict[str, str] = {}  # one for each field; where it may be several things, one of the others fits better
-    for problem in sorted(error.errors(), key=lambda problem: _RANKS.get(problem["type"], 1)):
+    problems: dict[str, str] = {}  # one per field, the one with the highest priority
+    for problem in sorted(error.errors(), key=lambda problem: _PRIORITIES.get(problem["type"], 1)):
         if problem["type"] == "json_invalid":
             return refusal(400, "the body is not JSON")
-        if problem["type"] == "none_required" and problems:  # what may be left out
+        if problem["type"] == "none_required" and problems:  # the None alternative of an optional field
             continue
-        problems.setdefault(_field(problem, error.body), _WORDS.get(problem["type"]) or _plain(problem["msg"]))
+        problems.setdefault(
+            _field_path(problem, error.body), _MESSAGES.get(problem["type"]) or _in_json_terms(problem["msg"])
+        )
     where, wrong = next(iter(problems.items()))
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     return refusal(422, f"{where} {wrong}{more}")
 
 
-def _field(problem: dict[str, Any], body: Any) -> str:
-    """``box.3``: only what the request has or lacks, not the names of the alternatives that pydantic tried."""
+def _field_path(problem: dict[str, Any], body: Any) -> str:
+    """Dotted path such as ``box.3``, without the names of union members that pydantic adds to the location."""
     first, *rest = problem["loc"]
     if first != "body":
         return ".".join(map(str, rest))
@@ -104,19 +105,19 @@ def _field(problem: dict[str, Any], body: Any) -> str:
     return ".".join(path) or "the body"
 
 
-def _plain(message: str) -> str:
-    """Pydantic's message in the words of JSON."""
+def _in_json_terms(message: str) -> str:
+    """Pydantic's message with JSON's names of types."""
     message = message.removeprefix("Value error, ").replace("dictionary", "object").replace("Tuple", "List")
     return re.sub(r"^(Input|String|List|Value|Object) should", "should", message.replace("tuple", "list"))
 
 
-async def _of_ours(_: Request, error: Exception) -> JSONResponse:
+async def _maskcast_error(_: Request, error: Exception) -> JSONResponse:
     match error:
         case BusyError():
             return busy(str(error))
         case UnknownNameError():
             return refusal(404, str(error))
-        case TakenError():
+        case ConflictError():
             return refusal(409, str(error))
         case ConfigError():
             return refusal(422, str(error))
@@ -124,7 +125,7 @@ async def _of_ours(_: Request, error: Exception) -> JSONResponse:
     return busy(str(error))
 
 
-async def _of_nobody(request: Request, error: Exception) -> JSONResponse:
+async def _unexpected_error(request: Request, error: Exception) -> JSONResponse:
     log.error("http: %s %s: %s", request.method, request.scope.get("path"), type(error).__name__)
     log.debug("http:", exc_info=error)
     return refusal(500, "the daemon made a mistake here; its log names it")

@@ -1,4 +1,4 @@
-"""How much one request may bring, and how many may be at work: beyond that the answer is no, at once."""
+"""Middleware: limits on request bodies and on concurrent requests. Requests beyond the limits are refused at once."""
 
 from collections.abc import AsyncIterator
 
@@ -8,20 +8,20 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from daemon.api.errors import busy, refusal
 
-LARGEST = 1 << 20  # bytes of a body
-HELD = 32 << 20  # bytes of all bodies that are here
-DISCARDED = 8 << 20  # bytes of a too large body that are read, so that the client gets to see the answer
-PATIENCE = 20.0  # seconds for a body to come
-MOST = {"reads": 16, "changes": 16}  # at work; 8 of FastAPI's 40 threads are left for previews and the page
-CLOSE = {"Connection": "close"}  # the rest of the body would be taken for the next request
+MAX_BODY = 1 << 20  # bytes of a body
+MAX_BUFFERED = 32 << 20  # bytes of all bodies in memory
+MAX_DISCARDED = 8 << 20  # bytes of a too large body that are read and discarded, so that the client reads the response
+BODY_TIMEOUT = 20.0  # seconds for a body to arrive
+MAX_CONCURRENT = {"reads": 16, "changes": 16}  # requests; leaves 8 of FastAPI's 40 threads for previews and the page
+CLOSE = {"Connection": "close"}  # else the rest of the body would be parsed as the next request
 
 
-class Bodies:
-    """Receives the whole body first: nothing behind it ever waits for a client."""
+class BodyLimiter:
+    """Receives the whole body before the application runs, so that no thread waits for a slow client."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._held = 0
+        self._buffered = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI application."""
@@ -31,37 +31,36 @@ class Bodies:
         body = bytearray()
         answer: ASGIApp
         try:
-            if int(Headers(scope=scope).get("content-length", "0")) > DISCARDED:
+            if int(Headers(scope=scope).get("content-length", "0")) > MAX_DISCARDED:
                 raise _TooLargeError
-            with anyio.fail_after(PATIENCE):
+            with anyio.fail_after(BODY_TIMEOUT):
                 async for chunk in _chunks(receive):
-                    self._held += len(chunk)
+                    self._buffered += len(chunk)
                     body += chunk
-                    if self._held > HELD:
-                        raise _FullError
+                    if self._buffered > MAX_BUFFERED:
+                        raise _BuffersFullError
             answer = self._app
             receive = _replay(bytes(body), receive)
         except _TooLargeError:
-            answer = refusal(413, f"the body is larger than {LARGEST} bytes; send less", CLOSE)
+            answer = refusal(413, f"the body is larger than {MAX_BODY} bytes; send less", CLOSE)
         except TimeoutError:
-            answer = refusal(408, f"the body did not come within {PATIENCE:.0f} s; send it again", CLOSE)
-        except _FullError:
+            answer = refusal(408, f"the body did not come within {BODY_TIMEOUT:.0f} s; send it again", CLOSE)
+        except _BuffersFullError:
             answer = busy("too many large bodies at once; try again", CLOSE)
-        except _GoneError:
-            answer = _nothing
+        except _DisconnectedError:
+            answer = _no_response
         try:
             await answer(scope, receive, send)
         finally:
-            self._held -= len(body)
+            self._buffered -= len(body)
 
 
-class Calls:
-    """Bounds how many requests are at work, changes apart from reading: while the engine has too much to do, all that
-    does not need it is still answered."""
+class RequestLimiter:
+    """Limits concurrent API requests, reads and changes separately: an overloaded engine blocks nothing else."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._at_work = {"reads": 0, "changes": 0}
+        self._active = {"reads": 0, "changes": 0}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI application."""
@@ -69,47 +68,48 @@ class Calls:
         kind = "reads" if scope["method"] == "GET" else "changes"
         if not path.startswith("/api/") or path.endswith("/preview.mjpeg"):
             await self._app(scope, receive, send)
-        elif self._at_work[kind] >= MOST[kind]:
-            await busy(f"{MOST[kind]} {kind} are at work; try again")(scope, receive, send)
+        elif self._active[kind] >= MAX_CONCURRENT[kind]:
+            await busy(f"{MAX_CONCURRENT[kind]} {kind} are at work; try again")(scope, receive, send)
         else:
-            self._at_work[kind] += 1
+            self._active[kind] += 1
             try:
                 await self._app(scope, receive, send)
             finally:
-                self._at_work[kind] -= 1
+                self._active[kind] -= 1
 
 
 class _TooLargeError(Exception):
-    """The body is larger than anything we are asked for."""
+    """The body is larger than MAX_BODY."""
 
 
-class _FullError(Exception):
-    """All bodies together are too large."""
+class _BuffersFullError(Exception):
+    """All bodies together are larger than MAX_BUFFERED."""
 
 
-class _GoneError(Exception):
-    """The client is no longer there."""
+class _DisconnectedError(Exception):
+    """The client has disconnected."""
 
 
 async def _chunks(receive: Receive) -> AsyncIterator[bytes]:
+    """The body in chunks. Raises _TooLargeError and _DisconnectedError."""
     received, more = 0, True
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise _GoneError
+            raise _DisconnectedError
         chunk: bytes = message.get("body", b"")
         more = message.get("more_body", False)
         received += len(chunk)
-        if received > DISCARDED:
+        if received > MAX_DISCARDED:
             raise _TooLargeError
-        if received <= LARGEST:
+        if received <= MAX_BODY:
             yield chunk
-    if received > LARGEST:
+    if received > MAX_BODY:
         raise _TooLargeError
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
-    """Gives the body that has been received, then what comes."""
+    """A ``receive`` that returns ``body`` first, then the following messages."""
     first: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def replay() -> Message:
@@ -118,5 +118,5 @@ def _replay(body: bytes, receive: Receive) -> Receive:
     return replay
 
 
-async def _nothing(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answers nobody."""
+async def _no_response(scope: Scope, receive: Receive, send: Send) -> None:
+    """Send nothing: the client has disconnected."""

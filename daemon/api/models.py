@@ -1,4 +1,4 @@
-"""What comes and goes as JSON."""
+"""JSON bodies of requests and responses."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Self
@@ -14,21 +14,21 @@ from stages.detection.prompts import Prompt
 from stages.errors import ConfigError, WireError
 from stages.output import rle
 
-MOST_PROMPTS = 100  # each costs the detector time on every keyframe, and has its own series in /metrics
-MOST_POINTS = 64
-_FAR = 1e6  # pixels; no picture is that large, and float32 still holds it
+MAX_PROMPTS = 100  # each costs detector time on every keyframe and adds series to /metrics
+MAX_POINTS = 64
+_MAX_COORDINATE = 1e6  # pixels; larger than any picture, and precise in float32
 
-Number = Annotated[float, Field(ge=-_FAR, le=_FAR, allow_inf_nan=False)]
-# a character holds five bits, those from P on are followed by another: at most seven make a number of pixels
+Coordinate = Annotated[float, Field(ge=-_MAX_COORDINATE, le=_MAX_COORDINATE, allow_inf_nan=False)]
+# a character encodes 5 bits; characters from P on mean that another follows; at most 7 form a number of pixels
 _COUNTS = r"^([P-o]{0,6}[0-O])+$"
-Side = Annotated[int, Field(ge=1, le=65536)]
-Run = Annotated[int, Field(ge=0, le=2**32)]
+PictureSide = Annotated[int, Field(ge=1, le=65536)]
+RunLength = Annotated[int, Field(ge=0, le=2**32)]
 PromptText = Annotated[str, Field(min_length=1, max_length=1000)]
 
 
-def _few(prompts: tuple[Prompt, ...]) -> tuple[Prompt, ...]:
-    if len(prompts) > MOST_PROMPTS:
-        raise ValueError(f"names {len(prompts)} things; at most {MOST_PROMPTS} can be looked for")
+def _check_count(prompts: tuple[Prompt, ...]) -> tuple[Prompt, ...]:
+    if len(prompts) > MAX_PROMPTS:
+        raise ValueError(f"names {len(prompts)} things; at most {MAX_PROMPTS} can be looked for")
     return prompts
 
 
@@ -39,16 +39,16 @@ def _without_nul(source: str) -> str:
 
 
 if TYPE_CHECKING:
-    Prompts = tuple[Prompt, ...]  # what routes get
-else:  # what a client sends
+    Prompts = tuple[Prompt, ...]  # the type in routes
+else:  # validation of the client's JSON
     Prompts = Annotated[
         tuple[PromptText, ...],
-        Field(strict=False, max_length=MOST_PROMPTS, description="Free text.", examples=[["red circle", "person"]]),
+        Field(strict=False, max_length=MAX_PROMPTS, description="Free text.", examples=[["red circle", "person"]]),
         AfterValidator(parsed_prompts),
-        AfterValidator(_few),
+        AfterValidator(_check_count),
     ]
 
-_OWN_PUBLISH = {
+_PUBLISH_SCHEMA = {
     "type": "object",
     "description": "What one stream may set of `[publish]`.",
     "additionalProperties": False,
@@ -61,7 +61,7 @@ _OWN_PUBLISH = {
 
 
 class _Body(BaseModel):
-    """A request's body: a misspelt field is an error."""
+    """Base of request bodies: unknown fields are errors."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -130,7 +130,7 @@ class NewStream(StreamSettings):
         AfterValidator(_without_nul),
     ]
     prompts: Prompts = ()
-    publish: Annotated[Publish, WithJsonSchema(_OWN_PUBLISH)] = Publish()
+    publish: Annotated[Publish, WithJsonSchema(_PUBLISH_SCHEMA)] = Publish()
 
 
 class NewPrompts(_Body):
@@ -142,30 +142,32 @@ class NewPrompts(_Body):
 class Point(_Body):
     """A place on the picture."""
 
-    x: Number = Field(description="Pixels from the left edge.", examples=[120.5])
-    y: Number = Field(description="Pixels from the upper edge.", examples=[88])
+    x: Coordinate = Field(description="Pixels from the left edge.", examples=[120.5])
+    y: Coordinate = Field(description="Pixels from the upper edge.", examples=[88])
     inside: bool = Field(True, description="Whether the object is there; false: it is not.")
 
     @staticmethod
     def arrays(points: Sequence["Point"]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """(P, 2) pixels and (P,) labels, 1 inside and 0 outside."""
-        places = np.asarray([(point.x, point.y) for point in points], np.float32)
-        return places, np.asarray([point.inside for point in points], np.int64)
+        """Pixels f32 (P, 2) as x, y, and labels int64 (P,): 1 inside, 0 outside."""
+        pixels = np.asarray([(point.x, point.y) for point in points], np.float32)
+        return pixels, np.asarray([point.inside for point in points], np.int64)
 
 
-Points = Annotated[list[Point], Field(min_length=1, max_length=MOST_POINTS)]
+Points = Annotated[list[Point], Field(min_length=1, max_length=MAX_POINTS)]
 
 
 class Mask(_Body):
     """COCO run lengths, as in the mask stream."""
 
-    size: Annotated[list[Side], Field(min_length=2, max_length=2, description="Height and width of the picture.")]
-    counts: Annotated[str, Field(pattern=_COUNTS)] | list[Run] = Field(
+    size: Annotated[
+        list[PictureSide], Field(min_length=2, max_length=2, description="Height and width of the picture.")
+    ]
+    counts: Annotated[str, Field(pattern=_COUNTS)] | list[RunLength] = Field(
         description="COCO's compressed string, or plain integers.", examples=["0P1"]
     )
 
     def decode(self, height: int, width: int) -> NDArray[np.bool_]:
-        """The mask of a picture that is so large; raises ConfigError when it has another size or is damaged."""
+        """(height, width) bool. Raises ConfigError if the mask has another size or is damaged."""
         if self.size != [height, width]:
             raise ConfigError(f"mask.size is {self.size}, the picture {[height, width]} (height, width)")
         try:
@@ -187,7 +189,7 @@ class NewObject(_Body):
         }
     )
 
-    box: Annotated[list[Number], Field(min_length=4, max_length=4)] | SkipJsonSchema[None] = Field(
+    box: Annotated[list[Coordinate], Field(min_length=4, max_length=4)] | SkipJsonSchema[None] = Field(
         None, description="x0, y0, x1, y1 in pixels.", examples=[[412, 203, 530, 288]]
     )
     points: Points | SkipJsonSchema[None] = None

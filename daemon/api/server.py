@@ -1,4 +1,4 @@
-"""The HTTP server on a thread of its own."""
+"""The HTTP server, in its own thread."""
 
 import logging
 import socket
@@ -13,16 +13,16 @@ from daemon.api.control import Control
 from daemon.settings.schema import Http
 from stages.errors import OutputError
 
-BACKLOG = 1024  # connections that may wait with the kernel
-FINISH = 1  # seconds that answers under way have when it closes
-GIVE_UP = 1.0  # seconds after which one that waits for the engine is left behind
-UNREAD = 20_000  # milliseconds after which a client that does not read is cut off
+BACKLOG = 1024  # connections that wait in the kernel to be accepted
+SHUTDOWN_GRACE = 1  # seconds for running requests to finish when the server closes
+JOIN_TIMEOUT = 1.0  # seconds; a request that waits for the engine longer is abandoned
+SEND_TIMEOUT_MS = 20_000  # a client that does not read for this long is disconnected
 
 
 class Api:
-    """Answers from when it is made until ``close``. ``url`` is where it listens: port 0 takes a free one.
+    """Serves from its construction until ``close``. ``url`` holds the actual port: port 0 selects a free one.
 
-    Raises OutputError when the address cannot be had.
+    Raises OutputError if it cannot listen on the address.
     """
 
     def __init__(self, http: Http, registry: CollectorRegistry, control: Control) -> None:
@@ -39,21 +39,21 @@ class Api:
                 loop="asyncio",
                 lifespan="off",
                 log_config=None,
-                log_level=logging.CRITICAL,  # of clients' mistakes; our own are logged where they happen
-                access_log=False,  # a scrape every few seconds is no news
+                log_level=logging.CRITICAL,  # uvicorn logs clients' mistakes; our own are logged where they happen
+                access_log=False,  # scrapes come every few seconds
                 proxy_headers=False,
                 server_header=False,
-                timeout_graceful_shutdown=FINISH,
+                timeout_graceful_shutdown=SHUTDOWN_GRACE,
             )
         )
         self._thread = threading.Thread(target=self._server.run, args=([listener],), name="http", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
-        """Stop listening; answers under way get a second, previews end."""
+        """Stop listening and end previews; running requests get SHUTDOWN_GRACE to finish."""
         self._closing.set()
         self._server.should_exit = True
-        self._thread.join(GIVE_UP)
+        self._thread.join(JOIN_TIMEOUT)
 
 
 def _listen(http: Http) -> socket.socket:
@@ -61,7 +61,8 @@ def _listen(http: Http) -> socket.socket:
     listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD)  # connections inherit it
+        # accepted connections inherit the timeout
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, SEND_TIMEOUT_MS)
         listener.bind((host, port))
         listener.listen(BACKLOG)
     except OSError as error:

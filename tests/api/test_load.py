@@ -55,14 +55,14 @@ def test_of_a_thousand_requests_at_once_those_beyond_the_bound_are_told_to_come_
     site.control.before = lambda: go_on.wait(PATIENCE)
     answers: list[bytes] = []
     crowd = first_answers(site.port, 1000, GATE, answers)
-    wait_until(lambda: len(answers) == 1000 - limits.MOST["reads"])
+    wait_until(lambda: len(answers) == 1000 - limits.MAX_CONCURRENT["reads"])
     for path in ("/metrics", "/healthz", "/readyz", "/"):
         assert site.ask("GET", path).status == 200
     assert site.ask("GET", "/api/streams").status == 503
     go_on.set()
     crowd.join()
     statuses = Counter(answer.split()[1] for answer in answers)
-    assert statuses == {b"200": limits.MOST["reads"], b"503": 1000 - limits.MOST["reads"]}
+    assert statuses == {b"200": limits.MAX_CONCURRENT["reads"], b"503": 1000 - limits.MAX_CONCURRENT["reads"]}
     assert all(b"retry-after: 1" in answer for answer in answers if answer.split()[1] == b"503")
     assert site.ask("GET", "/api/streams/gate").status == 200
 
@@ -73,7 +73,7 @@ def test_while_the_engine_keeps_changes_waiting_reading_goes_on(site):
     change = b"DELETE /api/streams/gate HTTP/1.1\r\nHost: localhost\r\n\r\n"
     answers: list[bytes] = []
     crowd = first_answers(site.port, 100, change, answers)
-    wait_until(lambda: len(answers) == 100 - limits.MOST["changes"])
+    wait_until(lambda: len(answers) == 100 - limits.MAX_CONCURRENT["changes"])
     for path in ("/api/streams", "/", PREVIEW):
         assert site.ask("GET", path).status == 200
     assert site.ask("DELETE", "/api/streams/gate").status == 503
@@ -92,14 +92,14 @@ def test_a_thousand_scrapes_at_once_are_all_answered(site):
     "sent", [b"", GATE[:30], GATE + GATE[:30]], ids=["silent", "half a header", "half a second one"]
 )
 def test_who_sends_no_whole_request_is_cut_off(site, monkeypatch, sent):
-    monkeypatch.setattr(connections, "HEADERS", 0.5)
+    monkeypatch.setattr(connections, "HEADER_TIMEOUT", 0.5)
     with site.say(sent) as client:
         while client.recv(65536):
             pass
 
 
 def test_who_sends_a_header_drop_by_drop_is_cut_off_too(site, monkeypatch):
-    monkeypatch.setattr(connections, "HEADERS", 0.5)
+    monkeypatch.setattr(connections, "HEADER_TIMEOUT", 0.5)
     with site.say(GATE[:30]) as client, suppress(ConnectionError):
         for _ in range(200):
             client.sendall(b"x")
@@ -108,7 +108,7 @@ def test_who_sends_a_header_drop_by_drop_is_cut_off_too(site, monkeypatch):
 
 
 def test_who_sends_half_a_body_is_told_so_and_cut_off(site, monkeypatch):
-    monkeypatch.setattr(limits, "PATIENCE", 0.5)
+    monkeypatch.setattr(limits, "BODY_TIMEOUT", 0.5)
     request = b"POST /api/streams HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{"
     with site.say(request) as client:
         answer = b"".join(iter(lambda: client.recv(65536), b""))
@@ -118,7 +118,7 @@ def test_who_sends_half_a_body_is_told_so_and_cut_off(site, monkeypatch):
 
 def test_half_requests_by_the_hundred_keep_nobody_out(site):
     """They hold at most the connections that there are, and the oldest of them makes room."""
-    crowd = [site.say(GATE[:30]) for _ in range(connections.MOST + 50)]
+    crowd = [site.say(GATE[:30]) for _ in range(connections.MAX_CONNECTIONS + 50)]
     try:
         for path in ("/metrics", "/healthz", "/api/streams"):
             assert site.ask("GET", path).status == 200
@@ -128,7 +128,7 @@ def test_half_requests_by_the_hundred_keep_nobody_out(site):
 
 
 def test_large_bodies_that_do_not_end_are_held_within_a_bound(site, monkeypatch):
-    monkeypatch.setattr(limits, "HELD", 1 << 20)
+    monkeypatch.setattr(limits, "MAX_BUFFERED", 1 << 20)
     request = b"POST /api/streams HTTP/1.1\r\nHost: localhost\r\nContent-Length: 900000\r\n\r\n" + b" " * 800_000
     with site.say(request) as one, site.say(request) as another:
         [refused], _, _ = select.select([one, another], [], [], PATIENCE)

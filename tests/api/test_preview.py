@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from daemon.api import server
-from daemon.api.routes.preview import MOST
+from daemon.api.routes.preview import MAX_VIEWERS
 from daemon.sinks.preview import PAUSE, Preview
 from daemon.sinks.sink import Need
 from stages.output.annotate import encode_jpeg
@@ -68,7 +68,7 @@ def test_pictures_are_asked_for_only_while_somebody_watches(site, preview):
 
 def test_more_watchers_than_there_is_room_for_are_told_to_come_back(site, preview):
     crowd = []
-    for _ in range(MOST):
+    for _ in range(MAX_VIEWERS):
         crowd.append(site.watch())
         assert crowd[-1].recv(12) == b"HTTP/1.1 200"
     answer = site.ask("GET", PREVIEW)
@@ -94,7 +94,7 @@ def test_a_watcher_that_does_not_read_holds_up_nobody(site, preview):
 
 
 def test_a_watcher_that_never_reads_is_cut_off(monkeypatch):
-    monkeypatch.setattr(server, "UNREAD", 1000)
+    monkeypatch.setattr(server, "SEND_TIMEOUT_MS", 1000)
     with Site() as site:
         site.add()
         preview = site.control.previews["gate"] = Preview()

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from daemon.api.models import MOST_POINTS, MOST_PROMPTS
+from daemon.api.models import MAX_POINTS, MAX_PROMPTS
 from stages.output import rle
 from tests.api.site import HEIGHT, WIDTH, Site
 
@@ -66,7 +66,7 @@ REFUSED: list[tuple[str, str, Any, int, str]] = [
     ("POST", OBJECTS, {"box": [-5, 1, 2, 2]}, 422, "outside the picture"),
     ("POST", OBJECTS, {"box": [100, 100, 200, 200]}, 422, "outside the picture"),
     ("POST", OBJECTS, {"points": []}, 422, "points should have at least 1 item"),
-    ("POST", OBJECTS, {"points": [{"x": 1, "y": 1}] * (MOST_POINTS + 1)}, 422, "points should have at most 64 items"),
+    ("POST", OBJECTS, {"points": [{"x": 1, "y": 1}] * (MAX_POINTS + 1)}, 422, "points should have at most 64 items"),
     ("POST", OBJECTS, {"points": [{"x": 1}]}, 422, "points.0.y is missing"),
     ("POST", OBJECTS, {"points": [{"x": 1, "y": 1, "inside": 1}]}, 422, "points.0.inside should be a valid boolean"),
     ("POST", OBJECTS, {"points": [{"x": 999, "y": 1}]}, 422, "outside the picture"),
@@ -132,7 +132,7 @@ def test_nonsense_is_refused_in_one_line_that_names_it(full_site, method, path, 
 
 
 def test_prompts_may_be_many_and_long_within_bounds(site):
-    prompts = [f"thing number {i} " + "x" * 900 for i in range(MOST_PROMPTS)]
+    prompts = [f"thing number {i} " + "x" * 900 for i in range(MAX_PROMPTS)]
     assert site.ask("PUT", PROMPTS, {"prompts": prompts}).json["prompts"] == prompts
 
 

@@ -1,4 +1,4 @@
-"""Metrics for Prometheus, whether the daemon lives and is ready, and the live page."""
+"""Routes for monitoring (/metrics, /healthz, /readyz) and the live page."""
 
 import gzip
 from pathlib import Path
@@ -12,20 +12,20 @@ from prometheus_client.exposition import choose_encoder
 from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 
-from daemon.api.access import Steered
+from daemon.api.access import ControlDep
 
 WEB = Path(__file__).parents[2] / "web"
 
-_TEXT = {"text/plain": {"schema": {"type": "string"}}}
-_SAMPLES = {**_TEXT, "application/openmetrics-text": {"schema": {"type": "string"}}}
+_TEXT_CONTENT = {"text/plain": {"schema": {"type": "string"}}}
+_METRICS_CONTENT = {**_TEXT_CONTENT, "application/openmetrics-text": {"schema": {"type": "string"}}}
 
-WATCHERS = 4  # threads of their own: whoever waits for the engine must not keep these waiting
+MONITORING_THREADS = 4  # separate threads, so that requests that wait for the engine do not delay monitoring
 
 router = APIRouter(tags=["watch"])
 
 
-def files() -> StaticFiles:
-    """What the page loads."""
+def static_files() -> StaticFiles:
+    """The page's scripts, styles and icon."""
     return StaticFiles(directory=WEB, check_dir=False)
 
 
@@ -34,22 +34,22 @@ def files() -> StaticFiles:
     summary="Metrics",
     description="All series, in the format that `Accept` asks for: Prometheus' text or OpenMetrics.",
     response_class=Response,
-    responses={200: {"description": "The samples.", "content": _SAMPLES}},
+    responses={200: {"description": "The samples.", "content": _METRICS_CONTENT}},
 )
 async def metrics(request: Request) -> Response:
-    """As prometheus_client's own applications answer, but never on the event loop: collecting takes locks."""
+    """Like prometheus_client's own application, but outside the event loop: collecting takes locks."""
     encode, content_type = choose_encoder(request.headers.get("accept", ""))
     names = request.query_params.getlist("name[]")
     registry: CollectorRegistry = request.app.state.registry
-    zipped = "gzip" in request.headers.get("accept-encoding", "")
+    compressed = "gzip" in request.headers.get("accept-encoding", "")
 
     def collect() -> bytes:
         samples: bytes = encode(registry.restricted_registry(names) if names else registry)
-        return gzip.compress(samples, 1) if zipped else samples
+        return gzip.compress(samples, 1) if compressed else samples
 
-    body = await to_thread.run_sync(collect, limiter=request.app.state.watchers)
+    body = await to_thread.run_sync(collect, limiter=request.app.state.monitoring_threads)
     headers = {"Content-Type": content_type, "Vary": "Accept, Accept-Encoding"}
-    return Response(body, headers={**headers, "Content-Encoding": "gzip"} if zipped else headers)
+    return Response(body, headers={**headers, "Content-Encoding": "gzip"} if compressed else headers)
 
 
 @router.get(
@@ -59,7 +59,7 @@ async def metrics(request: Request) -> Response:
     responses={200: {"description": "It does.", "content": {"text/plain": {"example": "alive\n"}}}},
 )
 async def healthz() -> PlainTextResponse:
-    """Answered by the server's own thread, even while models load."""
+    """Answers as long as the server runs, even while the models load."""
     return PlainTextResponse("alive\n")
 
 
@@ -76,9 +76,9 @@ async def healthz() -> PlainTextResponse:
         },
     },
 )
-async def readyz(request: Request, control: Steered) -> PlainTextResponse:
+async def readyz(request: Request, control: ControlDep) -> PlainTextResponse:
     """200 or 503."""
-    reason = await to_thread.run_sync(control.not_ready, limiter=request.app.state.watchers)
+    reason = await to_thread.run_sync(control.not_ready, limiter=request.app.state.monitoring_threads)
     return PlainTextResponse(f"{reason or 'ready'}\n", 503 if reason else 200)
 
 

@@ -1,4 +1,4 @@
-"""A stream's annotated pictures as motion JPEG, which every browser shows as an image."""
+"""Route for a stream's annotated pictures as motion JPEG, which browsers show in an image element."""
 
 import threading
 from collections.abc import Callable
@@ -8,82 +8,83 @@ from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Request, Response
 from starlette.types import Receive, Scope, Send
 
-from daemon.api.access import BUSY, UNKNOWN, Name, Steered
+from daemon.api.access import BUSY, NOT_FOUND, ControlDep, Name
 from daemon.api.errors import busy
 from daemon.sinks.preview import Preview
 
-MOST = 16  # that may watch at a time, each with a thread
-LOOK = 0.5  # seconds between two looks whether anybody still watches
+MAX_VIEWERS = 16  # at a time; each takes a thread
+WAIT = 0.5  # seconds; the longest wait for a picture between two checks whether the server closes
 _BOUNDARY = b"--frame"
 
-router = APIRouter(tags=["watch"], responses={**BUSY, **UNKNOWN})
+router = APIRouter(tags=["watch"], responses={**BUSY, **NOT_FOUND})
 
 
-class Watching:
-    """Who watches. Previews end once ``closing`` is set."""
+class Viewers:
+    """Number of viewers and their threads. Previews end once ``closing`` is set."""
 
     def __init__(self, closing: threading.Event) -> None:
         self.closing = closing
-        self.threads = CapacityLimiter(MOST)
+        self.threads = CapacityLimiter(MAX_VIEWERS)
         self.count = 0
 
 
 class MotionJpeg(Response):
-    """Each part is followed at once by the next boundary: browsers show a picture only when they see it end."""
+    """Multipart response. Each picture is followed at once by the next boundary: until then browsers do not show it."""
 
     media_type = "multipart/x-mixed-replace; boundary=frame"
 
-    def __init__(self, preview: Preview, watching: Watching) -> None:
+    def __init__(self, preview: Preview, viewers: Viewers) -> None:
         super().__init__()
         del self.headers["content-length"]
         self._preview = preview
-        self._watching = watching
+        self._viewers = viewers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """The ASGI application. Whoever asks when too many watch is told to come back."""
-        if self._watching.count >= MOST:
-            await busy(f"{MOST} previews are being watched; close one, or try again")(scope, receive, send)
+        """The ASGI application. Answers 503 when there are MAX_VIEWERS already."""
+        if self._viewers.count >= MAX_VIEWERS:
+            await busy(f"{MAX_VIEWERS} previews are being watched; close one, or try again")(scope, receive, send)
             return
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         if scope.get("head"):
             await send({"type": "http.response.body", "body": b""})
             return
-        self._watching.count += 1
+        self._viewers.count += 1
         try:
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(_until_gone, receive, tasks.cancel_scope.cancel)
-                await self._show(send)
+                tasks.start_soon(_call_on_disconnect, receive, tasks.cancel_scope.cancel)
+                await self._send_pictures(send)
                 tasks.cancel_scope.cancel()
         finally:
-            self._watching.count -= 1
+            self._viewers.count -= 1
 
-    async def _show(self, send: Send) -> None:
-        async def body(part: bytes, more: bool = True) -> None:
+    async def _send_pictures(self, send: Send) -> None:
+        async def send_body(part: bytes, more: bool = True) -> None:
             await send({"type": "http.response.body", "body": part, "more_body": more})
 
         number = 0
-        await body(_BOUNDARY)
+        await send_body(_BOUNDARY)
         with self._preview.watching():
-            while not self._watching.closing.is_set():
+            while not self._viewers.closing.is_set():
                 try:
-                    picture = await self._next(number)
+                    picture = await self._next_picture(number)
                 except EOFError:
                     break
                 if picture is not None:
                     number, jpeg = picture
                     header = f"\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n".encode()
-                    await body(header + jpeg + b"\r\n" + _BOUNDARY)
-        await body(b"--\r\n", more=False)
+                    await send_body(header + jpeg + b"\r\n" + _BOUNDARY)
+        await send_body(b"--\r\n", more=False)
 
-    async def _next(self, seen: int) -> tuple[int, bytes] | None:
+    async def _next_picture(self, seen: int) -> tuple[int, bytes] | None:
+        """The next picture and its number, as of ``Preview.next``, awaited in a thread."""
         wait = self._preview.next
-        return await to_thread.run_sync(wait, seen, LOOK, limiter=self._watching.threads, abandon_on_cancel=True)
+        return await to_thread.run_sync(wait, seen, WAIT, limiter=self._viewers.threads, abandon_on_cancel=True)
 
 
-async def _until_gone(receive: Receive, then: Callable[[], None]) -> None:
+async def _call_on_disconnect(receive: Receive, callback: Callable[[], None]) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
-    then()
+    callback()
 
 
 @router.get(
@@ -98,6 +99,6 @@ async def _until_gone(receive: Receive, then: Callable[[], None]) -> None:
         }
     },
 )
-def preview(name: Name, request: Request, control: Steered) -> MotionJpeg:
-    """Once it is there, whatever comes is a picture."""
-    return MotionJpeg(control.preview(name), request.app.state.watching)
+def preview(name: Name, request: Request, control: ControlDep) -> MotionJpeg:
+    """A response whose parts are pictures."""
+    return MotionJpeg(control.preview(name), request.app.state.viewers)
