@@ -1,4 +1,4 @@
-"""What is wrong with the settings, in one line: where it was set, the key, the value, what is allowed."""
+"""Error messages of the settings, one line each: where the value was set, the key, the value, what is allowed."""
 
 import json
 import re
@@ -9,16 +9,16 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-Layer = tuple[str, Mapping[str, Any]]  # where the values come from, and the values
-Place = tuple[int | str, ...]
+Layer = tuple[str, Mapping[str, Any]]  # name of a source of values (file, environment, command line), and its values
+KeyPath = tuple[int | str, ...]  # keys and list indices from the root, as pydantic reports them
 
-_SECRET = ("source", "token")  # never shown, not even when wrong
+_SECRET_KEYS = ("source", "token")  # their values are never shown
 
 
 def explain(error: ValidationError, model: type[BaseModel], layers: Sequence[Layer]) -> str:
-    """The first of the errors, a misspelt key before what it leaves missing.
+    """The message of the first error and the number of others. Unknown keys come first: they may cause missing ones.
 
-    ``layers`` are the sources of the values, the strongest first.
+    ``layers``: the sources of values, the one with the highest precedence first.
     """
     problems = sorted(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
     line = _explain(problems[0], model, layers)
@@ -26,11 +26,11 @@ def explain(error: ValidationError, model: type[BaseModel], layers: Sequence[Lay
 
 
 def unknown_variable(model: type[BaseModel], prefix: str, names: Iterable[str]) -> str | None:
-    """A complaint about the first environment variable that was surely meant as a setting, but is none.
+    """The message about the first environment variable that looks like a misspelt setting; None if there is none.
 
-    Only names with a double underscore or very close to a setting's: ``MASKCAST_PORT_5555_TCP`` is Kubernetes' own.
+    Only names with a double underscore or very similar to a setting count: Kubernetes sets ``MASKCAST_PORT_5555_TCP``.
     """
-    known = [prefix + "__".join(path).upper() for path in _settings(model)] + [prefix + "STREAMS"]
+    known = [prefix + "__".join(path).upper() for path in _setting_paths(model)] + [prefix + "STREAMS"]
     for name in names:
         if not name.startswith(prefix) or name in known:
             continue
@@ -41,45 +41,45 @@ def unknown_variable(model: type[BaseModel], prefix: str, names: Iterable[str]) 
 
 
 def _explain(problem: ErrorDetails, model: type[BaseModel], layers: Sequence[Layer]) -> str:
-    place, kind = problem["loc"], problem["type"]
-    origin = _origin(place[:-1] if kind == "missing" else place, layers)
+    path, kind = problem["loc"], problem["type"]
+    origin = _origin(path[:-1] if kind == "missing" else path, layers)
     where = f"{origin}: " if origin else ""
-    key = _dotted(place, layers)
+    key = _dotted(path, layers)
     if kind == "extra_forbidden":
-        return f"{where}unknown setting {key}; {_advice(place, model, layers)}"
+        return f"{where}unknown setting {key}; {_suggestion(path, model, layers)}"
     if kind == "missing":
         return f"{where}{key} is missing"
-    wrong = str(problem["ctx"]["error"]) if kind == "value_error" else _plain(problem["msg"])
-    value = "" if _may_be_secret(place, problem["input"]) else _shown(problem["input"])
+    wrong = str(problem["ctx"]["error"]) if kind == "value_error" else _in_toml_terms(problem["msg"])
+    value = "" if _may_be_secret(path, problem["input"]) else _value_text(problem["input"])
     return where + f"{key}{value} {wrong}".strip()
 
 
-def _may_be_secret(place: Place, value: Any) -> bool:
-    """A source or a token, or text where the table that holds one belongs."""
-    if not place or place[-1] in _SECRET:
+def _may_be_secret(path: KeyPath, value: Any) -> bool:
+    """Whether the value is a source or a token, or text in place of a table that contains one."""
+    if not path or path[-1] in _SECRET_KEYS:
         return True
-    return isinstance(value, str) and (place == ("http",) or (place[0] == "streams" and len(place) < 3))
+    return isinstance(value, str) and (path == ("http",) or (path[0] == "streams" and len(path) < 3))
 
 
-def _plain(message: str) -> str:
-    """Pydantic's message in the words of TOML."""
+def _in_toml_terms(message: str) -> str:
+    """Pydantic's message with TOML's names of types."""
     message = re.sub(r"dictionary or instance of \w+", "table", message)
     return message.replace("Input should", "should").replace("String should", "should").replace("tuple", "list")
 
 
-def _shown(value: Any) -> str:
+def _value_text(value: Any) -> str:
     return f" = {json.dumps(value, ensure_ascii=False)}" if isinstance(value, str | bool | int | float) else ""
 
 
-def _origin(place: Place, layers: Sequence[Layer]) -> str | None:
-    """The strongest layer that sets the value; None for a problem of the whole."""
-    if not place:
+def _origin(path: KeyPath, layers: Sequence[Layer]) -> str | None:
+    """Name of the first layer that sets the value; None for an error that concerns no single key."""
+    if not path:
         return None
-    return next((name for name, values in layers if _holds(values, place)), None)
+    return next((name for name, values in layers if _contains(values, path)), None)
 
 
-def _holds(values: Any, place: Place) -> bool:
-    for key in place:
+def _contains(values: Any, path: KeyPath) -> bool:
+    for key in path:
         try:
             values = values[key]
         except (KeyError, IndexError, TypeError):
@@ -87,46 +87,47 @@ def _holds(values: Any, place: Place) -> bool:
     return True
 
 
-def _dotted(place: Place, layers: Sequence[Layer]) -> str:
-    """``streams["gate"].detection.every``: a stream goes by its name, or by its number where it has none."""
-    if not (len(place) > 1 and place[0] == "streams"):
-        return ".".join(map(str, place))
+def _dotted(path: KeyPath, layers: Sequence[Layer]) -> str:
+    """The key as text, such as ``streams["gate"].detection.every``; a stream without a name is given by its index."""
+    if not (len(path) > 1 and path[0] == "streams"):
+        return ".".join(map(str, path))
     streams = next(values["streams"] for _, values in layers if "streams" in values)
     try:
-        stream = f'streams["{streams[place[1]]["name"]}"]'
+        stream = f'streams["{streams[path[1]]["name"]}"]'
     except (KeyError, IndexError, TypeError):
-        stream = f"streams[{place[1]}]"
-    return ".".join([stream, *map(str, place[2:])])
+        stream = f"streams[{path[1]}]"
+    return ".".join([stream, *map(str, path[2:])])
 
 
-def _advice(place: Place, model: type[BaseModel], layers: Sequence[Layer]) -> str:
-    """The nearest valid name: a sibling's, or the same key in another table."""
-    *parents, wrong = (key for key in place if isinstance(key, str))
-    siblings = list(_table(model, parents).model_fields)
-    near = [_dotted((*place[:-1], name), layers) for name in get_close_matches(wrong, siblings, 1)]
-    elsewhere = [".".join(path) for path in _settings(model) if path[-1] == wrong]
+def _suggestion(path: KeyPath, model: type[BaseModel], layers: Sequence[Layer]) -> str:
+    """The most similar key of the same table, else the same key in another table, else all keys of the table."""
+    *parents, wrong = (key for key in path if isinstance(key, str))
+    siblings = list(_model_at(model, parents).model_fields)
+    near = [_dotted((*path[:-1], name), layers) for name in get_close_matches(wrong, siblings, 1)]
+    elsewhere = [".".join(setting) for setting in _setting_paths(model) if setting[-1] == wrong]
     suggestions = near + elsewhere
     return f"did you mean {suggestions[0]}?" if suggestions else f"known here: {', '.join(siblings)}"
 
 
-def _table(model: type[BaseModel], keys: Sequence[str]) -> type[BaseModel]:
+def _model_at(model: type[BaseModel], keys: Sequence[str]) -> type[BaseModel]:
+    """The model of the table at ``keys``."""
     for key in keys:
-        model = _inner(model.model_fields[key].annotation) or model
+        model = _table_model(model.model_fields[key].annotation) or model
     return model
 
 
-def _settings(model: type[BaseModel]) -> Iterator[tuple[str, ...]]:
-    """The paths of all keys, without those of the streams."""
+def _setting_paths(model: type[BaseModel]) -> Iterator[tuple[str, ...]]:
+    """Paths of all keys, except those of the streams."""
     for name, field in model.model_fields.items():
         annotation = field.annotation
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            yield from ((name, *path) for path in _settings(annotation))
-        elif _inner(annotation) is None:
+            yield from ((name, *path) for path in _setting_paths(annotation))
+        elif _table_model(annotation) is None:
             yield (name,)
 
 
-def _inner(annotation: Any) -> type[BaseModel] | None:
-    """The model that a table, or a list of tables, holds."""
+def _table_model(annotation: Any) -> type[BaseModel] | None:
+    """The model of a table or of a list of tables; None for other types."""
     for candidate in (annotation, *get_args(annotation)):
         if isinstance(candidate, type) and issubclass(candidate, BaseModel):
             return candidate

@@ -1,7 +1,6 @@
-"""The only reader of the settings' file, environment and flags.
+"""Loads the settings from the file, the environment and the flags; nothing else reads these.
 
-A flag wins over an environment variable (``MASKCAST_DETECTION__EVERY``), which wins over the TOML file, which wins
-over the defaults.
+Precedence: flag, environment variable (``MASKCAST_DETECTION__EVERY``), TOML file, default.
 """
 
 import os
@@ -25,8 +24,8 @@ COMMAND_LINE, ENVIRONMENT = "command line", "environment"
 def load(config: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Settings:
     """Settings from the file, the environment and ``overrides``, a nested dict.
 
-    ``config`` is the file; without it the one that MASKCAST_CONFIG names, else /etc/maskcast/maskcast.toml if that
-    exists. Raises ConfigError: what is wrong, where it was set, and what is allowed.
+    ``config`` is the file. Without it, the file in MASKCAST_CONFIG is read, else /etc/maskcast/maskcast.toml if it
+    exists. Raises ConfigError, which tells what is wrong, where it was set, and what is allowed.
     """
     path = config or _default_file()
     layers: list[Layer] = [(COMMAND_LINE, dict(overrides or {})), (ENVIRONMENT, _environment())]
@@ -43,7 +42,7 @@ def load(config: Path | None = None, overrides: Mapping[str, Any] | None = None)
 
 
 def _override_streams(merged: dict[str, Any], layers: Sequence[Layer]) -> None:
-    """Flags and the environment win over the file, also over what it says for one stream."""
+    """Override keys of single streams too: flags and environment take precedence over the whole file."""
     above_file = [values for name, values in layers if name in (COMMAND_LINE, ENVIRONMENT)]
     streams = merged.get("streams")
     if not isinstance(streams, list):
@@ -88,9 +87,10 @@ def _environment() -> dict[str, Any]:
         raise ConfigError(f"environment: {error}; lists and tables are written as JSON") from None
 
 
-def _merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(under)
-    for key, value in over.items():
-        below = merged.get(key)
-        merged[key] = _merge(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
+def _merge(base: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """``base`` with the values of ``overrides``; nested tables are merged too."""
+    merged = dict(base)
+    for key, value in overrides.items():
+        previous = merged.get(key)
+        merged[key] = _merge(previous, value) if isinstance(previous, Mapping) and isinstance(value, Mapping) else value
     return merged

@@ -1,6 +1,6 @@
-"""The settings as one frozen tree, with their defaults and what is allowed.
+"""Schema of the settings: frozen models with defaults and constraints.
 
-``Settings(...)`` reads nothing but its arguments; `daemon.settings.load` reads file, environment and flags.
+``Settings(...)`` uses only its arguments; `daemon.settings.load` reads file, environment and flags.
 """
 
 from typing import Annotated, Literal, Self
@@ -17,7 +17,7 @@ _PUBLISH_KEYS_OF_A_STREAM = ("frames", "jpeg_quality", "mask_encoding")
 
 
 class _Table(BaseModel):
-    """One table of the file."""
+    """Base of the tables of the file."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -39,7 +39,7 @@ class Detection(_Table):
 
     @property
     def least_score(self) -> float:
-        """That of a detection: its best token and its prompt's best token must reach their thresholds."""
+        """Lowest score of a detection: its best token and its prompt's best token must both reach their thresholds."""
         return max(self.box_threshold, self.text_threshold)
 
 
@@ -79,7 +79,7 @@ class Http(_Table):
         return host.strip("[]"), int(port)
 
     @model_validator(mode="after")
-    def _guarded(self) -> Self:
+    def _require_token(self) -> Self:
         if not (self.token or self.insecure or kind.is_loopback(self.address[0])):
             raise ValueError(
                 f"needs a token, because {self.listen} can be reached from other machines; "
@@ -90,8 +90,8 @@ class Http(_Table):
 
 class Record(_Table):
     dir: str = ""  # "" = off
-    frames: bool = False  # the annotated frames as JPEG files too
-    resume: bool = False  # go on with an earlier recording
+    frames: bool = False  # also write the annotated frames as JPEG files
+    resume: bool = False  # continue an earlier recording
 
 
 class Limits(_Table):
@@ -99,7 +99,7 @@ class Limits(_Table):
 
 
 class StreamSettings(_Table):
-    """One stream. In its tables only the keys that are set count; ``resolved`` has them all."""
+    """One stream. Its tables hold only the keys set for this stream; ``resolved`` completes them."""
 
     name: kind.StreamName
     source: kind.SecretText  # may hold a password
@@ -111,7 +111,7 @@ class StreamSettings(_Table):
     record: Record = Record()
 
     def resolved(self, settings: "Settings") -> Self:
-        """The same stream with complete tables: its own keys over those of ``settings``."""
+        """The stream with complete tables: keys that it does not set come from ``settings``."""
         tables = {}
         for section in SECTIONS_OF_A_STREAM:
             own: BaseModel = getattr(self, section)
@@ -121,7 +121,7 @@ class StreamSettings(_Table):
 
     @field_validator("publish")
     @classmethod
-    def _only_its_own(cls, publish: Publish) -> Publish:
+    def _check_publish_keys(cls, publish: Publish) -> Publish:
         shared = sorted(publish.model_fields_set.difference(_PUBLISH_KEYS_OF_A_STREAM))
         if shared:
             raise ValueError(f"cannot set {shared[0]} for one stream; only {', '.join(_PUBLISH_KEYS_OF_A_STREAM)}")
@@ -158,8 +158,8 @@ class Settings(BaseSettings):
 
     @field_validator("publish")
     @classmethod
-    def _guarded(cls, publish: Publish) -> Publish:
-        if not (publish.curve_dir or publish.insecure or kind.stays_here(publish.endpoint)):
+    def _require_curve_keys(cls, publish: Publish) -> Publish:
+        if not (publish.curve_dir or publish.insecure or kind.is_local_endpoint(publish.endpoint)):
             raise ValueError(
                 f"needs keys, because {publish.endpoint} can be reached from other machines; set publish.curve_dir "
                 "(maskcast keys new --dir DIR makes it), or publish.insecure = true to let everybody in"
@@ -167,7 +167,7 @@ class Settings(BaseSettings):
         return publish
 
     @model_validator(mode="after")
-    def _streams_fit(self) -> Self:
+    def _check_streams(self) -> Self:
         names = [stream.name for stream in self.streams]
         for stream in self.streams:
             if names.count(stream.name) > 1:
