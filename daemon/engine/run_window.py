@@ -98,7 +98,7 @@ def _take_up_prompts(stream: StreamState, tracker: Tracker) -> None:
         if stream.auto:
             stream.auto.rearrange([before.index(number) if number in before else None for number in now])
         stream.show_thresholds()
-        stream.lane.metrics.look_for([prompt.written for prompt in prompt_set.prompts])
+        stream.lane.metrics.set_prompts([prompt.written for prompt in prompt_set.prompts])
     if gone:
         tracker.forget(gone)  # at each keyframe: it may have failed at the last one
 
@@ -113,7 +113,7 @@ def _detect(detector: Detector, stream: StreamState, image: Image) -> Detections
         stream.show_thresholds()
     metrics.observe({"detect": time.perf_counter() - started})
     for prompt, count in Counter(detections.prompts.tolist()).items():
-        metrics.detected(prompt_set.prompts[prompt].written, count)
+        metrics.count_detections(prompt_set.prompts[prompt].written, count)
     return replace(detections, prompts=np.array(prompt_set.numbers, np.int64)[detections.prompts])
 
 

@@ -1,4 +1,4 @@
-"""Prometheus metrics: every name of the public interface. Their series are those of a stream (`stream_metrics`)."""
+"""Prometheus metrics: names, help texts and labels. `stream_metrics` creates the series of each stream."""
 
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -13,11 +13,11 @@ GPU_KINDS = ("allocated", "reserved")
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.033, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 
-disable_created_metrics()  # type: ignore[no-untyped-call] # one more series for each counter, and nobody reads them
+disable_created_metrics()  # type: ignore[no-untyped-call] # the _created series, one for each counter, are not used
 
 
 class Metrics:
-    """The daemon's registry. Memory is that of ``device``, if a GPU."""
+    """The daemon's registry and its metrics. ``device``: the GPU whose memory is reported."""
 
     def __init__(self, device: torch.device | None = None) -> None:
         self.registry = CollectorRegistry()
@@ -51,7 +51,9 @@ class Metrics:
         self.publish_bytes = self._counter("publish_bytes", "Bytes handed to ZeroMQ.", "stream", "kind")
         self.publish_dropped = self._counter("publish_dropped", "Messages some subscriber lost.", *by)
         self.subscribers = self._gauge("subscribers", "Subscribers connected.")
-        self.subscribers_refused = _Total("subscribers_refused", "Handshakes that failed: no key, or a wrong one.")
+        self.subscribers_refused = _CallbackCounter(
+            "subscribers_refused", "Handshakes that failed: no key, or a wrong one."
+        )
         self.registry.register(self.subscribers_refused)
         self.track_memory = self._gauge("track_memory_bytes", "Size of a stream's memory of its objects.", *by)
         self.memory_budget = self._gauge("memory_budget_bytes", "What limits.gpu_memory comes to.")
@@ -62,7 +64,7 @@ class Metrics:
         for model in MODELS:
             self.model_load.labels(model)
         for kind, read in zip(GPU_KINDS, (torch.cuda.memory_allocated, torch.cuda.memory_reserved), strict=True):
-            gpu_memory.labels(kind).set_function(partial(read, device))  # 0 where there is no GPU
+            gpu_memory.labels(kind).set_function(partial(read, device))  # 0 without a GPU
 
     def _counter(self, name: str, help_text: str, *labels: str) -> Counter:
         return Counter(f"maskcast_{name}", help_text, labels, registry=self.registry)
@@ -74,13 +76,13 @@ class Metrics:
         return Histogram(f"maskcast_{name}", help_text, labels, registry=self.registry, buckets=_SECONDS)
 
 
-class _Total(Collector):
-    """A counter without labels that is read from where it is counted."""
+class _CallbackCounter(Collector):
+    """Counter without labels; ``read`` returns its value at each scrape."""
 
     def __init__(self, name: str, help_text: str) -> None:
         self.read: Callable[[], int] = lambda: 0
         self._name, self._help = f"maskcast_{name}", help_text
 
     def collect(self) -> Iterable[CounterMetricFamily]:
-        """What prometheus_client asks for at a scrape."""
+        """The sample; prometheus_client calls this at each scrape."""
         yield CounterMetricFamily(self._name, self._help, value=self.read())

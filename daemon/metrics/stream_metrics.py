@@ -1,7 +1,6 @@
-"""The metrics of one stream, by label value, and its sums as plain numbers.
+"""The metrics of one stream by label value, and some totals as plain numbers.
 
-Label values are bounded: names of streams come from the configuration, prompts are those looked for now, all others
-stand here.
+Label values are bounded: streams come from the configuration, prompts are the current ones, all others are listed here.
 """
 
 import threading
@@ -24,23 +23,23 @@ QUEUES = ("windows", "results")
 DROP_REASONS = ("source", "engine_busy", "writer_busy", "error")
 RECONNECT_REASONS = ("ended", "error", "stalled")
 END_REASONS = ("lost", "max_objects", "displaced", "unconfirmed", "undetected", "removed", "prompt_removed", "other")
-KINDS = ("masks", "frame", "event", "status")
-BY_HAND = ""  # the prompt of what nobody detected
-LARGE = 0.5  # share of the frame from which a mask is large: few objects are, many mistakes
+MESSAGE_KINDS = ("masks", "frame", "event", "status")
+BY_HAND = ""  # prompt label of objects that were added by hand
+LARGE_MASK = 0.5  # share of the frame; few objects are that large, but many wrong masks are
 
 Metric = TypeVar("Metric", bound=MetricWrapperBase)
 
 _CHANGES = {TrackChange.STARTED: "started", TrackChange.ENDED: "ended", TrackChange.RETURNED: "returned"}
 _FPS_SPAN = 10.0  # seconds
-_LATENCIES = 10_000  # frames over which percentiles are taken
-_RECENT = 300  # frames over which a person wants to know the latency now
+_LATENCIES = 10_000  # frames for the percentiles of the whole run
+_RECENT_LATENCIES = 300  # frames for the current latency
 
 Series = list[tuple[MetricWrapperBase, tuple[str, ...]]]
 
 
 @dataclass(frozen=True, slots=True)
 class _PromptMetrics:
-    """What is counted for each prompt."""
+    """The series of one prompt."""
 
     series: Series
     tracks: Gauge
@@ -52,15 +51,15 @@ class _PromptMetrics:
 
 
 class StreamMetrics:
-    """All series of a stream; they exist from now on, at zero."""
+    """All series of a stream, created with the value zero."""
 
     def __init__(self, metrics: Metrics, stream: str, prompts: Sequence[str]) -> None:
         self._metrics, self._stream = metrics, stream
         self._series: Series = []
         self._published_at: deque[float] = deque()
-        self._lock = threading.Lock()  # guards the sum of drops, and which series of prompts there are
+        self._lock = threading.Lock()  # guards drops, and the creation and removal of series of prompts
         self._closed = False
-        self.drops = self.frames_published = self.tracks_started = 0  # the sums that people read
+        self.drops = self.frames_published = self.tracks_started = 0  # totals for status reports
         self.last_published: float | None = None  # monotonic seconds
         self.latencies: deque[float] = deque(maxlen=_LATENCIES)  # seconds, of the last frames
         self.frames = self._by_value(metrics.frames, FRAME_STAGES)
@@ -69,7 +68,7 @@ class StreamMetrics:
         self.queue = self._by_value(metrics.queue, QUEUES)
         self.reconnects = self._by_value(metrics.reconnects, RECONNECT_REASONS)
         self.ended = self._by_value(metrics.tracks_ended, END_REASONS)
-        self.bytes = self._by_value(metrics.publish_bytes, KINDS)
+        self.bytes = self._by_value(metrics.publish_bytes, MESSAGE_KINDS)
         self.latency = self._series_of(metrics.latency)
         self.source_up = self._series_of(metrics.source_up)
         self.decode_errors = self._series_of(metrics.decode_errors)
@@ -80,8 +79,8 @@ class StreamMetrics:
         self.governor_step = self._series_of(metrics.governor_step)
         self.started, self.returned = metrics.tracks_started, metrics.tracks_returned
         self._series_of(metrics.fps).set_function(self.fps)
-        self._by_prompt: dict[str, _PromptMetrics] = {}  # replaced, never changed: two threads use it
-        self.look_for(prompts)
+        self._by_prompt: dict[str, _PromptMetrics] = {}  # replaced, never mutated: two threads read it
+        self.set_prompts(prompts)
 
     def _series_of(self, metric: Metric, *values: str) -> Metric:
         self._series.append((metric, (self._stream, *values)))
@@ -90,45 +89,45 @@ class StreamMetrics:
     def _by_value(self, metric: Metric, values: Iterable[str]) -> dict[str, Metric]:
         return {value: self._series_of(metric, value) for value in values}
 
-    def look_for(self, prompts: Sequence[str]) -> None:
-        """From now on these are the prompts; the series of others are taken away. Nothing once they are closed."""
+    def set_prompts(self, prompts: Sequence[str]) -> None:
+        """Create the series of new prompts and remove those of old ones. Does nothing after ``close``."""
         with self._lock:
             if self._closed:
                 return
-            before, wanted = self._by_prompt, (BY_HAND, *prompts)
-            self._by_prompt = {prompt: before.get(prompt) or self._of_prompt(prompt) for prompt in wanted}
-            for prompt in before.keys() - set(wanted):
-                _remove(before[prompt].series)
+            old, wanted = self._by_prompt, (BY_HAND, *prompts)
+            self._by_prompt = {prompt: old.get(prompt) or self._create_prompt_metrics(prompt) for prompt in wanted}
+            for prompt in old.keys() - set(wanted):
+                _remove(old[prompt].series)
 
-    def _of_prompt(self, prompt: str) -> _PromptMetrics:
+    def _create_prompt_metrics(self, prompt: str) -> _PromptMetrics:
         metrics, series = self._metrics, Series()
 
-        def one(metric: Metric, *values: str) -> Metric:
+        def create(metric: Metric, *values: str) -> Metric:
             series.append((metric, (self._stream, prompt, *values)))
             return metric.labels(self._stream, prompt, *values)
 
-        last = one(metrics.last_detection)
+        last = create(metrics.last_detection)
         last.set_to_current_time()
         return _PromptMetrics(
             series,
-            one(metrics.tracks),
-            one(metrics.detections),
+            create(metrics.tracks),
+            create(metrics.detections),
             last,
-            one(metrics.large_masks),
-            {change: one(metrics.changes, change) for change in _CHANGES.values()},
-            {state: one(metrics.track_frames, state) for state in TrackState},
+            create(metrics.large_masks),
+            {change: create(metrics.changes, change) for change in _CHANGES.values()},
+            {state: create(metrics.track_frames, state) for state in TrackState},
         )
 
-    def detected(self, prompt: str, boxes: int) -> None:
-        """Count what the detector found."""
+    def count_detections(self, prompt: str, boxes: int) -> None:
+        """Count ``boxes`` detections of ``prompt``."""
         of_prompt = self._by_prompt.get(prompt)
         if of_prompt is not None:
             of_prompt.detections.inc(boxes)
             of_prompt.last_detection.set_to_current_time()
 
-    def seen(self, tracks: Iterable[tuple[str, str, float]]) -> None:
+    def count_tracks(self, tracks: Iterable[tuple[str, str, float]]) -> None:
         """Count the tracks of one frame: prompt, state, and the share of the frame that the mask covers."""
-        by_prompt = self._by_prompt  # the same to the end, while the engine may look for others
+        by_prompt = self._by_prompt  # one mapping throughout: the engine may replace it meanwhile
         alive = dict.fromkeys(by_prompt, 0)
         for prompt, state, share in tracks:
             of_prompt = by_prompt.get(prompt)
@@ -136,12 +135,12 @@ class StreamMetrics:
                 continue
             alive[prompt] += 1
             of_prompt.frames[state].inc()
-            of_prompt.large_masks.inc(share > LARGE)
+            of_prompt.large_masks.inc(share > LARGE_MASK)
         for prompt, count in alive.items():
             by_prompt[prompt].tracks.set(count)
 
     def observe(self, seconds: Mapping[str, float]) -> None:
-        """Count the time spent, by stage."""
+        """Add the seconds spent to the histograms, by stage."""
         for stage, spent in seconds.items():
             self.seconds[stage].observe(spent)
 
@@ -152,7 +151,7 @@ class StreamMetrics:
             self.drops += frames
 
     def published(self, latency: float) -> None:
-        """Count one frame that has left, ``latency`` seconds after its capture."""
+        """Count one frame, published ``latency`` seconds after its capture."""
         now = time.monotonic()
         self._published_at.append(now)
         while self._published_at[0] < now - _FPS_SPAN:
@@ -164,7 +163,7 @@ class StreamMetrics:
         self.last_published = now
 
     def track_event(self, event: TrackEvent, prompt: str) -> None:
-        """Count a change in the life of a track of ``prompt``."""
+        """Count the start, end or return of a track of ``prompt``."""
         of_prompt = self._by_prompt.get(prompt)
         if of_prompt is not None and event.change in _CHANGES:
             of_prompt.changes[_CHANGES[event.change]].inc()
@@ -186,15 +185,15 @@ class StreamMetrics:
         return len(recent) / max(now - recent[0], 1e-3)
 
     def recent_latency(self) -> tuple[float, float] | None:
-        """Seconds, median and 95th percentile of the last frames; None before the first."""
-        latencies = list(self.latencies.copy())[-_RECENT:]
+        """Median and 95th percentile of the last frames in seconds; None before the first frame."""
+        latencies = list(self.latencies.copy())[-_RECENT_LATENCIES:]
         if not latencies:
             return None
         median, high = np.percentile(latencies, (50, 95))
         return float(median), float(high)
 
     def close(self) -> None:
-        """Take the stream's series away, for good: its engine may still be at work on a window."""
+        """Remove the stream's series for good: calls that the engine still makes for a running window create none."""
         with self._lock:
             self._closed = True
             _remove(self._series)

@@ -112,7 +112,7 @@ class Writer:
         for sink in tuple(self._sinks):
             with self._may_fail(sink):
                 sink.finish()
-        self._metrics.seen(())
+        self._metrics.count_tracks(())
         self._tracks = 0
         self._notice(StreamEvent.SOURCE_DOWN, reason)
         self._status(time.monotonic())
@@ -164,7 +164,9 @@ class Writer:
 
     def _count(self, header: Header) -> None:
         objects, pixels = header["objects"], header["width"] * header["height"]
-        self._metrics.seen((entry["prompt"] or BY_HAND, entry["state"], entry["area"] / pixels) for entry in objects)
+        self._metrics.count_tracks(
+            (entry["prompt"] or BY_HAND, entry["state"], entry["area"] / pixels) for entry in objects
+        )
         self._tracks = len(objects)
         self.snapshot = self._ages.snapshot(header)
 

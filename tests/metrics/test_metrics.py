@@ -95,7 +95,7 @@ def test_a_prompt_without_a_detection_is_dated_from_its_start(site):
     labels = frozenset({("stream", "gate"), ("prompt", "car")})
     began = site.scrape()["maskcast_last_detection_timestamp_seconds", labels]
     assert abs(began - time.time()) < 60
-    stream.detected("car", 2)
+    stream.count_detections("car", 2)
     found = site.scrape()
     assert found["maskcast_last_detection_timestamp_seconds", labels] > began
     assert found["maskcast_detections_total", labels] == 2
@@ -103,10 +103,10 @@ def test_a_prompt_without_a_detection_is_dated_from_its_start(site):
 
 def test_series_of_a_prompt_come_and_go_with_it(site):
     stream = StreamMetrics(site.metrics, "gate", ["car"])
-    stream.seen([("car", "tracked", 0.1)])
-    stream.look_for(["person", "car"])
-    stream.look_for(["car"])
-    stream.detected("person", 1)  # late, of a frame from before
+    stream.count_tracks([("car", "tracked", 0.1)])
+    stream.set_prompts(["person", "car"])
+    stream.set_prompts(["car"])
+    stream.count_detections("person", 1)  # late, of a frame from before
     found = site.scrape()
     prompts = {dict(labels)["prompt"] for _, labels in found if "prompt" in dict(labels)}
     assert prompts == {"car", ""}
@@ -115,8 +115,8 @@ def test_series_of_a_prompt_come_and_go_with_it(site):
 
 def test_object_frames_are_counted_by_state_and_large_masks_apart(site):
     stream = StreamMetrics(site.metrics, "gate", ["car"])
-    stream.seen([("car", "tracked", 0.6), ("car", "occluded", 0.0), ("", "new", 0.4)])
-    stream.seen([("car", "tracked", 0.5)])
+    stream.count_tracks([("car", "tracked", 0.6), ("car", "occluded", 0.0), ("", "new", 0.4)])
+    stream.count_tracks([("car", "tracked", 0.5)])
     found = site.scrape()
 
     def value(name: str, **labels: str) -> float:
@@ -165,15 +165,15 @@ def test_prompts_that_change_while_a_frame_is_counted_cost_nothing(site):
 
     def tracks() -> Iterator[tuple[str, str, float]]:
         yield "car", "tracked", 0.1
-        gate.look_for(["dog"])
+        gate.set_prompts(["dog"])
         yield "dog", "tracked", 0.1
 
-    gate.seen(tracks())
+    gate.count_tracks(tracks())
     assert site.scrape()["maskcast_tracks", frozenset({("stream", "gate"), ("prompt", "dog")})] == 0
 
 
 def test_series_of_a_stream_that_is_gone_do_not_come_back_with_its_next_prompts(site):
     gate = StreamMetrics(site.metrics, "gate", ["car"])
     gate.close()
-    gate.look_for(["dog"])
+    gate.set_prompts(["dog"])
     assert not [labels for _, labels in site.scrape() if ("stream", "gate") in labels]
