@@ -1,4 +1,4 @@
-"""Arguments -> command."""
+"""The program ``maskcast``: parses the arguments and runs the command."""
 
 import argparse
 import os
@@ -26,20 +26,20 @@ COMMANDS = {
     "export": "write a classifier as ONNX",
     "search": "try learning rates, batch sizes and numbers of unfrozen blocks",
 }
-# One program, two packages that do not know each other: the name is looked up when its command runs, so no import of
-# the trainer stands in the daemon (and import-linter, which reads imports, sees none).
+# Commands of the trainer, imported by name when they run: the daemon must not import the trainer, and import-linter
+# checks import statements only.
 TRAINER = ("train", "evaluate", "export", "search")
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line."""
+    """Reports wrong usage in one line, with exit code 2."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"maskcast: error: {message}; see {self.prog} --help\n")
 
 
 class _CommandParser(_Parser):
-    """Imports its command only when that is the one to run; its docstring is the help."""
+    """Imports the module of its command when it parses; the module's docstring is the help text."""
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[argparse.Namespace, list[str]]:  # type: ignore[override]
         name = self.prog.split()[-1]
@@ -52,7 +52,7 @@ class _CommandParser(_Parser):
 
 
 def program() -> NoReturn:
-    """The process. The interpreter's own exit waits for threads that are inside a library, or makes them crash."""
+    """Entry point of the process. Skips the interpreter's shutdown if threads still run: it would block or crash."""
     code = main()
     if threading.active_count() > 1:
         sys.stdout.flush()
@@ -62,10 +62,10 @@ def program() -> NoReturn:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; the exit code. Errors are one line on stderr."""
+    """Run a command and return its exit code. Errors are one line on stderr."""
     argv = sys.argv[1:] if argv is None else argv
-    os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # else each of its retries is a line on stderr
-    # math threads that spin while idle take the cores from all others; read when torch is imported
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # else huggingface_hub prints a line for each retry
+    # idle OpenMP threads must not spin, since other threads need the cores; must be set before torch is imported
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         arguments = _parser().parse_args(argv)
@@ -74,17 +74,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # the reader went away; what is still buffered has nowhere to go
+        # the reader has closed the pipe: discard what is still buffered
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except ModuleNotFoundError as error:
-        return _report(_needs(error) if argv[0] in TRAINER else error, "--debug" in argv)
+        return _report(_missing_package(error) if argv[0] in TRAINER else error, "--debug" in argv)
     except Exception as error:
         return _report(error, "--debug" in argv)
     return code
 
 
-def _needs(error: ModuleNotFoundError) -> ConfigError:
+def _missing_package(error: ModuleNotFoundError) -> ConfigError:
     missing = ConfigError(f"{error.name} is not installed, which training needs: pip install 'maskcast[train]'")
     missing.__cause__ = error
     return missing

@@ -1,6 +1,6 @@
-"""The flags that commands share, each a short name of one setting, and the settings they lead to.
+"""Flags that several commands share, each a short name of one setting, and the settings loaded from them.
 
-A flag's ``dest`` is the dotted path of its setting, so a command adds a flag of its own with no more than
+A flag's ``dest`` is the dotted path of its setting, so a command adds its own flag with
 ``parser.add_argument("--record", dest="record.dir")``.
 """
 
@@ -15,7 +15,7 @@ from daemon.settings.schema import Settings
 
 
 class Flag(NamedTuple):
-    """One row: the flag, its setting, the type of its value and how the help names it."""
+    """A flag, the dotted path of its setting, the type of its value, and its metavar and help text."""
 
     flag: str
     setting: str
@@ -41,7 +41,7 @@ MODEL_FLAGS = FLAGS[:3]
 
 
 def add_settings_flags(parser: ArgumentParser, flags: Sequence[Flag] = FLAGS) -> None:
-    """Give ``parser`` --config and ``flags``."""
+    """Add --config and ``flags`` to ``parser``."""
     group = parser.add_argument_group("settings", "short names of the settings in the configuration file")
     group.add_argument(
         "--config", type=Path, metavar="FILE", help="configuration; else $MASKCAST_CONFIG or /etc/maskcast"
@@ -51,11 +51,11 @@ def add_settings_flags(parser: ArgumentParser, flags: Sequence[Flag] = FLAGS) ->
 
 
 def add_stream_flags(parser: ArgumentParser) -> None:
-    """Sources and prompts that become streams, and where to record them."""
+    """Add the sources, the prompts and the flags of recording."""
     parser.add_argument("sources", nargs="*", metavar="SOURCE", help="file or URL; else the streams of the file")
     add_prompt_flag(parser, required=False)
     parser.add_argument("--record", dest="record.dir", metavar="DIR", help="write masks and annotated video to DIR")
-    # None, so that the file decides where the flag is not given
+    # default None: without the flag, the file decides
     parser.add_argument(
         "--frames", dest="record.frames", action="store_true", default=None, help="record annotated frames as JPEG too"
     )
@@ -70,7 +70,7 @@ def add_stream_flags(parser: ArgumentParser) -> None:
 
 
 def add_prompt_flag(parser: ArgumentParser, required: bool) -> None:
-    """What to look for."""
+    """Add --prompt."""
     parser.add_argument(
         "--prompt",
         dest="prompts",
@@ -83,9 +83,9 @@ def add_prompt_flag(parser: ArgumentParser, required: bool) -> None:
 
 
 def load_settings(arguments: Namespace) -> Settings:
-    """The settings that file, environment and these arguments make. Raises ConfigError.
+    """Settings from the file, the environment and the arguments. Raises ConfigError.
 
-    ``arguments.sources`` and ``arguments.prompts``, where a command has both, become the streams.
+    If the command has both ``sources`` and ``prompts``, they become the streams.
     """
     overrides: dict[str, Any] = {}
     for path, value in vars(arguments).items():

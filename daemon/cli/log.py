@@ -1,4 +1,4 @@
-"""Log lines: on stderr as the other messages, ``maskcast: warning: ...``; in a file with their time."""
+"""Logging: to stderr as ``maskcast: warning: ...``, and to a file with times."""
 
 import logging
 import os
@@ -18,96 +18,96 @@ log = logging.getLogger(__name__)
 
 
 def set_up(debug: bool, path: Path | None = None) -> "LogFile | None":
-    """Show warnings and errors on stderr; with ``path`` all that is worth knowing goes there, and only errors to both.
+    """Log warnings and errors to stderr. With ``path``, info and above go to that file and only errors also to stderr.
 
-    ``debug`` shows everything, with tracebacks. Raises ConfigError for a file that cannot be opened.
+    ``debug`` adds debug messages and tracebacks. Raises ConfigError if the file cannot be opened.
     """
     file = LogFile(path) if path is not None else None
-    lines = _Lines(logging.ERROR if file else logging.NOTSET)
-    lines.setFormatter(_OneLine("%(message)s"))
-    logging.basicConfig(handlers=[lines, file] if file else [lines], level=logging.WARNING, force=True)
-    usual = logging.INFO if file else logging.WARNING
-    logging.getLogger("daemon").setLevel(logging.DEBUG if debug else usual)
+    stderr = _StderrHandler(logging.ERROR if file else logging.NOTSET)
+    stderr.setFormatter(_OneLineFormatter("%(message)s"))
+    logging.basicConfig(handlers=[stderr, file] if file else [stderr], level=logging.WARNING, force=True)
+    level = logging.INFO if file else logging.WARNING
+    logging.getLogger("daemon").setLevel(logging.DEBUG if debug else level)
     return file
 
 
-def tell(text: str, before: str = "maskcast: ") -> None:
-    """Print to stderr, looked up each time, so that a progress bar can put it above itself. It must stop nobody."""
+def print_message(text: str, prefix: str = "maskcast: ") -> None:
+    """Print a line to the current ``sys.stderr``, which progress bars may replace. A failed write raises nothing."""
     try:
-        print(f"{before}{text}", file=sys.stderr, flush=True)
-    except BrokenPipeError:  # whoever read it is gone; what is still buffered has nowhere to go
+        print(f"{prefix}{text}", file=sys.stderr, flush=True)
+    except BrokenPipeError:  # the reader has closed the pipe: discard what is still buffered
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
     except OSError:
         pass
 
 
 class LogFile(logging.FileHandler):
-    """Appends one line a message. What cannot be written is lost, and stderr told once: a log must stop nobody.
+    """Appends one line per message. If writing fails, the line is lost and stderr gets one warning; nothing is raised.
 
-    Raises ConfigError when the file cannot be opened.
+    The constructor raises ConfigError if the file cannot be opened.
     """
 
     def __init__(self, path: Path) -> None:
-        self._failed = self._told = False
+        self._failed = self._warned = False
         try:
             super().__init__(path, encoding="utf-8", errors="backslashreplace")
         except OSError as error:
             raise ConfigError(f"--log {path}: {error.strerror}; choose a file that can be written") from None
-        self.setFormatter(_OneLine("{asctime} {levelname} {message}", "%Y-%m-%dT%H:%M:%S%z", "{"))
+        self.setFormatter(_OneLineFormatter("{asctime} {levelname} {message}", "%Y-%m-%dT%H:%M:%S%z", "{"))
 
     def reopen(self) -> None:
-        """Go on in a new file, where the old one was renamed. Not for signal handlers: it takes the handler's lock."""
+        """Open the path again, after a rename. Takes the logging lock, so do not call it in a signal handler."""
         with suppress(OSError):
             self.close()
         log.info("the log file was opened again")
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write a line; the base class opens the file where it is closed."""
+        """Write a line; the base class opens a closed file."""
         self._failed = False
         try:
             super().emit(record)
         except OSError:
             self.handleError(record)
-        self._told = self._failed
+        self._warned = self._failed
 
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802, ARG002 - the base class names it so
-        """Called while the exception is handled, that of a full disk too."""
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802, ARG002 - signature of the base class
+        """Warn on stderr, once until a line is written again. Called while the exception is handled."""
         self._failed = True
-        if not self._told:
-            tell(f"warning: cannot write the log {self.baseFilename}: {sys.exception()}")
+        if not self._warned:
+            print_message(f"warning: cannot write the log {self.baseFilename}: {sys.exception()}")
 
 
 class Rotation:
-    """Opens the log file again after SIGHUP. It watches the service: a signal can come amid a line that is written.
+    """Reopens the log file after SIGHUP. It does so in ``tick``, since a signal may interrupt the writing of a line.
 
-    Without a file SIGHUP does nothing, but what was started from a terminal still ends with it.
+    Without a file SIGHUP is ignored, except on a terminal, where it still ends the program.
     """
 
     def __init__(self, file: LogFile | None) -> None:
-        self._file, self._due = file, threading.Event()
+        self._file, self._requested = file, threading.Event()
         if file is not None or not sys.stderr.isatty():
-            signal.signal(signal.SIGHUP, lambda *_: self._due.set())
+            signal.signal(signal.SIGHUP, lambda *_: self._requested.set())
 
     def started(self, service: "Service") -> None:
-        """A signal that came before is answered by the first tick."""
+        """Nothing: the first tick handles an earlier signal."""
 
-    def tick(self, service: "Service") -> None:  # noqa: ARG002 - as of all watchers
-        """Open the file again when a signal has asked for it."""
-        if self._due.is_set():
-            self._due.clear()
+    def tick(self, service: "Service") -> None:  # noqa: ARG002 - signature of watchers
+        """Reopen the file if SIGHUP has arrived."""
+        if self._requested.is_set():
+            self._requested.clear()
             if self._file is not None:
                 self._file.reopen()
 
     def close(self) -> None:
-        """The file stays open for what is still to be told."""
+        """Nothing: the file stays open for later messages."""
 
 
-class _Lines(logging.Handler):
+class _StderrHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        if record.levelno < logging.CRITICAL:  # what ends the program is told when it ends
-            tell(f"{record.levelname.lower()}: {self.format(record)}")
+        if record.levelno < logging.CRITICAL:  # critical errors end the program, which prints them itself
+            print_message(f"{record.levelname.lower()}: {self.format(record)}")
 
 
-class _OneLine(logging.Formatter):
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the base class names it so
+class _OneLineFormatter(logging.Formatter):
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - name of the base class
         return " ".join(super().formatMessage(record).split())

@@ -1,4 +1,4 @@
-"""Sources and prompts on the command line -> streams."""
+"""Streams and their names from the sources and prompts of the command line."""
 
 import re
 from collections.abc import Sequence
@@ -8,11 +8,11 @@ from urllib.parse import urlsplit
 
 from stages.errors import ConfigError
 
-_LONGEST = 56  # leaves room for "-2" in a name of 64
+_MAX_LENGTH = 56  # of 64 allowed characters, which leaves room for suffixes such as "-2"
 
 
 def streams_of(sources: Sequence[str], prompts: Sequence[str]) -> dict[str, Any]:
-    """The settings ``{"streams": [...]}``, one stream a source, all with the same prompts; {} without sources.
+    """Settings ``{"streams": [...]}`` with one stream per source, all with the same prompts; {} without sources.
 
     Raises ConfigError for prompts without a source.
     """
@@ -30,24 +30,24 @@ def streams_of(sources: Sequence[str], prompts: Sequence[str]) -> dict[str, Any]
 
 
 def stream_name(source: str) -> str:
-    """A name that fits topics and file names: the stem of a file, the host of a URL ("testsrc://shapes": "shapes")."""
+    """A name valid in topics and file names: the stem of a file or the host of a URL ("testsrc://shapes": "shapes")."""
     scheme, separator, rest = source.partition("://")
     if not separator:
-        return _safe(PurePath(source).stem)
+        return _sanitize(PurePath(source).stem)
     try:
-        # a password may hold a slash, which would end the host
+        # remove user and password first: a slash in a password would end the host
         host = urlsplit(f"{scheme}://{rest.rpartition('@')[2]}").hostname
-    except ValueError:  # the source's own error says what is wrong with it
+    except ValueError:  # opening the source reports the error
         host = None
-    return _safe(host or PurePath(rest.rpartition("@")[2]).stem or scheme)
+    return _sanitize(host or PurePath(rest.rpartition("@")[2]).stem or scheme)
 
 
-def _safe(text: str) -> str:
-    return re.sub(r"[^\w.-]+", "-", text).strip("-.")[:_LONGEST] or "stream"
+def _sanitize(text: str) -> str:
+    return re.sub(r"[^\w.-]+", "-", text).strip("-.")[:_MAX_LENGTH] or "stream"
 
 
 def unique(names: Sequence[str]) -> list[str]:
-    """A number behind every name that came before: gate, gate-2, gate-3."""
+    """The names with a number appended to repeated ones: gate, gate-2, gate-3."""
     taken: list[str] = []
     for name in names:
         number, candidate = 1, name

@@ -1,4 +1,4 @@
-"""A subscriber's side of CURVE: its keys, and whether the publisher lets it in."""
+"""CURVE for subscribers: sets the keys of a socket and reports handshakes that the publisher refuses."""
 
 import sys
 from collections.abc import Iterator
@@ -13,10 +13,10 @@ from stages.output.curve_keys import key_pair, server_public
 from stages.output.subscribers import HANDSHAKE_FAILED
 
 
-def show_keys(socket: "zmq.Socket[bytes]", key: Path | None, server: Path | None) -> None:
-    """Give ``socket``, which is not connected yet, the subscriber's pair and the daemon's public key; None: no keys.
+def set_curve_keys(socket: "zmq.Socket[bytes]", key: Path | None, server: Path | None) -> None:
+    """Set the subscriber's key pair and the daemon's public key on ``socket``, before it connects; None: no keys.
 
-    Raises ConfigError for one without the other, and for files that hold no such keys.
+    Raises ConfigError if only one of the two is given, and for files without valid keys.
     """
     if key is None and server is None:
         return
@@ -29,16 +29,16 @@ def show_keys(socket: "zmq.Socket[bytes]", key: Path | None, server: Path | None
     socket.set(zmq.CURVE_SECRETKEY, secret)
 
 
-class SubscriberKeys:
-    """Tells on stderr, once, that the publisher refuses this subscriber."""
+class HandshakeMonitor:
+    """Reports failed handshakes of a subscriber's socket on stderr, once. ``monitor``: a socket to poll."""
 
     def __init__(self, monitor: "zmq.Socket[bytes]", endpoint: str, key: Path | None) -> None:
         self.monitor = monitor
         self._endpoint, self._key = endpoint, key
-        self.told = False
+        self._reported = False
 
-    def look(self) -> None:
-        """Raises ConfigError when the key is not among those that may subscribe: libzmq will not try again."""
+    def check(self) -> None:
+        """Handle waiting events. Raises ConfigError if the key is not allowed: libzmq does not retry after that."""
         while self.monitor.poll(0):
             event = recv_monitor_message(self.monitor)["event"]
             if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
@@ -46,22 +46,22 @@ class SubscriberKeys:
                     f"{self._endpoint} refuses the key in {self._key}: its public half must stand in the daemon's "
                     "folder, as clients/NAME.key"
                 )
-            if not self.told:
-                self.told = True
-                print(f"maskcast: {self._endpoint} does not let us in: {self._guess()}", file=sys.stderr, flush=True)
+            if not self._reported:
+                self._reported = True
+                print(f"maskcast: {self._endpoint} does not let us in: {self._hint()}", file=sys.stderr, flush=True)
 
-    def _guess(self) -> str:
+    def _hint(self) -> str:
         if self._key is None:
             return "does it want keys? then give --key and --server (maskcast keys new --client NAME)"
         return "is --server the server.key of this daemon, and has it CURVE turned on?"
 
 
 @contextmanager
-def admittance(socket: "zmq.Socket[bytes]", endpoint: str, key: Path | None) -> Iterator[SubscriberKeys]:
-    """Watch the handshakes of ``socket``, which is not connected yet."""
+def monitor_handshakes(socket: "zmq.Socket[bytes]", endpoint: str, key: Path | None) -> Iterator[HandshakeMonitor]:
+    """Monitor the handshakes of ``socket``, which must not be connected yet."""
     monitor = socket.get_monitor_socket(HANDSHAKE_FAILED)
     try:
-        yield SubscriberKeys(monitor, endpoint, key)
+        yield HandshakeMonitor(monitor, endpoint, key)
     finally:
         socket.disable_monitor()
         monitor.close(0)

@@ -46,7 +46,7 @@ def run(arguments: Namespace) -> int:
     log.set_up(arguments.debug)
     if arguments.length < 1:
         raise ConfigError(f"--frames {arguments.length}: a demo has at least 1 frame")
-    from daemon.cli.progress import Announcer, watch_progress
+    from daemon.cli.progress import StartMessages, progress_display
     from daemon.service.build import build
     from daemon.service.status import recorded, report
     from stages.testsrc.score import Quality
@@ -60,7 +60,7 @@ def run(arguments: Namespace) -> int:
 
     service = build(settings, {STREAM: quality.observe})
     # with --json, stdout is for programs
-    code = service.run(Announcer(settings, aside=arguments.json), watch_progress())
+    code = service.run(StartMessages(settings, to_stderr=arguments.json), progress_display())
     [stream] = service.streams.values()
     if stream.error is None:
         show = _as_json if arguments.json else _as_text

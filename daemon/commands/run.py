@@ -37,7 +37,7 @@ def run(arguments: Namespace) -> int:
     if not settings.streams:
         raise ConfigError("nothing to do: name a SOURCE, or give [[streams]] in the configuration file")
     rotation = log.Rotation(log.set_up(arguments.debug, arguments.log))
-    from daemon.cli.progress import Announcer, watch_progress
+    from daemon.cli.progress import StartMessages, progress_display
     from daemon.service.build import build
     from daemon.service.refused_subscribers import RefusedSubscribers
     from daemon.service.status import report
@@ -45,10 +45,10 @@ def run(arguments: Namespace) -> int:
 
     service = build(settings)
     # with --json, stdout is for programs
-    announcer = Announcer(settings, aside=arguments.json)
+    messages = StartMessages(settings, to_stderr=arguments.json)
     # systemd shows STATUS=; lines of progress would fill its journal
-    progress = [] if "NOTIFY_SOCKET" in os.environ else [watch_progress()]
-    code = service.run(rotation, announcer, RefusedSubscribers(settings.publish), *progress, Systemd())
+    progress = [] if "NOTIFY_SOCKET" in os.environ else [progress_display()]
+    code = service.run(rotation, messages, RefusedSubscribers(settings.publish), *progress, Systemd())
     reports = [report(stream) for stream in service.streams.values()]
     if arguments.json:
         print(json.dumps({"streams": [asdict(stream) for stream in reports]}, ensure_ascii=False))

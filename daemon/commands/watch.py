@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import zmq
 
-from daemon.cli.subscriber_keys import SubscriberKeys, admittance, show_keys
+from daemon.cli.subscriber_keys import HandshakeMonitor, monitor_handshakes, set_curve_keys
 from daemon.settings.schema import Publish
 from stages.errors import ConfigError, OutputError
 
@@ -48,10 +48,10 @@ def run(arguments: Namespace) -> int:
     try:
         with zmq.Context() as context, context.socket(zmq.SUB) as socket:
             socket.set(zmq.LINGER, 0)
-            show_keys(socket, arguments.key, arguments.server)
-            with admittance(socket, arguments.endpoint, arguments.key) as admitted:
+            set_curve_keys(socket, arguments.key, arguments.server)
+            with monitor_handshakes(socket, arguments.endpoint, arguments.key) as handshakes:
                 _subscribe(socket, arguments)
-                _watch(socket, admitted, arguments)
+                _watch(socket, handshakes, arguments)
     except KeyboardInterrupt:
         pass
     return 0
@@ -70,14 +70,14 @@ def _subscribe(socket: "zmq.Socket[bytes]", arguments: Namespace) -> None:
         ) from None
 
 
-def _watch(socket: "zmq.Socket[bytes]", admitted: SubscriberKeys, arguments: Namespace) -> None:
+def _watch(socket: "zmq.Socket[bytes]", handshakes: HandshakeMonitor, arguments: Namespace) -> None:
     from stages.output.wire import Kind, unpack
     from stages.types import StreamEvent
 
     counted = Kind.FRAME if arguments.save else Kind.MASKS
     left = arguments.count
     losses = _Losses()
-    for parts in _messages(socket, admitted, arguments.endpoint):
+    for parts in _messages(socket, handshakes, arguments.endpoint):
         message = unpack(parts)
         losses.look(message.stream, message.kind, message.header)
         if arguments.json:
@@ -94,19 +94,19 @@ def _watch(socket: "zmq.Socket[bytes]", admitted: SubscriberKeys, arguments: Nam
             return
 
 
-def _messages(socket: "zmq.Socket[bytes]", admitted: SubscriberKeys, endpoint: str) -> Iterator[list[bytes]]:
+def _messages(socket: "zmq.Socket[bytes]", handshakes: HandshakeMonitor, endpoint: str) -> Iterator[list[bytes]]:
     """Everything that comes; a hint on stderr if nothing does."""
     poller = zmq.Poller()
     poller.register(socket, zmq.POLLIN)
-    poller.register(admitted.monitor, zmq.POLLIN)
+    poller.register(handshakes.monitor, zmq.POLLIN)
     patience: int | None = _PATIENCE
     while True:
         ready = dict(poller.poll(patience))
         if socket in ready:
             patience = None
             yield socket.recv_multipart()
-        elif admitted.monitor in ready:
-            admitted.look()
+        elif handshakes.monitor in ready:
+            handshakes.check()
             patience = None
         else:
             print(f"maskcast: nothing from {endpoint} yet; does `maskcast run` publish there?", file=sys.stderr)

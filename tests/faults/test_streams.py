@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import zmq
 
-from daemon.cli.progress import Lines
+from daemon.cli.progress import ProgressLines
 from daemon.service.build import build
 from daemon.settings.schema import Settings
 from stages.testsrc.world import ShapesWorld
@@ -129,7 +129,7 @@ def test_a_stage_that_raises_on_one_window_costs_that_window_only_and_identities
         socket.subscribe("v1/faulty/event")
         socket.connect(endpoint)
         service = build(service_settings(endpoint, tmp_path))
-        assert service.run(Lines()) == 0
+        assert service.run(ProgressLines()) == 0
         events = []
         while socket.poll(1000):
             events.append(json.loads(socket.recv_multipart()[1]))

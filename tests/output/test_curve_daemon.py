@@ -13,7 +13,7 @@ import pytest
 import zmq
 
 from daemon.__main__ import main
-from daemon.cli.subscriber_keys import show_keys
+from daemon.cli.subscriber_keys import set_curve_keys
 from stages.errors import ConfigError
 from stages.output.curve_keys import new_server
 from stages.output.publisher import Publisher
@@ -172,7 +172,7 @@ def test_keys_that_watch_cannot_use_are_one_line(
     keys.client("gate")
     paths = [name and keys.root / name for name in (key, server)]
     with zmq.Context() as context, context.socket(zmq.SUB) as socket, pytest.raises(ConfigError, match=expected):
-        show_keys(socket, *paths)
+        set_curve_keys(socket, *paths)
 
 
 def test_a_subscriber_s_secret_that_others_may_read_is_refused(keys: Keys) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon.cli.progress import Announcer, Lines
+from daemon.cli.progress import ProgressLines, StartMessages
 from daemon.errors import UnknownNameError
 from daemon.service import build as composition
 from daemon.service import service as daemon_service
@@ -31,7 +31,7 @@ def stuck_settings(endpoint: str, folder: Path) -> Settings:
     )
 
 
-class Operator(Lines):
+class Operator(ProgressLines):
     """Adds a file to a daemon with a camera, and takes the camera away when the file is done."""
 
     def __init__(self, file: StreamSettings) -> None:
@@ -77,7 +77,7 @@ def test_streams_come_and_go_while_the_daemon_runs(tmp_path):
     ]
 
 
-class Saboteur(Lines):
+class Saboteur(ProgressLines):
     """Sends itself a signal once the writer waits for the subscriber that never reads."""
 
     def __init__(self) -> None:
@@ -114,7 +114,7 @@ def serve(monkeypatch) -> Callable[..., daemon_service.Service]:
             publish={"endpoint": "tcp://127.0.0.1:0"}, http={"listen": "127.0.0.1:0"}, streams=[*streams]
         )
         service = build(settings)
-        assert service.run(*watchers, Announcer(settings, aside=False)) == code
+        assert service.run(*watchers, StartMessages(settings, to_stderr=False)) == code
         return service
 
     return run
@@ -139,7 +139,7 @@ def together(count: int, act: Callable[[], object]) -> list[object]:
     return results
 
 
-class Crowd(Lines):
+class Crowd(ProgressLines):
     """Many hands that change the same stream at once, while the main loop goes on; the last stream goes too."""
 
     def __init__(self) -> None:
@@ -185,7 +185,7 @@ def test_a_daemon_that_stops_takes_no_more_streams(serve):
     assert list(service.streams) == ["file"]
 
 
-class Patience(Lines):
+class Patience(ProgressLines):
     """Ends the service once the camera has delivered for a while after the other stream has failed."""
 
     def __init__(self) -> None:
@@ -208,7 +208,7 @@ def test_a_stream_that_fails_costs_only_itself_and_its_code_is_that_of_the_end(s
     assert "missing" not in out
 
 
-class Doctor(Lines):
+class Doctor(ProgressLines):
     """Asks whether the daemon is ready while a camera cannot be reached, as soon as the other one delivers."""
 
     def __init__(self, retrying: float) -> None:
