@@ -30,18 +30,18 @@ if TYPE_CHECKING:
     from stages.types import Frame, Image, Window
 
 KEYFRAMES = 3  # detections that are timed
-FULL = 16  # frames after which an object's memory is full
-SHOWN = tuple(row for row in FLAGS if row.setting.partition(".")[0] in ("models", "tracking", "detection"))
+MEMORY_FRAMES = 16  # frames after which the memory bank of an object is full
+BENCH_FLAGS = tuple(row for row in FLAGS if row.setting.partition(".")[0] in ("models", "tracking", "detection"))
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What a number of objects costs; times in seconds."""
+    """Measured times for a number of objects, in seconds."""
 
     objects: int
     window_p50: float
     window_p95: float
-    frame: float  # a frame's share of a window and of a keyframe's detection
+    frame: float  # per frame: its share of the window plus its share of a detection
     fps: float
 
 
@@ -51,7 +51,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--size", type=_size, default=(1280, 720), metavar="WxH", help="of the pictures (1280x720)")
     parser.add_argument("--windows", type=int, default=8, metavar="N", help="windows that are timed (8)")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
-    add_settings_flags(parser, SHOWN)
+    add_settings_flags(parser, BENCH_FLAGS)
 
 
 def run(arguments: Namespace) -> int:
@@ -63,12 +63,12 @@ def run(arguments: Namespace) -> int:
     models = build_models(settings, warm=True)
     width, height = arguments.size
     frames = list(_frames(width, height, settings.tracking.window))
-    detect = _detect(models, settings, frames[0].image)
+    detect = _time_detection(models, settings, frames[0].image)
     rows = []
     for objects in arguments.objects:
         rows.append(_measure(models, settings, frames, objects, arguments.windows, detect))
         if not arguments.json:
-            _tell(rows[-1], settings, detect, first=len(rows) == 1)
+            _print_row(rows[-1], settings, detect, first=len(rows) == 1)
     if arguments.json:
         summary = {
             "device": str(pick_device(settings.models.device)),
@@ -99,6 +99,7 @@ def _check(arguments: Namespace, settings: "Settings") -> None:
 
 
 def _frames(width: int, height: int, count: int) -> "Iterator[Frame]":
+    """Frames of the built-in test source."""
     from stages.testsrc.world import ShapesWorld
     from stages.types import Clock, Frame
 
@@ -107,8 +108,8 @@ def _frames(width: int, height: int, count: int) -> "Iterator[Frame]":
         yield Frame(index, index, Fraction(1, 30), index / 30, Clock.FILE, world.render(index)[0])
 
 
-def _detect(models: "Models", settings: "Settings", image: "Image") -> float:
-    """Seconds that a detection takes."""
+def _time_detection(models: "Models", settings: "Settings", image: "Image") -> float:
+    """Median seconds of one detection, after a warm-up."""
     from stages.detection.prompts import parse_prompts
 
     prompts, spent = parse_prompts(["object"]), []
@@ -124,33 +125,35 @@ def _measure(
 ) -> Row:
     from stages.types import Window
 
-    tracking = settings.tracking.model_copy(update={"lost_after": 1_000_000})  # what is hidden costs as much
+    # hidden objects must not end: they cost the same
+    tracking = settings.tracking.model_copy(update={"lost_after": 1_000_000})
     tracker, window = models.new_tracker(tracking, 1.0), Window(0, tuple(frames), False)
     tracker.step(window, None)
     for _ in range(objects):
-        tracker.add(box=_middle(frames[0].image))
-    for _ in range(FULL // len(frames) + 1):
+        tracker.add(box=_centre_box(frames[0].image))
+    for _ in range(MEMORY_FRAMES // len(frames) + 1):
         tracker.step(window, None)
-    spent = sorted(_seconds(tracker, window) for _ in range(windows))
+    spent = sorted(_time_window(tracker, window) for _ in range(windows))
     frame = statistics.median(spent) / len(frames) + detect / settings.detection.every
     return Row(objects, statistics.median(spent), spent[round(0.95 * (windows - 1))], frame, 1 / frame)
 
 
-def _seconds(tracker: "Tracker", window: "Window") -> float:
-    """Until the results are on the host."""
+def _time_window(tracker: "Tracker", window: "Window") -> float:
+    """Seconds of one window, until the results are in host memory."""
     started = time.perf_counter()
     tracker.step(window, None)
     return time.perf_counter() - started
 
 
-def _middle(image: "Image") -> "NDArray[np.float32]":
+def _centre_box(image: "Image") -> "NDArray[np.float32]":
+    """Box of half the width and height around the centre, xyxy in pixels."""
     import numpy as np
 
     height, width = image.shape[:2]
     return np.array([width / 4, height / 4, width * 3 / 4, height * 3 / 4], np.float32)
 
 
-def _tell(row: Row, settings: "Settings", detect: float, first: bool) -> None:
+def _print_row(row: Row, settings: "Settings", detect: float, first: bool) -> None:
     if first:
         every, window = settings.detection.every, settings.tracking.window
         print(f"a detection takes {1000 * detect:.0f} ms, once in {every} frames; windows of {window} frames")

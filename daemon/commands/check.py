@@ -26,7 +26,7 @@ _GIB = 1 << 30
 
 
 class Finding(NamedTuple):
-    """What one check found."""
+    """Result of one check."""
 
     ok: bool
     subject: str
@@ -40,56 +40,56 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(arguments: Namespace) -> int:
-    """Print the findings as they come. Raises ConfigError for a wrong configuration, MaskcastError if a check fails."""
+    """Print each finding at once. Raises ConfigError for a wrong configuration, MaskcastError if a check fails."""
     try:
         settings = load_settings(arguments)
     except ConfigError as error:
-        _tell([Finding(False, "settings", str(error))], arguments.json)
+        _print_findings([Finding(False, "settings", str(error))], arguments.json)
         raise
-    findings = _tell(_findings(settings), arguments.json)
+    findings = _print_findings(_findings(settings), arguments.json)
     failed = [finding.subject for finding in findings if not finding.ok]
     if failed:
         raise MaskcastError(f"{len(failed)} of {len(findings)} checks failed: {', '.join(failed)}; stdout says why")
     return 0
 
 
-def _tell(findings: Iterable[Finding], as_json: bool) -> list[Finding]:
-    told = []
+def _print_findings(findings: Iterable[Finding], as_json: bool) -> list[Finding]:
+    printed = []
     for finding in findings:
-        told.append(finding)
+        printed.append(finding)
         if not as_json:
             print(f"{'ok' if finding.ok else 'fail':<5} {finding.subject:<12} {finding.detail}", flush=True)
     if as_json:
-        well = all(finding.ok for finding in told)
-        print(json.dumps({"ok": well, "findings": [finding._asdict() for finding in told]}, ensure_ascii=False))
-    return told
+        ok = all(finding.ok for finding in printed)
+        print(json.dumps({"ok": ok, "findings": [finding._asdict() for finding in printed]}, ensure_ascii=False))
+    return printed
 
 
 def _findings(settings: Settings) -> Iterator[Finding]:
     yield Finding(True, "settings", f"{len(settings.streams)} stream(s)")
-    yield _look("memory", _memory)
-    yield _look("device", partial(_device, settings))
-    yield _look("detector", partial(_detector, settings))
-    yield _look("segmenter", partial(_segmenter, settings))
+    yield _run_check("memory", _memory)
+    yield _run_check("device", partial(_device, settings))
+    yield _run_check("detector", partial(_detector, settings))
+    yield _run_check("segmenter", partial(_segmenter, settings))
     if settings.models.classifier:
-        yield _look("classifier", partial(_classifier, settings))
+        yield _run_check("classifier", partial(_classifier, settings))
     for stream in settings.streams:
-        yield _look(stream.name, partial(_source, settings, stream))
+        yield _run_check(stream.name, partial(_source, settings, stream))
     if settings.publish.curve_dir:
-        yield _look("curve_dir", partial(_curve_dir, Path(settings.publish.curve_dir)))
-    yield _look("publish", partial(_endpoint, settings.publish.endpoint))
-    yield _look("http", partial(_listen, settings))
+        yield _run_check("curve_dir", partial(_curve_dir, Path(settings.publish.curve_dir)))
+    yield _run_check("publish", partial(_endpoint, settings.publish.endpoint))
+    yield _run_check("http", partial(_listen, settings))
     folders = {stream.resolved(settings).record.dir for stream in settings.streams} | {settings.record.dir}
     for folder in sorted(folders - {""}):
-        yield _look("record", partial(_folder, Path(folder)))
+        yield _run_check("record", partial(_folder, Path(folder)))
 
 
-def _look(subject: str, check: Callable[[], str]) -> Finding:
+def _run_check(subject: str, check: Callable[[], str]) -> Finding:
     try:
         return Finding(True, subject, check())
     except MaskcastError as error:
         return Finding(False, subject, " ".join(str(error).split()))
-    except Exception as error:  # a finding too: the other checks go on
+    except Exception as error:  # reported as a finding, so that the other checks go on
         return Finding(False, subject, f"{type(error).__name__}: {' '.join(str(error).split())}")
 
 
@@ -142,7 +142,7 @@ def _classifier(settings: Settings) -> str:
 
 
 def _source(settings: Settings, stream: StreamSettings) -> str:
-    """Read one frame."""
+    """Open the source and read one frame."""
     from daemon.service.build_models import decoding_gpu, pick_device
     from stages.source.source import open_source
 
@@ -187,7 +187,7 @@ def _listen(settings: Settings) -> str:
 
 
 def _folder(folder: Path) -> str:
-    """Write and remove a file; a folder that is not there yet stays away, its parent is tried."""
+    """Write and remove a file in the folder, or in its nearest existing parent. Creates no folder."""
     existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     try:
         with tempfile.TemporaryFile(dir=existing):

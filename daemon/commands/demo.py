@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from daemon.settings.schema import Settings
     from stages.testsrc.world import ShapesWorld
 
-SEED = 12  # a world with look-alikes, and with an object that leaves and comes back; others are harder
+SEED = 12  # has similar objects, and one that leaves and returns; other seeds are harder
 SIDE = 256  # pixels
 STREAM = "shapes"
 
@@ -42,7 +42,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(arguments: Namespace) -> int:
-    """Run the demo and say how good it was."""
+    """Run the demo and print its quality."""
     log.set_up(arguments.debug)
     if arguments.length < 1:
         raise ConfigError(f"--frames {arguments.length}: a demo has at least 1 frame")
@@ -55,11 +55,11 @@ def run(arguments: Namespace) -> int:
     world = ShapesWorld(SEED, SIDE, SIDE)
     arguments.sources = [f"testsrc://{STREAM}?seed={SEED}&frames={arguments.length}&size={SIDE}x{SIDE}"]
     arguments.prompts = [*dict.fromkeys(world.labels), _absent_label(world)]
-    settings = _on_free_ports(load_settings(arguments), arguments)
+    settings = _with_free_ports(load_settings(arguments), arguments)
     quality = Quality(world, settings.streams[0].prompts)
 
     service = build(settings, {STREAM: quality.observe})
-    # with --json, stdout is for programs
+    # with --json, stdout holds only the summary
     code = service.run(StartMessages(settings, to_stderr=arguments.json), progress_display())
     [stream] = service.streams.values()
     if stream.error is None:
@@ -69,27 +69,27 @@ def run(arguments: Namespace) -> int:
 
 
 def _absent_label(world: "ShapesWorld") -> str:
-    """A name that fits the world, but nothing in it."""
+    """A label of the test source that no object of this world has."""
     from stages.testsrc.bodies import LABELS
 
     return next(label for label in LABELS if label not in world.labels)
 
 
-def _on_free_ports(settings: "Settings", arguments: Namespace) -> "Settings":
-    """A demo must not fail because a daemon runs: where no flag chose a port and it is taken, any free one does."""
+def _with_free_ports(settings: "Settings", arguments: Namespace) -> "Settings":
+    """Choose free ports in place of occupied ones, unless a flag sets them: a demo must work beside a daemon."""
     publish, http = settings.publish, settings.http
     host, _, port = publish.endpoint.removeprefix("tcp://").rpartition(":")
-    if vars(arguments)["publish.endpoint"] is None and port.isdigit() and _taken(host, int(port)):
+    if vars(arguments)["publish.endpoint"] is None and port.isdigit() and _in_use(host, int(port)):
         publish = publish.model_copy(update={"endpoint": f"tcp://{host}:0"})
-    if vars(arguments)["http.listen"] is None and _taken(*http.address):
+    if vars(arguments)["http.listen"] is None and _in_use(*http.address):
         http = http.model_copy(update={"listen": f"{http.listen.rpartition(':')[0]}:0"})
-    for wanted, taken in ((settings.publish.endpoint, publish.endpoint), (settings.http.listen, http.listen)):
-        if wanted != taken:
+    for wanted, chosen in ((settings.publish.endpoint, publish.endpoint), (settings.http.listen, http.listen)):
+        if wanted != chosen:
             print(f"maskcast: {wanted} is in use, taking a free port", file=sys.stderr, flush=True)
     return settings.model_copy(update={"publish": publish, "http": http})
 
 
-def _taken(host: str, port: int) -> bool:
+def _in_use(host: str, port: int) -> bool:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         socket.create_server((host.strip("[]"), port), family=family).close()

@@ -38,11 +38,11 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(arguments: Namespace) -> int:
-    """Work through the pictures; 1 if one of them cannot be read. Raises ConfigError, ModelError, OutputError."""
+    """Process the pictures; return 1 if one cannot be read. Raises ConfigError, ModelError, OutputError."""
     settings = load_settings(arguments)
     prompts = parse_prompts(arguments.prompts)
-    _make(arguments.out)
-    pictures = [path for path in arguments.pictures if _exists(path)]
+    _create_folder(arguments.out)
+    pictures = [path for path in arguments.pictures if _check_exists(path)]
     found: list[dict[str, Any]] = []
     if pictures:
         from daemon.service.build_models import build_models
@@ -53,19 +53,19 @@ def run(arguments: Namespace) -> int:
             try:
                 picture = read_picture(path)
             except SourceError as error:
-                _complain(error)
+                _print_error(error)
                 continue
             result = segment(models, settings, prompts, picture)
             found.append({"picture": str(path), **_write(arguments.out, stem, result, prompts, settings)})
             if not arguments.json:
-                print(_line(found[-1]), flush=True)
+                print(_summary_line(found[-1]), flush=True)
     if arguments.json:
         print(json.dumps({"pictures": found}, ensure_ascii=False))
     return 0 if len(found) == len(arguments.pictures) else 1
 
 
 def read_picture(path: Path) -> "Image":
-    """uint8 (H, W, 3) RGB, turned upright as its EXIF says. Raises SourceError."""
+    """uint8 (H, W, 3) RGB, rotated as its EXIF orientation says. Raises SourceError."""
     import cv2
     import numpy as np
 
@@ -82,15 +82,15 @@ def read_picture(path: Path) -> "Image":
 
 
 def segment(models: "Models", settings: "Settings", prompts: Sequence[Prompt], picture: "Image") -> "Result":
-    """Detect ``prompts`` on one picture, find the mask of each detection, and classify where it is asked for."""
+    """Detect ``prompts`` on one picture, segment each detection, and classify if a classifier is loaded."""
     from daemon.engine.classify import classify
     from stages.types import Clock, Frame, Window
 
     frame = Frame(0, 0, Fraction(1), 0.0, Clock.FILE, picture)
     thresholds = settings.detection.box_threshold, settings.detection.text_threshold
     [detections] = models.detector.detect([picture], prompts, *thresholds)
-    places = settings.tracking.model_copy(update={"max_objects": max(1, len(detections))})
-    [result] = models.new_tracker(places, 1.0).step(Window(0, (frame,), keyframe=True), detections)
+    tracking = settings.tracking.model_copy(update={"max_objects": max(1, len(detections))})
+    [result] = models.new_tracker(tracking, 1.0).step(Window(0, (frame,), keyframe=True), detections)
     if models.classifier is not None:
         [result] = classify(models.classifier, settings.classification.target, [result])
     return result
@@ -99,7 +99,7 @@ def segment(models: "Models", settings: "Settings", prompts: Sequence[Prompt], p
 def _write(
     folder: Path, stem: str, result: "Result", prompts: Sequence[Prompt], settings: "Settings"
 ) -> dict[str, Any]:
-    """Write picture and header; what the summary says of them."""
+    """Write the annotated picture and the header; return the entry of the summary."""
     from stages.output import annotate, rle, wire
 
     texts = [prompt.written for prompt in prompts]
@@ -125,24 +125,24 @@ def _write(
     return {"objects": objects, "classes": header["classes"], "annotated": str(annotated), "masks": str(description)}
 
 
-def _line(entry: dict[str, Any]) -> str:
+def _summary_line(entry: dict[str, Any]) -> str:
     objects = ", ".join(f"{item['prompt']} {item['score']:.2f}" for item in entry["objects"]) or "nothing found"
     classes = ", ".join(f"{item['label']} {item['score']:.2f}" for item in entry["classes"])
     return f"{entry['picture']}: {objects}{f' | {classes}' if classes else ''} -> {entry['annotated']}"
 
 
-def _make(folder: Path) -> None:
+def _create_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"cannot create {folder}: {error.strerror}; choose another folder with --out") from None
 
 
-def _exists(path: Path) -> bool:
+def _check_exists(path: Path) -> bool:
     if not path.is_file():
-        _complain(SourceError(f"cannot read {path}: {'it is a directory' if path.is_dir() else 'no such file'}"))
+        _print_error(SourceError(f"cannot read {path}: {'it is a directory' if path.is_dir() else 'no such file'}"))
     return path.is_file()
 
 
-def _complain(error: SourceError) -> None:
+def _print_error(error: SourceError) -> None:
     print(f"maskcast: error: {error}", file=sys.stderr, flush=True)

@@ -34,7 +34,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(arguments: Namespace) -> int:
-    """Make the keys and say what comes next. Raises ConfigError for keys that exist, OutputError."""
+    """Make the keys and print the next steps. Raises ConfigError if the keys exist, OutputError."""
     from stages.output.curve_keys import SERVER, new_client, new_server
 
     publish = load_settings(arguments).publish
@@ -48,13 +48,13 @@ def run(arguments: Namespace) -> int:
     allowed, private = new_client(folder, arguments.client, Path())
     print(f"{arguments.client} may subscribe as long as this file is there: {allowed}")
     print(f"move {private} to its machine, and copy {folder / SERVER} there")
-    print(f"there: maskcast watch {_from_elsewhere(publish)} --key {private} --server {SERVER}")
+    print(f"there: maskcast watch {_remote_endpoint(publish)} --key {private} --server {SERVER}")
     return 0
 
 
-def _from_elsewhere(publish: Publish) -> str:
-    """The endpoint as a subscriber on another machine writes it."""
-    for anywhere in ("tcp://*:", "tcp://0.0.0.0:", "tcp://[::]:"):
-        if publish.endpoint.startswith(anywhere):
-            return publish.endpoint.replace(anywhere, f"tcp://{socket.gethostname()}:")
+def _remote_endpoint(publish: Publish) -> str:
+    """The endpoint for subscribers on other machines: wildcards replaced by the host name."""
+    for wildcard in ("tcp://*:", "tcp://0.0.0.0:", "tcp://[::]:"):
+        if publish.endpoint.startswith(wildcard):
+            return publish.endpoint.replace(wildcard, f"tcp://{socket.gethostname()}:")
     return publish.endpoint

@@ -28,7 +28,7 @@ class Model(NamedTuple):
     role: str  # detector, segmenter, classifier
     name: str  # as configured
     state: str  # off, embedded, local, cached, missing
-    place: str = ""  # path, where there is one
+    place: str = ""  # path; "" if there is none
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -40,7 +40,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(arguments: Namespace) -> int:
-    """List or fetch; ``list`` gives 1 if a model is missing. Raises ConfigError, ModelError, OutputError."""
+    """List or fetch the models; return 1 if one is missing. Raises ConfigError, ModelError, OutputError."""
     settings = load_settings(arguments).models
     names = {role: getattr(settings, role) for role in ("detector", "segmenter", "classifier")}
     models = [find(role, name) for role, name in names.items()]
@@ -57,7 +57,7 @@ def run(arguments: Namespace) -> int:
 
 
 def _print_settings(models: Sequence[Model]) -> None:
-    """The lines for the other machine's configuration; TOML's strings are JSON's."""
+    """Print the lines for the configuration of the other machine; a JSON string is a valid TOML string."""
     if places := [model.place for model in models if model.state == "local"]:
         print(f"# copy to the same places there, or change the paths: {', '.join(places)}")
     print("[models]")
@@ -67,7 +67,7 @@ def _print_settings(models: Sequence[Model]) -> None:
 
 
 def find(role: str, name: str) -> Model:
-    """Where a model is, without the network."""
+    """Locate a model without using the network."""
     if not name:
         return Model(role, name, "off")
     if name == "embedded":
@@ -85,7 +85,7 @@ def _embedded(role: str) -> Model:
 
 
 def _cached(role: str, name: str) -> str:
-    """The path in the hub's cache, "" where it is not there."""
+    """Path in the hub's cache; "" if the model is not there."""
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 
@@ -94,7 +94,7 @@ def _cached(role: str, name: str) -> str:
     wanted = ["config.json", "model.safetensors"] if role == "detector" else [_checkpoint(name)]
     try:
         found = [try_to_load_from_cache(name, file) for file in wanted if file]
-    except HFValidationError:  # not shaped like a hub id
+    except HFValidationError:  # not a valid hub id
         return ""
     if not found or not all(isinstance(path, str) for path in found):
         return ""
@@ -109,7 +109,7 @@ def _checkpoint(name: str) -> str | None:
 
 
 def _fetch(model: Model, to: Path | None) -> Model:
-    """Download what comes from the hub."""
+    """Download the model if it comes from the hub and is not there yet."""
     from stages import hub
 
     from_hub = model.state in ("cached", "missing") and model.name != "embedded" and model.role != "classifier"
@@ -122,18 +122,18 @@ def _fetch(model: Model, to: Path | None) -> Model:
         place = _download_detector(model.name, to) if model.role == "detector" else _download_segmenter(model.name, to)
     except MaskcastError:
         raise
-    except Exception as error:  # the hub's client raises its own, httpx' and the system's errors
+    except Exception as error:  # the hub's client raises its own errors, httpx' and OSError
         raise _explain(model, to, error) from error
     return Model(model.role, model.name, "local" if to else "cached", str(place))
 
 
 def _check_name(model: Model) -> None:
-    """Before the network is asked."""
+    """Check the name before using the network. Raises ModelError, HFValidationError."""
     from huggingface_hub import hf_hub_url
 
     if model.role == "segmenter" and _checkpoint(model.name) is None:
         raise ModelError(f"segmenter {model.name}: no known SAM 2 model; give one such as facebook/sam2.1-hiera-large")
-    hf_hub_url(model.name, "config.json")  # raises HFValidationError
+    hf_hub_url(model.name, "config.json")  # validates the name
 
 
 def _download_detector(name: str, to: Path | None) -> Path:
@@ -156,6 +156,7 @@ def _download_segmenter(name: str, to: Path | None) -> Path:
 
 
 def _explain(model: Model, to: Path | None, error: Exception) -> MaskcastError:
+    """The error of a failed download, in one line."""
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
 
     subject = f"{model.role} {model.name}"

@@ -31,7 +31,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(arguments: Namespace) -> int:
-    """Serve the streams; 0 when all went well, else the exit code of the first that failed."""
+    """Process the streams; return 0, or the exit code of the first stream that failed."""
     log.set_up(arguments.debug)
     settings = load_settings(arguments)
     if not settings.streams:
@@ -44,9 +44,9 @@ def run(arguments: Namespace) -> int:
     from daemon.service.systemd import Systemd
 
     service = build(settings)
-    # with --json, stdout is for programs
+    # with --json, stdout holds only the summary
     messages = StartMessages(settings, to_stderr=arguments.json)
-    # systemd shows STATUS=; lines of progress would fill its journal
+    # under systemd, STATUS= shows the progress; lines would fill the journal
     progress = [] if "NOTIFY_SOCKET" in os.environ else [progress_display()]
     code = service.run(rotation, messages, RefusedSubscribers(settings.publish), *progress, Systemd())
     reports = [report(stream) for stream in service.streams.values()]
@@ -54,6 +54,6 @@ def run(arguments: Namespace) -> int:
         print(json.dumps({"streams": [asdict(stream) for stream in reports]}, ensure_ascii=False))
     else:
         for stream in reports:
-            if stream.frames or not stream.error:  # else its error has said it all
+            if stream.frames or not stream.error:  # else its error was printed already
                 print(stream)
     return code

@@ -25,8 +25,8 @@ from stages.errors import ConfigError, OutputError
 if TYPE_CHECKING:
     from stages.output.wire import Message
 
-_RECEIVE_HWM = 64  # messages; more would only be old
-_PATIENCE = 3000  # ms without any message before a hint
+_RECEIVE_HWM = 64  # messages; a longer queue would only add delay
+_HINT_AFTER = 3000  # ms without any message
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -42,7 +42,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(arguments: Namespace) -> int:
-    """Print what arrives until --count frames have come or Ctrl-C; 0. Raises ConfigError, WireError, OutputError."""
+    """Print messages until --count frames have arrived or Ctrl-C. Raises ConfigError, WireError, OutputError."""
     if arguments.count is not None and arguments.count < 1:
         raise ConfigError(f"--count {arguments.count}: must be at least 1")
     try:
@@ -75,11 +75,11 @@ def _watch(socket: "zmq.Socket[bytes]", handshakes: HandshakeMonitor, arguments:
     from stages.types import StreamEvent
 
     counted = Kind.FRAME if arguments.save else Kind.MASKS
-    left = arguments.count
-    losses = _Losses()
+    remaining = arguments.count
+    losses = _LossDetector()
     for parts in _messages(socket, handshakes, arguments.endpoint):
         message = unpack(parts)
-        losses.look(message.stream, message.kind, message.header)
+        losses.check(message.stream, message.kind, message.header)
         if arguments.json:
             print(json.dumps(message.header, ensure_ascii=False), flush=True)
         elif message.kind is Kind.EVENT and message.header["type"] in set(StreamEvent):
@@ -89,38 +89,38 @@ def _watch(socket: "zmq.Socket[bytes]", handshakes: HandshakeMonitor, arguments:
         line = _line(message.header) if message.blob is None else _save(arguments.save, message)
         if not arguments.json:
             print(line, flush=True)
-        left = left and left - 1
-        if left == 0:
+        remaining = remaining and remaining - 1
+        if remaining == 0:
             return
 
 
 def _messages(socket: "zmq.Socket[bytes]", handshakes: HandshakeMonitor, endpoint: str) -> Iterator[list[bytes]]:
-    """Everything that comes; a hint on stderr if nothing does."""
+    """All messages; prints a hint to stderr if none arrives within _HINT_AFTER."""
     poller = zmq.Poller()
     poller.register(socket, zmq.POLLIN)
     poller.register(handshakes.monitor, zmq.POLLIN)
-    patience: int | None = _PATIENCE
+    timeout: int | None = _HINT_AFTER
     while True:
-        ready = dict(poller.poll(patience))
+        ready = dict(poller.poll(timeout))
         if socket in ready:
-            patience = None
+            timeout = None
             yield socket.recv_multipart()
         elif handshakes.monitor in ready:
             handshakes.check()
-            patience = None
+            timeout = None
         else:
             print(f"maskcast: nothing from {endpoint} yet; does `maskcast run` publish there?", file=sys.stderr)
-            patience = None
+            timeout = None
 
 
-class _Losses:
-    """Finds holes in ``seq``, which counts the messages of one kind of one stream in one session."""
+class _LossDetector:
+    """Finds gaps in ``seq``, which counts the messages per stream, kind and session."""
 
     def __init__(self) -> None:
         self._last: dict[tuple[str, str, str], int] = {}
 
-    def look(self, stream: str, kind: str, header: dict[str, Any]) -> None:
-        """Say on stderr how many messages are missing before this one."""
+    def check(self, stream: str, kind: str, header: dict[str, Any]) -> None:
+        """Print to stderr how many messages are missing before this one."""
         key = stream, kind, header["session"]
         lost = header["seq"] - self._last.get(key, header["seq"] - 1) - 1
         self._last[key] = header["seq"]
@@ -144,8 +144,8 @@ def _object(item: dict[str, Any]) -> str:
 
 
 def _save(folder: Path, message: "Message") -> str:
-    """Write the JPEG of a frame; its path."""
-    if "/" in message.stream:  # what comes over the network must not choose the folder
+    """Write the JPEG of a frame and return its path."""
+    if "/" in message.stream:  # a name from the network must not choose the folder
         raise OutputError(f"stream {message.stream!r} has no name for a file; choose another one with --stream")
     path = folder / f"{message.stream}-{int(message.header['frame']):06d}.jpg"
     try:

@@ -30,7 +30,7 @@ def test_streams_of_the_command_line_have_unique_names_and_the_same_prompts() ->
     overrides = streams_of(["a/gate.mp4", "b/gate.mp4", "gate-2.mp4"], ["person", "car"])
     streams = Settings(**overrides).streams
     assert [stream.name for stream in streams] == ["gate", "gate-2", "gate-2-2"]
-    assert {stream.prompts for stream in streams} == {("person", "car")}
+    assert {tuple(prompt.written for prompt in stream.prompts) for stream in streams} == {("person", "car")}
 
 
 def test_prompt_without_a_source_is_an_error() -> None:
