@@ -15,7 +15,7 @@ from tests.support.rtsp import RtspServer, frameless_server, make_clip, needs_rt
 
 SECRET = "hush-9f3"
 
-pytestmark = needs_rtsp_server
+pytestmark = [pytest.mark.process, needs_rtsp_server]
 
 
 @pytest.fixture(scope="module")
