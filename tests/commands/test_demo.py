@@ -14,7 +14,10 @@ from pathlib import Path
 import av
 import pytest
 
-PATIENCE = 240  # seconds
+from tests.support.program import PATIENCE
+
+pytestmark = pytest.mark.process
+
 FRAMES = 40
 
 

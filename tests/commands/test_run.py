@@ -15,6 +15,8 @@ from stages.testsrc.world import ShapesWorld
 from tests.support.media import write_video
 from tests.support.program import PATIENCE, Program, deaf_subscriber, get, lines_of, pictures_in, wait_until
 
+pytestmark = pytest.mark.process
+
 FRAMES = 20
 NAMES = [*dict.fromkeys(ShapesWorld(0, 128, 128).labels)]  # of what the test source shows
 WRITTEN = [name.title() for name in NAMES]
@@ -25,7 +27,7 @@ SHAPES = f"testsrc://shapes?frames={FRAMES}&size=128x128"
 SUBSCRIBER = """
 import json, sys, zmq
 socket = zmq.Context().socket(zmq.SUB)
-socket.setsockopt(zmq.RCVTIMEO, 240_000)
+socket.setsockopt(zmq.RCVTIMEO, 600_000)
 socket.subscribe("v1/")
 socket.connect(sys.argv[1])
 waiting = set(sys.argv[2:])

@@ -20,7 +20,7 @@ from stages.detection.prompts import parse_prompts
 from stages.errors import ConfigError
 from stages.output.wire import unpack
 from stages.testsrc.world import ShapesWorld
-from tests.support.program import wait_until
+from tests.support.program import PATIENCE, wait_until
 
 WORLD = ShapesWorld(4)
 FIRST, SECOND = list(dict.fromkeys(WORLD.labels))[:2]
@@ -28,8 +28,9 @@ LIVE = "testsrc://shapes?seed=4&live=1&fps=10&frames=100000"
 
 
 @pytest.fixture
-def steer() -> Iterator[Callable[..., Controller]]:
+def steer(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Controller]]:
     """steer(prompts) -> the control of a service with the stream "gate", once it has published a frame."""
+    monkeypatch.setattr(call_queue, "PATIENCE", PATIENCE)  # a busy machine's engine may take long between two windows
     services: list[Service] = []
 
     def start(*prompts: str, source: str = LIVE, **tables: object) -> Controller:
@@ -92,7 +93,7 @@ def test_the_tracks_of_a_prompt_that_is_gone_end_and_say_why(steer):
         control.set_prompts("gate", parse_prompts([SECOND]))
         ended: dict[int, tuple[str, str]] = {}
         while not tracked(before, FIRST) <= ended.keys():
-            assert socket.poll(20_000)
+            assert socket.poll(PATIENCE * 1000)
             header = unpack(socket.recv_multipart()).header
             if header["type"] == "track_ended":
                 ended[header["track"]] = header["prompt"], header["reason"]
@@ -199,13 +200,14 @@ def test_a_camera_that_cannot_be_reached_is_retried_and_says_why(steer):
 
 
 def test_who_asks_an_engine_that_has_no_time_is_told_so_and_nothing_happens_later(steer, monkeypatch):
-    monkeypatch.setattr(call_queue, "PATIENCE", 0.2)
     control = steer(FIRST)
     view_when(control, lambda view: bool(view.tracks))
     engine, done = control._service.engine, []
     blocker = Blocker(engine.ask)
+    monkeypatch.setattr(call_queue, "PATIENCE", 0.2)
     with pytest.raises(BusyError, match="nothing was changed; try again"):
         engine.ask(lambda _: done.append(1))
+    monkeypatch.setattr(call_queue, "PATIENCE", PATIENCE)
     blocker.go()
     engine.ask(lambda _: done.append(2))
     assert done == [2]
@@ -227,7 +229,7 @@ class Blocker:
 
         def hold(_: object) -> None:
             begun.set()
-            self._go.wait(60)
+            self._go.wait(PATIENCE)
 
         def ask_it() -> None:
             with suppress(BusyError):
@@ -235,7 +237,7 @@ class Blocker:
 
         self._thread = threading.Thread(target=ask_it)
         self._thread.start()
-        assert begun.wait(60)
+        assert begun.wait(PATIENCE)
 
     def go(self) -> None:
         self._go.set()

@@ -16,7 +16,7 @@ from typing import Any
 import av
 import zmq
 
-PATIENCE = 240  # seconds; nothing takes that long unless it hangs
+PATIENCE = 600  # seconds to wait for anything, also on a very busy machine; only what hangs takes longer
 
 
 class Program:
@@ -54,16 +54,16 @@ class Program:
 
 def get(url: str) -> tuple[int, str]:
     try:
-        with urllib.request.urlopen(url, timeout=30) as answer:
+        with urllib.request.urlopen(url, timeout=PATIENCE) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()
 
 
-def wait_until(condition: Any) -> None:
+def wait_until(condition: Any, what: str = "it") -> None:
     deadline = time.monotonic() + PATIENCE
     while not condition():
-        assert time.monotonic() < deadline, "it never happened"
+        assert time.monotonic() < deadline, f"{what} never happened"
         time.sleep(0.05)
 
 
