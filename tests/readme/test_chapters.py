@@ -11,7 +11,7 @@ from PIL import Image
 from daemon.__main__ import COMMANDS
 from daemon.metrics.registry import Metrics
 from tests.api.test_openapi import ROUTES
-from tests.support.demo_picture import PICTURE
+from tests.readme.demo_picture import PICTURE
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -67,6 +67,7 @@ def test_the_table_of_commands_has_all_of_them():
     assert sorted(COMMANDS) == sorted(NAMED)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("command", NAMED)
 def test_every_command_has_a_help_with_an_example(command):
     shown = subprocess.run([sys.executable, "-m", "daemon", command, "--help"], capture_output=True, text=True)

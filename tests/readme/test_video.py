@@ -23,6 +23,7 @@ def run(command: list[str], folder: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.process
 @pytest.mark.timeout(2 * PATIENCE)
 def test_two_commands_lead_to_an_annotated_video_and_its_masks(tmp_path: Path) -> None:
     clip, daemon = (

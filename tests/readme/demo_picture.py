@@ -1,6 +1,6 @@
 """The moving picture at the top of README: the built-in source beside what the daemon makes of it.
 
-python -m tests.support.demo_picture [--out FILE.webp]
+python -m tests.readme.demo_picture [--out FILE.webp]
 
 It runs ``maskcast run`` with the embedded models on ``testsrc://shapes`` and records the annotated frames. Source and
 result stand side by side in an animated WebP, under the prompts.
