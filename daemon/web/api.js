@@ -1,8 +1,8 @@
-// The daemon over HTTP. A 401 asks for the token once and repeats the request.
+// The daemon's HTTP API. After a 401 it asks the user for the token once and repeats the request.
 
-const KEPT = "maskcast-token"; // in sessionStorage: this tab only
+const TOKEN_KEY = "maskcast-token"; // in sessionStorage, so for this tab only
 
-/** The daemon refused: `message` is its own line, `status` the HTTP status. */
+/** The daemon refused a request: `message` is its error line, `status` the HTTP status. */
 export class Refused extends Error {
   constructor(status, message) {
     super(message);
@@ -10,14 +10,14 @@ export class Refused extends Error {
   }
 }
 
-/** No answer: the daemon is gone, or the way to it is. */
+/** No answer: the daemon does not run or the network fails. */
 export class Unreachable extends Error {}
 
 let askForToken = async () => null;
-let asking = null;
+let pendingQuestion = null;
 
-/** `ask(why)` resolves to a token, or to null when the person declines. */
-export function onLocked(ask) {
+/** Sets the function that asks for the token: `ask(reason)` resolves to a token, or to null if the user cancels. */
+export function setTokenPrompt(ask) {
   askForToken = ask;
 }
 
@@ -49,31 +49,31 @@ async function refusal(response) {
   }
 }
 
-/** The answer's JSON, or null when it has none. Raises Refused and Unreachable. */
+/** The JSON of the response, or null if it has none. Throws Refused and Unreachable. */
 export async function call(method, path, body, signal) {
   for (;;) {
-    const token = sessionStorage.getItem(KEPT);
+    const token = sessionStorage.getItem(TOKEN_KEY);
     const response = await send(method, path, body, signal?.(), token);
     if (response.ok) return response.status === 204 ? null : response.json();
     const refused = await refusal(response);
-    if (response.status !== 401 || !(await unlock(token))) throw refused;
+    if (response.status !== 401 || !(await askForNewToken(token))) throw refused;
   }
 }
 
-/** True when there is another token to try. */
-async function unlock(tried) {
-  if (sessionStorage.getItem(KEPT) === tried) {
-    asking ??= askForToken(tried ? "That token was refused." : "").finally(() => (asking = null));
-    const token = await asking;
+/** Asks for a token unless another one than `tried` is stored. True if there is a new one to try. */
+async function askForNewToken(tried) {
+  if (sessionStorage.getItem(TOKEN_KEY) === tried) {
+    pendingQuestion ??= askForToken(tried ? "That token was refused." : "").finally(() => (pendingQuestion = null));
+    const token = await pendingQuestion;
     if (token === null) return false;
-    sessionStorage.setItem(KEPT, token);
+    sessionStorage.setItem(TOKEN_KEY, token);
   }
   return true;
 }
 
-/** The bytes of a stream's pictures as they come. Asks for no token: the calls beside it do. */
-export async function openPictures(name, signal) {
-  const response = await send("GET", path(name, "preview.mjpeg"), undefined, signal, sessionStorage.getItem(KEPT));
+/** The byte stream of a stream's preview. Does not ask for a token, since the polling does. */
+export async function openPreview(name, signal) {
+  const response = await send("GET", path(name, "preview.mjpeg"), undefined, signal, sessionStorage.getItem(TOKEN_KEY));
   if (!response.ok) throw await refusal(response);
   return response.body;
 }

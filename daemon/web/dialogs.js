@@ -1,8 +1,8 @@
-// The three questions: which stream, really, and which token.
+// The three dialogs: add a stream, confirm its removal, and enter the token.
 
 import { addStream, removeStream } from "./api.js";
-import { mark, say } from "./parts/dom.js";
-import { listed } from "./stream/prompts.js";
+import { setAttributes, setText } from "./parts/dom.js";
+import { splitPrompts } from "./stream/prompts.js";
 
 const TEST_SOURCE = {
   source: "testsrc://shapes?seed=12&live=1&fps=5",
@@ -10,13 +10,13 @@ const TEST_SOURCE = {
   prompts: "red circle, blue square, yellow triangle",
 };
 
-/** Shows `dialog` until `submit(fields)` went well or the person declined; resolves to its result or null. */
-function ask(dialog, submit, why = "") {
+/** Shows `dialog` until `submit(fields)` succeeds or the user cancels; resolves to its result, or to null. */
+function openDialog(dialog, submit, why = "") {
   const form = dialog.querySelector("form");
-  const wrong = form.querySelector(".wrong");
-  const tell = (problem) => ((wrong.hidden = !problem), say(wrong, problem));
+  const problemNode = form.querySelector(".wrong");
+  const showError = (problem) => ((problemNode.hidden = !problem), setText(problemNode, problem));
   form.reset();
-  tell(why);
+  showError(why);
   dialog.showModal();
   return new Promise((resolve) => {
     const done = (result) => {
@@ -24,19 +24,19 @@ function ask(dialog, submit, why = "") {
       dialog.close();
       resolve(result);
     };
-    dialog.onclose = () => dialog.open || done(null); // open: the event is late and tells of the time before
+    dialog.onclose = () => dialog.open || done(null); // if it is open, the event is a late one of the previous time
     dialog.querySelector("[data-close]").onclick = () => done(null);
     form.onsubmit = async (event) => {
       event.preventDefault();
       if (form.hasAttribute("aria-busy")) return;
-      mark(form, { "aria-busy": "true" });
-      tell("");
+      setAttributes(form, { "aria-busy": "true" });
+      showError("");
       try {
         done(await submit(Object.fromEntries(new FormData(form))));
       } catch (error) {
-        tell(error.message);
+        showError(error.message);
       } finally {
-        mark(form, { "aria-busy": null });
+        setAttributes(form, { "aria-busy": null });
       }
     };
   });
@@ -44,34 +44,34 @@ function ask(dialog, submit, why = "") {
 
 const get = (id) => document.getElementById(id);
 
-/** The stream that was added, or null. */
+/** Asks for a new stream and adds it; resolves to the stream, or to null. */
 export function askForStream() {
   const fields = get("add-form").elements;
   get("use-test-source").onclick = () => {
     for (const [name, value] of Object.entries(TEST_SOURCE)) fields[name].value = value;
   };
-  fields.source.onchange = () => (fields.name.value ||= named(fields.source.value));
-  return ask(get("add-dialog"), ({ name, source, prompts }) =>
-    addStream({ name: name.trim(), source: source.trim(), prompts: listed(prompts) }),
+  fields.source.onchange = () => (fields.name.value ||= suggestedName(fields.source.value));
+  return openDialog(get("add-dialog"), ({ name, source, prompts }) =>
+    addStream({ name: name.trim(), source: source.trim(), prompts: splitPrompts(prompts) }),
   );
 }
 
-/** True once the stream is gone. */
+/** Asks for confirmation and removes the stream; resolves to true, or to null. */
 export function askToRemove(name) {
-  say(get("remove-title"), `Remove “${name}”?`);
-  return ask(get("remove-dialog"), async () => {
+  setText(get("remove-title"), `Remove “${name}”?`);
+  return openDialog(get("remove-dialog"), async () => {
     await removeStream(name);
     return true;
   });
 }
 
-/** The token, or null. */
+/** Asks for the token; resolves to it, or to null. */
 export function askForToken(why) {
-  return ask(get("token-dialog"), ({ token }) => token.trim(), why);
+  return openDialog(get("token-dialog"), ({ token }) => token.trim(), why);
 }
 
-/** The host or the file's stem, as the daemon names sources too. */
-function named(source) {
+/** A name for the stream: the host or the file's stem, as the daemon names sources. */
+function suggestedName(source) {
   const url = /^[a-z0-9]+:\/\/(?:[^/@]*@)?([^/:?]*)/i.exec(source);
   const stem = url ? url[1] : source.split("/").pop().replace(/\.[^.]*$/, "");
   return stem.replace(/[^\w.-]+/g, "-").replace(/^[.-]+/, "").slice(0, 64);

@@ -1,11 +1,11 @@
-// All streams at a glance.
+// The overview: one card per stream.
 
-import { element, mark, reconcile, say } from "./parts/dom.js";
+import { element, reconcile, setAttributes, setText } from "./parts/dom.js";
 import { colour, duration, plural, rate } from "./parts/format.js";
 import { Player } from "./pictures/player.js";
-import { status, veil } from "./parts/status.js";
+import { updateCover, updateStatus } from "./parts/status.js";
 
-const SWATCHES = 12;
+const MAX_SWATCHES = 12; // tracks shown on a card
 
 export const address = (name) => `#/${encodeURIComponent(name)}`;
 
@@ -13,54 +13,54 @@ export class Overview {
   #cards = new Map(); // by the name of the stream
   #grid = element("div", { class: "grid" });
   #streams = [];
-  #seen = false;
-  #watch = new IntersectionObserver((entries) => {
+  #active = false;
+  #visibility = new IntersectionObserver((entries) => {
     for (const entry of entries) {
       const card = this.#cards.get(entry.target.dataset.key);
       if (card) card.visible = entry.isIntersecting;
     }
-    this.#play();
+    this.#updatePlayers();
   });
   node = element("section", { class: "overview", "aria-label": "All streams" }, this.#grid);
 
-  /** `seen`: the page is looked at and the daemon answers. */
-  update(streams, seen) {
+  /** `active`: the page is visible and the daemon answers. */
+  update(streams, active) {
     this.#streams = streams;
-    this.#seen = seen;
+    this.#active = active;
     const names = new Set(streams.map((stream) => stream.name));
-    for (const name of [...this.#cards.keys()]) if (!names.has(name)) this.#drop(name);
+    for (const name of [...this.#cards.keys()]) if (!names.has(name)) this.#removeCard(name);
     reconcile(
       this.#grid,
       streams,
       (stream) => stream.name,
-      (stream) => this.#card(stream.name),
+      (stream) => this.#createCard(stream.name),
       (node, stream) => this.#cards.get(stream.name).update(stream),
     );
-    this.#play();
+    this.#updatePlayers();
   }
 
   close() {
-    for (const name of [...this.#cards.keys()]) this.#drop(name);
+    for (const name of [...this.#cards.keys()]) this.#removeCard(name);
   }
 
-  #card(name) {
+  #createCard(name) {
     const card = new Card(name);
     this.#cards.set(name, card);
-    this.#watch.observe(card.node);
+    this.#visibility.observe(card.node);
     return card.node;
   }
 
-  #drop(name) {
+  #removeCard(name) {
     const card = this.#cards.get(name);
-    this.#watch.unobserve(card.node);
+    this.#visibility.unobserve(card.node);
     card.player.set(false, false);
     this.#cards.delete(name);
   }
 
-  #play() {
+  #updatePlayers() {
     for (const stream of this.#streams) {
       const card = this.#cards.get(stream.name);
-      card.player.set(this.#seen && card.visible && stream.frame !== null, stream.state === "up");
+      card.player.set(this.#active && card.visible && stream.frame !== null, stream.state === "up");
     }
   }
 }
@@ -68,7 +68,7 @@ export class Overview {
 class Card {
   visible = false;
   #canvas = element("canvas", { "aria-hidden": "true" });
-  #veil = element("div", { class: "veil", hidden: true });
+  #cover = element("div", { class: "cover", hidden: true });
   #status = element("span", { class: "status" });
   #swatches = element("span", { class: "swatches", "aria-hidden": "true" });
   #numbers = element("span", { class: "numbers" });
@@ -78,19 +78,19 @@ class Card {
     this.node = element(
       "a",
       { class: "tile", href: address(name) },
-      element("div", { class: "picture" }, this.#canvas, this.#veil),
+      element("div", { class: "picture" }, this.#canvas, this.#cover),
       element("div", { class: "caption" }, element("h2", {}, name), this.#status, this.#numbers, this.#swatches),
     );
   }
 
   update(stream) {
-    status(this.#status, stream);
-    veil(this.#veil, stream);
+    updateStatus(this.#status, stream);
+    updateCover(this.#cover, stream);
     const latency = stream.latency ? [duration(stream.latency[0])] : [];
     const numbers = [`${rate(stream.fps)} FPS`, ...latency, plural(stream.tracks.length, "track")];
-    say(this.#numbers, stream.state === "up" ? numbers.join("  ·  ") : stream.source);
-    const shown = stream.tracks.slice(0, SWATCHES);
-    reconcile(this.#swatches, shown, (track) => track.id, swatch, (node, track) => mark(node, { class: track.state }));
+    setText(this.#numbers, stream.state === "up" ? numbers.join("  ·  ") : stream.source);
+    const shown = stream.tracks.slice(0, MAX_SWATCHES);
+    reconcile(this.#swatches, shown, (track) => track.id, swatch, (node, track) => setAttributes(node, { class: track.state }));
   }
 }
 

@@ -1,4 +1,4 @@
-// Building and updating the document. What comes from the API only ever becomes text or an attribute.
+// Builds and updates the document. Data of the API is inserted only as text and attributes, never as HTML.
 
 const SVG = "http://www.w3.org/2000/svg";
 const ICONS = {
@@ -18,24 +18,25 @@ function fill(node, attributes, children) {
 
 export const element = (tag, attributes = {}, ...children) => fill(document.createElement(tag), attributes, children);
 
-export const drawing = (tag, attributes = {}, ...children) => fill(document.createElementNS(SVG, tag), attributes, children);
+export const svgElement = (tag, attributes = {}, ...children) => fill(document.createElementNS(SVG, tag), attributes, children);
 
 export const icon = (name) =>
-  drawing("svg", { viewBox: "0 0 16 16", class: "icon", "aria-hidden": "true" }, drawing("path", { d: ICONS[name] }));
+  svgElement("svg", { viewBox: "0 0 16 16", class: "icon", "aria-hidden": "true" }, svgElement("path", { d: ICONS[name] }));
 
-/** Sets text only where it changed, so that selections and screen readers are left in peace. */
-export function say(node, text) {
+/** Sets the text only if it differs, so that selections and screen readers are not disturbed. */
+export function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
-export function mark(node, attributes) {
+/** Sets attributes that differ; true sets an empty attribute, false and null remove it. */
+export function setAttributes(node, attributes) {
   for (const [name, value] of Object.entries(attributes)) {
     if (value === false || value == null) node.removeAttribute(name);
     else if (node.getAttribute(name) !== String(value === true ? "" : value)) node.setAttribute(name, value === true ? "" : value);
   }
 }
 
-/** Makes the children of `parent` those of `items`, in order, and keeps the nodes of the keys that stay. */
+/** Updates the children of `parent` to match `items`, in order; nodes of keys that remain are reused. */
 export function reconcile(parent, items, key, create, update) {
   const old = new Map([...parent.children].map((child) => [child.dataset.key, child]));
   let before = parent.firstElementChild;
@@ -51,13 +52,13 @@ export function reconcile(parent, items, key, create, update) {
     if (node === before) before = before.nextElementSibling;
     else parent.insertBefore(node, before);
   }
-  for (const node of old.values()) removeKindly(node, parent);
+  for (const node of old.values()) removeKeepingFocus(node, parent);
 }
 
-/** Removes `node`; the keyboard stays nearby. */
-function removeKindly(node, parent) {
+/** Removes `node`; keyboard focus inside moves to a neighbour. */
+function removeKeepingFocus(node, parent) {
   const focused = node.contains(document.activeElement);
-  const heir = node.nextElementSibling ?? node.previousElementSibling;
+  const neighbour = node.nextElementSibling ?? node.previousElementSibling;
   node.remove();
-  if (focused) (heir?.querySelector("button, a") ?? parent.closest("section")?.querySelector("input, button"))?.focus();
+  if (focused) (neighbour?.querySelector("button, a") ?? parent.closest("section")?.querySelector("input, button"))?.focus();
 }

@@ -1,9 +1,9 @@
-// What went wrong, in the daemon's own words.
+// Shows the daemon's error messages for a few seconds.
 
 import { element, icon } from "./dom.js";
 
-const SHOWN = 12_000; // ms
-const MOST = 3;
+const SHOWN_FOR = 12_000; // ms
+const MAX_NOTICES = 3;
 
 export function notify(text) {
   const box = document.getElementById("notices");
@@ -11,6 +11,6 @@ export function notify(text) {
   const notice = element("div", { class: "notice" }, element("p", {}, text), close);
   close.addEventListener("click", () => notice.remove());
   box.append(notice);
-  while (box.children.length > MOST) box.firstElementChild.remove();
-  setTimeout(() => notice.remove(), SHOWN);
+  while (box.children.length > MAX_NOTICES) box.firstElementChild.remove();
+  setTimeout(() => notice.remove(), SHOWN_FOR);
 }

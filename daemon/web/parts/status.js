@@ -1,13 +1,13 @@
-// A stream's state in words and colour.
+// Shows the state of a stream as text and colour.
 
-import { element, mark, say } from "./dom.js";
+import { element, setAttributes, setText } from "./dom.js";
 
-const WAITS = new Set(["loading", "connecting", "retrying"]);
+const WAITING_STATES = new Set(["loading", "connecting", "retrying"]);
 
-/** Fills `node` with the state; its colour comes from the class. */
-export function status(node, stream) {
-  mark(node, { class: `status ${stream.state}` });
-  say(node, stream.state);
+/** Writes the state into `node`; the class sets the colour. */
+export function updateStatus(node, stream) {
+  setAttributes(node, { class: `status ${stream.state}` });
+  setText(node, stream.state);
 }
 
 const HEADLINES = {
@@ -18,15 +18,15 @@ const HEADLINES = {
   failed: "The stream has failed",
 };
 
-/** Lays the state and its reason over a picture that does not move; hides `node` while the stream is up. */
-export function veil(node, stream) {
+/** Shows the state and its reason in `node`, which covers a still picture; hides it while the stream is up. */
+export function updateCover(node, stream) {
   const waiting = stream.state === "up" && stream.frame === null;
   node.hidden = stream.state === "up" && !waiting;
   if (node.hidden) return;
   if (!node.firstChild) node.append(element("strong"), element("span"), element("i", { class: "pulse", "aria-hidden": "true" }));
-  mark(node, { class: `veil ${stream.state}` });
+  setAttributes(node, { class: `cover ${stream.state}` });
   const [headline, reason, pulse] = node.children;
-  say(headline, waiting ? "Waiting for the first frame" : (HEADLINES[stream.state] ?? stream.state));
-  say(reason, stream.reason);
-  pulse.hidden = !waiting && !WAITS.has(stream.state);
+  setText(headline, waiting ? "Waiting for the first frame" : (HEADLINES[stream.state] ?? stream.state));
+  setText(reason, stream.reason);
+  pulse.hidden = !waiting && !WAITING_STATES.has(stream.state);
 }

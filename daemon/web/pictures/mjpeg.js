@@ -1,8 +1,8 @@
-// multipart/x-mixed-replace, part by part.
+// Parser of multipart/x-mixed-replace.
 
-const LONGEST_HEADER = 4096; // bytes
+const MAX_HEADER = 4096; // bytes
 
-/** The JPEGs of `body`, a ReadableStream, as Uint8Arrays. Parts must say their Content-Length. */
+/** The JPEGs of `body`, a ReadableStream, as Uint8Arrays. Each part must have a Content-Length. */
 export async function* jpegs(body) {
   const reader = body.getReader();
   let bytes = new Uint8Array(0);
@@ -16,26 +16,26 @@ export async function* jpegs(body) {
       }
       const { done, value } = await reader.read();
       if (done) return;
-      bytes = joined(bytes, value);
+      bytes = concatenate(bytes, value);
     }
   } finally {
     await reader.cancel().catch(() => {});
   }
 }
 
-function joined(first, second) {
+function concatenate(first, second) {
   const both = new Uint8Array(first.length + second.length);
   both.set(first);
   both.set(second, first.length);
   return both;
 }
 
-/** Where the first part's JPEG lies, or null while it is not whole. */
+/** Start and end of the first part's JPEG, or null while it is incomplete. */
 function firstPart(bytes) {
-  const text = new TextDecoder("latin1").decode(bytes.subarray(0, LONGEST_HEADER));
+  const text = new TextDecoder("latin1").decode(bytes.subarray(0, MAX_HEADER));
   const header = /content-length:\s*(\d+)[^]*?\r\n\r\n/i.exec(text);
   if (!header) {
-    if (bytes.length > LONGEST_HEADER) throw new Error("a part without Content-Length");
+    if (bytes.length > MAX_HEADER) throw new Error("a part without Content-Length");
     return null;
   }
   const start = header.index + header[0].length;

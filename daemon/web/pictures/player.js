@@ -1,11 +1,11 @@
-// One stream's annotated picture on a canvas: moving while a slot is free, else a still every few seconds.
+// Shows the annotated pictures of one stream on a canvas: as video if a slot is free, else a still every few seconds.
 
-import { openPictures } from "../api.js";
+import { openPreview } from "../api.js";
 import { jpegs } from "./mjpeg.js";
-import { inTurn, takeSlot } from "./slots.js";
+import { runInTurn, takeSlot } from "./slots.js";
 
-const AGAIN = 2000; // ms
-const STILL_WAITS = 3000; // ms for the second picture of a still
+const RETRY_AFTER = 2000; // ms
+const STILL_TIMEOUT = 3000; // ms to wait for the second picture of a still
 
 export class Player {
   #canvas;
@@ -21,7 +21,7 @@ export class Player {
     this.#onPicture = onPicture;
   }
 
-  /** `wanted`: somebody looks. `up`: the stream brings new pictures; one that does not is a still. */
+  /** `wanted`: the canvas is visible. `up`: the stream delivers new pictures; if not, one still is shown. */
   set(wanted, up) {
     if (wanted === Boolean(this.#stop) && up === this.#up) return;
     this.#stop?.abort();
@@ -32,28 +32,28 @@ export class Player {
 
   async #run(stopped, up) {
     while (!stopped.aborted) {
-      const giveBack = up ? await takeSlot() : null;
+      const releaseSlot = up ? await takeSlot() : null;
       try {
-        if (giveBack) await this.#watch(stopped, Infinity);
-        // The first picture may be as old as the last look at the stream.
-        else await inTurn(() => this.#watch(AbortSignal.any([stopped, AbortSignal.timeout(STILL_WAITS)]), up ? 2 : 1));
+        if (releaseSlot) await this.#watch(stopped, Infinity);
+        // The first picture may be old: the daemon draws pictures only while the stream is watched.
+        else await runInTurn(() => this.#watch(AbortSignal.any([stopped, AbortSignal.timeout(STILL_TIMEOUT)]), up ? 2 : 1));
       } catch {
-        // What is wrong stands in the stream's state; here it only has to be tried again.
+        // The stream's state shows the reason; here it is only tried again.
       } finally {
-        giveBack?.();
+        releaseSlot?.();
       }
-      await pause(AGAIN, stopped);
+      await pause(RETRY_AFTER, stopped);
     }
   }
 
-  async #watch(stopped, most) {
+  async #watch(stopped, limit) {
     if (stopped.aborted) return;
-    let seen = 0;
-    // Reading waits for drawing, so that the daemon skips what is too much for this screen.
-    for await (const jpeg of jpegs(await openPictures(this.#name, stopped))) {
+    let drawn = 0;
+    // Reading waits for drawing, so that the daemon skips pictures that the browser cannot draw in time.
+    for await (const jpeg of jpegs(await openPreview(this.#name, stopped))) {
       await this.#draw(jpeg);
-      seen += 1;
-      if (seen >= most || stopped.aborted) return;
+      drawn += 1;
+      if (drawn >= limit || stopped.aborted) return;
     }
   }
 

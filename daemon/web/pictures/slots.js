@@ -1,14 +1,14 @@
-// A browser opens six connections to one host and no more, all its windows together. A moving picture holds one for as
-// long as it is seen; if they held all, no request would get through. So four may move, and the others are stills that
-// take turns.
+// A browser opens at most six connections to one host, over all its windows. A video holds one connection while it is
+// shown; if videos held all of them, no request could be sent. So at most four streams are shown as video, the others
+// as stills, loaded one after the other.
 
-const MOVING = 4;
+const MAX_VIDEOS = 4;
 const taken = new Set();
-let turn = Promise.resolve();
+let lastTurn = Promise.resolve();
 
-/** A function that gives the slot back, or null when none is free. */
+/** Resolves to a function that releases the slot, or to null if none is free. */
 export async function takeSlot() {
-  for (let number = 0; number < MOVING; number += 1) {
+  for (let number = 0; number < MAX_VIDEOS; number += 1) {
     if (taken.has(number)) continue;
     taken.add(number);
     const unlock = await lock(`maskcast-picture-${number}`);
@@ -23,7 +23,7 @@ export async function takeSlot() {
   return null;
 }
 
-/** Held against the other windows too, where the browser has locks (it has none on plain http beyond localhost). */
+/** Takes a lock shared with other windows, if the browser has locks (it has none on plain http except on localhost). */
 function lock(name) {
   if (!navigator.locks) return Promise.resolve(() => {});
   return new Promise((resolve) => {
@@ -36,9 +36,9 @@ function lock(name) {
   });
 }
 
-/** Runs `work` once all that came before it are done. */
-export function inTurn(work) {
-  const mine = turn.then(work);
-  turn = mine.catch(() => {});
+/** Runs `work` after all earlier calls have finished. */
+export function runInTurn(work) {
+  const mine = lastTurn.then(work);
+  lastTurn = mine.catch(() => {});
   return mine;
 }

@@ -1,67 +1,67 @@
-// A stream's numbers, two of them with their last two minutes.
+// The figures of a stream; FPS and latency with a sparkline of the last two minutes.
 
-import { drawing, element, mark, say } from "../parts/dom.js";
+import { element, setAttributes, setText, svgElement } from "../parts/dom.js";
 import { count, duration, rate } from "../parts/format.js";
 
-const KEPT = 120; // polls
-const history = new Map(); // by stream: {fps: [...], latency: [...]}, null where there is none
+const HISTORY_LENGTH = 120; // polls
+const history = new Map(); // by stream: {fps: [...], latency: [...]}; null where a value is missing
 
-/** To be called once a poll. */
-export function remember(streams) {
+/** Appends the values of one poll; to be called once per poll. */
+export function recordHistory(streams) {
   const names = new Set(streams.map((stream) => stream.name));
   for (const name of history.keys()) if (!names.has(name)) history.delete(name);
   for (const stream of streams) {
-    const past = history.get(stream.name) ?? { fps: [], latency: [] };
-    past.fps = [...past.fps, stream.fps].slice(-KEPT);
-    past.latency = [...past.latency, stream.latency?.[0] ?? null].slice(-KEPT);
-    history.set(stream.name, past);
+    const values = history.get(stream.name) ?? { fps: [], latency: [] };
+    values.fps = [...values.fps, stream.fps].slice(-HISTORY_LENGTH);
+    values.latency = [...values.latency, stream.latency?.[0] ?? null].slice(-HISTORY_LENGTH);
+    history.set(stream.name, values);
   }
 }
 
 export class Figures {
-  #fps = figure("Frames per second", true);
-  #latency = figure("Latency, median", true);
-  #drops = figure("Frames dropped");
-  #governor = figure("Governor");
+  #fps = createFigure("Frames per second", true);
+  #latency = createFigure("Latency, median", true);
+  #drops = createFigure("Frames dropped");
+  #governor = createFigure("Governor");
   node = element("dl", { class: "figures" }, this.#fps.node, this.#latency.node, this.#drops.node, this.#governor.node);
 
   update(stream) {
-    const past = history.get(stream.name) ?? { fps: [], latency: [] };
+    const values = history.get(stream.name) ?? { fps: [], latency: [] };
     this.#fps.show(rate(stream.fps), stream.live ? "published, last 10 s" : "from a file, as fast as it goes");
-    this.#fps.draw(past.fps);
+    this.#fps.draw(values.fps);
     const [median, p95] = stream.latency ?? [];
     this.#latency.show(stream.latency ? duration(median) : "–", stream.latency ? `95 % within ${duration(p95)}` : "no frame yet");
-    this.#latency.draw(past.latency);
+    this.#latency.draw(values.latency);
     this.#drops.show(count(stream.drops), "since the start");
     const step = stream.governor_step;
     this.#governor.show(step ? `Step ${step}` : "At rest", step ? "does less to keep up" : "full quality");
-    mark(this.#governor.node, { class: step ? "figure strained" : "figure" });
+    setAttributes(this.#governor.node, { class: step ? "figure degraded" : "figure" });
   }
 }
 
-function figure(name, drawn = false) {
+function createFigure(name, withSparkline = false) {
   const value = element("b");
   const more = element("small");
-  const line = drawing("path", { class: "line" });
-  const area = drawing("path", { class: "area" });
-  const plot = drawing("svg", { class: "spark", viewBox: "0 0 100 24", preserveAspectRatio: "none", "aria-hidden": "true" }, area, line);
-  const node = element("div", { class: "figure" }, element("dt", {}, name), element("dd", {}, value, more, ...(drawn ? [plot] : [])));
+  const line = svgElement("path", { class: "line" });
+  const area = svgElement("path", { class: "area" });
+  const plot = svgElement("svg", { class: "spark", viewBox: "0 0 100 24", preserveAspectRatio: "none", "aria-hidden": "true" }, area, line);
+  const node = element("div", { class: "figure" }, element("dt", {}, name), element("dd", {}, value, more, ...(withSparkline ? [plot] : [])));
   return {
     node,
     show(text, detail) {
-      say(value, text);
-      say(more, detail);
+      setText(value, text);
+      setText(more, detail);
     },
     draw(values) {
-      const d = spark(values);
+      const d = sparkline(values);
       line.setAttribute("d", d.line);
       area.setAttribute("d", d.area);
     },
   };
 }
 
-/** Newest at the right, over the whole width; the scale starts at zero. */
-function spark(values) {
+/** SVG paths of the line and the area below it. The newest value is at the right; the scale starts at zero. */
+function sparkline(values) {
   const top = Math.max(...values.filter((value) => value !== null), 0) * 1.15;
   if (!top || values.length < 2) return { line: "", area: "" };
   const points = values

@@ -1,50 +1,50 @@
-// What the page draws over the picture: the corners around the selected track, and the points that were given.
+// The SVG over the picture: corners around the selected track, and the points that the user has set.
 
-import { drawing } from "../parts/dom.js";
+import { svgElement } from "../parts/dom.js";
 import { colour } from "../parts/format.js";
 
-const SHOWN = 1800; // ms that a point stays
+const POINT_SHOWN_FOR = 1800; // ms
 
 export class Overlay {
-  node = drawing("svg", { class: "overlay", tabindex: "0", role: "application", preserveAspectRatio: "xMidYMid meet" });
-  #corners = drawing("path", { class: "corners", visibility: "hidden" });
-  #shade = drawing("path", { class: "corners shade", visibility: "hidden" });
-  #points = drawing("g");
+  node = svgElement("svg", { class: "overlay", tabindex: "0", role: "application", preserveAspectRatio: "xMidYMid meet" });
+  #corners = svgElement("path", { class: "corners", visibility: "hidden" });
+  #shade = svgElement("path", { class: "corners shade", visibility: "hidden" });
+  #points = svgElement("g");
 
   constructor() {
     this.node.append(this.#shade, this.#corners, this.#points);
   }
 
-  /** `track` as the API gives it, or null. */
-  frame(track) {
+  /** Draws corners around `track`, as the API returns it; hides them for null. */
+  showCorners(track) {
     const shown = track && track.box[2] > track.box[0];
     for (const path of [this.#shade, this.#corners]) {
       path.setAttribute("visibility", shown ? "visible" : "hidden");
-      if (shown) path.setAttribute("d", corners(track.box));
+      if (shown) path.setAttribute("d", cornersPath(track.box));
     }
     if (shown) this.#corners.setAttribute("stroke", colour(track.id));
   }
 
-  /** A sign where somebody pointed; `inside` false is a minus. The returned function takes it away in a while. */
-  point({ x, y }, inside, scale) {
+  /** Draws a plus (`inside`) or a minus at a point. Returns a function that lets the sign fade out. */
+  showPoint({ x, y }, inside, scale) {
     const r = 9 / scale;
     const arm = r * 0.5;
     const sign = `M${x - arm} ${y}h${2 * arm}` + (inside ? `M${x} ${y - arm}v${2 * arm}` : "");
-    const group = drawing(
+    const group = svgElement(
       "g",
       { class: `point ${inside ? "inside" : "outside"} waiting` },
-      drawing("circle", { cx: x, cy: y, r }),
-      drawing("path", { d: sign }),
+      svgElement("circle", { cx: x, cy: y, r }),
+      svgElement("path", { d: sign }),
     );
     this.#points.append(group);
     return () => {
       group.classList.remove("waiting");
-      setTimeout(() => group.remove(), SHOWN);
+      setTimeout(() => group.remove(), POINT_SHOWN_FOR);
     };
   }
 }
 
-function corners([x0, y0, x1, y1]) {
+function cornersPath([x0, y0, x1, y1]) {
   const length = Math.min(x1 - x0, y1 - y0) * 0.28;
   const corner = (x, y, dx, dy) => `M${x + dx} ${y}H${x}V${y + dy}`;
   return [

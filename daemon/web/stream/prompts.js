@@ -1,8 +1,8 @@
-// What a stream looks for, as chips.
+// The prompts of a stream, as chips to remove and a field to add more.
 
 import { setPrompts } from "../api.js";
-import { element, icon, mark, reconcile, say } from "../parts/dom.js";
-import { share } from "../parts/format.js";
+import { element, icon, reconcile, setAttributes, setText } from "../parts/dom.js";
+import { twoDecimals } from "../parts/format.js";
 
 export class Prompts {
   #name;
@@ -18,7 +18,7 @@ export class Prompts {
     autocapitalize: "none",
     enterkeyhint: "done",
   });
-  #wrong = element("p", { class: "wrong", role: "alert", hidden: true });
+  #problem = element("p", { class: "wrong", role: "alert", hidden: true });
   #form = element(
     "form",
     { class: "add-prompt", onsubmit: (event) => this.#add(event) },
@@ -31,11 +31,11 @@ export class Prompts {
     element("h2", { id: "prompts-title" }, "Prompts"),
     this.#list,
     this.#form,
-    this.#wrong,
+    this.#problem,
     element("p", { class: "hint" }, "A change takes effect at the next keyframe; the other tracks go on."),
   );
 
-  /** `changed(stream)` gets what the daemon answers. */
+  /** `changed(stream)` is called with the stream that the daemon returns. */
   constructor(name, changed) {
     this.#name = name;
     this.#changed = changed;
@@ -50,9 +50,9 @@ export class Prompts {
       (prompt) => prompt,
       (prompt) => this.#chip(prompt),
       (chip, prompt) => {
-        const least = stream.thresholds[prompt];
-        say(chip.querySelector(".tracked"), tracked(prompt) ? String(tracked(prompt)) : "");
-        mark(chip, { title: least === undefined ? null : `Found from a score of ${share(least)}` });
+        const threshold = stream.thresholds[prompt];
+        setText(chip.querySelector(".tracked"), tracked(prompt) ? String(tracked(prompt)) : "");
+        setAttributes(chip, { title: threshold === undefined ? null : `Found from a score of ${twoDecimals(threshold)}` });
       },
     );
   }
@@ -64,27 +64,27 @@ export class Prompts {
       { class: "chip" },
       element("span", {}, prompt),
       element("span", { class: "tracked", "aria-label": "tracks" }),
-      element("button", { ...remove, onclick: () => this.#put(this.#prompts.filter((other) => other !== prompt)) }, icon("cross")),
+      element("button", { ...remove, onclick: () => this.#setPrompts(this.#prompts.filter((other) => other !== prompt)) }, icon("cross")),
     );
   }
 
   async #add(event) {
     event.preventDefault();
-    const more = listed(this.#input.value).filter((prompt) => !this.#prompts.includes(prompt));
+    const more = splitPrompts(this.#input.value).filter((prompt) => !this.#prompts.includes(prompt));
     if (!more.length) this.#input.value = "";
-    else if (await this.#put([...this.#prompts, ...more])) this.#input.value = "";
+    else if (await this.#setPrompts([...this.#prompts, ...more])) this.#input.value = "";
     this.#input.focus();
   }
 
-  async #put(prompts) {
+  async #setPrompts(prompts) {
     if (this.#busy) return false;
     this.#setBusy(true);
     try {
       this.#changed(await setPrompts(this.#name, prompts));
-      this.#tell("");
+      this.#showError("");
       return true;
     } catch (error) {
-      this.#tell(error.message);
+      this.#showError(error.message);
       return false;
     } finally {
       this.#setBusy(false);
@@ -93,14 +93,14 @@ export class Prompts {
 
   #setBusy(busy) {
     this.#busy = busy;
-    mark(this.node, { "aria-busy": busy ? "true" : null });
+    setAttributes(this.node, { "aria-busy": busy ? "true" : null });
   }
 
-  #tell(problem) {
-    this.#wrong.hidden = !problem;
-    say(this.#wrong, problem);
+  #showError(problem) {
+    this.#problem.hidden = !problem;
+    setText(this.#problem, problem);
   }
 }
 
-/** "a, b" as ["a", "b"]. */
-export const listed = (text) => text.split(",").map((piece) => piece.trim()).filter(Boolean);
+/** "a, b" -> ["a", "b"]. */
+export const splitPrompts = (text) => text.split(",").map((piece) => piece.trim()).filter(Boolean);

@@ -1,7 +1,7 @@
 // The list of a stream's tracks.
 
-import { element, icon, mark, reconcile, say } from "../parts/dom.js";
-import { age, colour, plural, share } from "../parts/format.js";
+import { element, icon, reconcile, setAttributes, setText } from "../parts/dom.js";
+import { age, colour, plural, twoDecimals } from "../parts/format.js";
 
 export class Tracks {
   #list = element("ul", { class: "tracks" });
@@ -21,17 +21,17 @@ export class Tracks {
     this.#on = on;
   }
 
-  /** `leaving`: ids that are being removed. */
-  update(stream, selected, leaving) {
+  /** `removing`: ids that are being removed. */
+  update(stream, selected, removing) {
     const tracks = [...stream.tracks].sort((a, b) => a.id - b.id);
-    say(this.#total, tracks.length ? String(tracks.length) : "");
-    say(this.#none, tracks.length ? "" : nothing(stream));
+    setText(this.#total, tracks.length ? String(tracks.length) : "");
+    setText(this.#none, tracks.length ? "" : emptyText(stream));
     reconcile(
       this.#list,
       tracks,
       (track) => track.id,
       (track) => this.#row(track.id),
-      (row, track) => refresh(row, track, track.id === selected, leaving.has(track.id)),
+      (row, track) => updateRow(row, track, track.id === selected, removing.has(track.id)),
     );
   }
 
@@ -58,29 +58,29 @@ function meter(name) {
   return element("span", { class: `meter ${name}` }, `${name} `, element("b"), element("i", { "aria-hidden": "true" }));
 }
 
-function refresh(row, track, selected, leaving) {
+function updateRow(row, track, selected, removing) {
   const main = row.firstElementChild;
-  const by = (name) => main.querySelector(name);
-  mark(row, { class: `${track.state}${selected ? " selected" : ""}${leaving ? " leaving" : ""}` });
-  mark(main, { "aria-pressed": String(selected), "aria-label": described(track) });
-  mark(row.lastElementChild, { disabled: leaving });
-  say(by(".name"), track.prompt ?? "by hand");
-  say(by(".age"), age(track.age));
-  say(by(".state"), leaving ? "ending" : track.state);
+  const find = (name) => main.querySelector(name);
+  setAttributes(row, { class: `${track.state}${selected ? " selected" : ""}${removing ? " removing" : ""}` });
+  setAttributes(main, { "aria-pressed": String(selected), "aria-label": label(track) });
+  setAttributes(row.lastElementChild, { disabled: removing });
+  setText(find(".name"), track.prompt ?? "by hand");
+  setText(find(".age"), age(track.age));
+  setText(find(".state"), removing ? "ending" : track.state);
   for (const name of ["score", "presence"]) {
-    say(by(`.${name} b`), share(track[name]));
-    by(`.${name} i`).style.setProperty("--share", track[name]);
+    setText(find(`.${name} b`), twoDecimals(track[name]));
+    find(`.${name} i`).style.setProperty("--share", track[name]);
   }
 }
 
-function described(track) {
-  const numbers = `score ${share(track.score)}, presence ${share(track.presence)}`;
+function label(track) {
+  const numbers = `score ${twoDecimals(track.score)}, presence ${twoDecimals(track.presence)}`;
   return `Track ${track.id}, ${track.prompt ?? "added by hand"}, ${track.state}, ${age(track.age)} old, ${numbers}`;
 }
 
-function nothing(stream) {
+function emptyText(stream) {
   if (stream.state === "loading" || stream.frame === null) return "Tracks appear with the first frame.";
   if (stream.state !== "up") return `None: the stream is ${stream.state}.`;
-  const sought = plural(stream.prompts.length, "prompt");
-  return `Nothing in sight for ${sought}. Click an object in the picture to follow it anyway.`;
+  const prompts = plural(stream.prompts.length, "prompt");
+  return `Nothing in sight for ${prompts}. Click an object in the picture to follow it anyway.`;
 }
