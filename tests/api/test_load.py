@@ -31,8 +31,8 @@ def _descriptors() -> Iterator[None]:
 @pytest.fixture
 def patient_server(monkeypatch: pytest.MonkeyPatch) -> None:
     """A crowd in this process may need seconds between a connection and its request, and is not cut off for that."""
-    monkeypatch.setattr(connections, "NEW", PATIENCE)
-    monkeypatch.setattr(connections, "HEADERS", PATIENCE)
+    monkeypatch.setattr(connections, "EVICTION_GRACE", PATIENCE)
+    monkeypatch.setattr(connections, "HEADER_TIMEOUT", PATIENCE)
 
 
 def first_answers(port: int, number: int, request: bytes, seen: list[bytes]) -> threading.Thread:
