@@ -40,12 +40,12 @@ while [ $# -gt 0 ]; do
     shift
 done
 [ -z "$root" ] || { mkdir -p "$root" && root=$(CDPATH='' cd -- "$root" && pwd); }
-home=/opt/maskcast                        # where the program is in the end
-venv=$root$home                           # where it is put now
+home=/opt/maskcast                        # final location of the program
+venv=$root$home                           # where this script installs it
 config=$root/etc/maskcast
 [ -n "$root" ] || [ "$(id -u)" -eq 0 ] || fail "must be run as root: sudo $0"
 
-here_systemd() { # a systemd that runs, and that this is about
+here_systemd() { # whether systemd runs and manages this installation
     [ -z "$root" ] && [ -d /run/systemd/system ]
 }
 
@@ -94,18 +94,18 @@ check_wheels() {
 }
 
 install_program() {
-    # a venv of another Python does not get right by installing into it
+    # a venv of another Python version cannot be reused
     [ ! -e "$venv/bin/python" ] || [ "$("$venv/bin/python" -V 2>&1)" = "$("$python" -V 2>&1)" ] || rm -rf "$venv"
     "$python" -m venv "$venv"
     export SAM2_BUILD_CUDA=0 PIP_DISABLE_PIP_VERSION_CHECK=1
     if [ -n "$wheels" ]; then
         "$venv/bin/python" -m pip install --quiet --no-index --find-links "$wheels" maskcast
-        # the same version may have been built again
+        # also replaces an older build of the same version
         "$venv/bin/python" -m pip install --quiet --no-index --find-links "$wheels" --no-deps --force-reinstall maskcast
     else
         "$venv/bin/python" -m pip install --quiet --upgrade "$checkout"
     fi
-    if [ -n "$root" ]; then # scripts name their Python by its whole path
+    if [ -n "$root" ]; then # the scripts contain the absolute path of their Python
         grep -lI "$venv" "$venv"/bin/* "$venv/pyvenv.cfg" | xargs -r sed -i "s|$venv|$home|g"
     fi
     mkdir -p "$root/usr/local/bin"
@@ -121,11 +121,11 @@ install_files() {
     keep_or_install maskcast.toml "$config/maskcast.toml" 640
     [ -z "$root" ] || return 0
     systemd-sysusers maskcast.conf
-    chgrp maskcast "$config" "$config/maskcast.toml" # it may hold a camera's password
-    chown maskcast:maskcast /var/lib/maskcast "$config/curve" # maskcast keys gives new keys to who owns the folder
+    chgrp maskcast "$config" "$config/maskcast.toml" # it may contain a camera's password
+    chown maskcast:maskcast /var/lib/maskcast "$config/curve" # maskcast keys gives new keys to the folder's owner
 }
 
-keep_or_install() { # FILE PLACE MODE
+keep_or_install() { # FILE DESTINATION MODE
     if [ -e "$2" ]; then
         echo "$2 is kept as it is; what has come new: $checkout/deploy/$1"
     else
@@ -169,6 +169,6 @@ install_files
 check_cuda
 if here_systemd; then
     systemctl daemon-reload
-    systemctl try-restart maskcast.service # the new program, where the old one runs
+    systemctl try-restart maskcast.service # if it runs, restart it with the new program
 fi
 [ -n "$root" ] || next_steps

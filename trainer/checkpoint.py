@@ -1,4 +1,4 @@
-"""Checkpoints on disk: whole or not there, and checked before a training goes on from one."""
+"""Checkpoint files: written atomically, and checked before a training resumes from one."""
 
 import io
 import os
@@ -14,36 +14,36 @@ from stages.errors import ConfigError, OutputError
 _TRAINING = ("optimizer", "schedule", "epoch", "step", "sums", "history", "best", "waited", "options")
 
 
-def write_whole(path: Path, content: bytes | memoryview) -> None:
-    """Write beside ``path`` and rename, so that at any moment the old file or the new one is there, complete.
+def write_atomically(path: Path, content: bytes | memoryview) -> None:
+    """Write a temporary file and rename it to ``path``, so that there is always a complete file, the old or the new.
 
-    Raises OutputError; the old file is then as it was.
+    Raises OutputError; the old file is then unchanged.
     """
-    beside = path.with_name(f".{path.name}.partial")
+    partial = path.with_name(f".{path.name}.partial")
     try:
-        with beside.open("wb") as file:
+        with partial.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        beside.replace(path)
+        partial.replace(path)
     except OSError as error:
         raise OutputError(
             f"cannot write {path} ({len(content) / 1e6:.0f} MB): {error.strerror}; make room there, or give another "
             f"folder with --out"
         ) from error
     finally:
-        beside.unlink(missing_ok=True)  # what an error or Ctrl-C has left of it
+        partial.unlink(missing_ok=True)  # left by an error or Ctrl-C
 
 
 def save(path: Path, contents: dict[str, Any]) -> None:
-    """Write a checkpoint, as ``write_whole`` does. It is built in memory: torch's own writer hides a full disk."""
+    """Write a checkpoint atomically. It is built in memory first, because torch's own writer hides a full disk."""
     buffer = io.BytesIO()
     torch.save(contents, buffer)
-    write_whole(path, buffer.getbuffer())
+    write_atomically(path, buffer.getbuffer())
 
 
-def make_room(folder: Path, size: int) -> None:
-    """Create ``folder``; raises OutputError when it cannot be, or when ``size`` bytes do not fit."""
+def create_folder(folder: Path, size: int) -> None:
+    """Create ``folder``. Raises OutputError when that fails or when less than ``size`` bytes are free."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(folder).free
@@ -57,7 +57,7 @@ def make_room(folder: Path, size: int) -> None:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The checkpoint of a training that is to go on. Raises ModelError or ConfigError."""
+    """Read the checkpoint of a training to resume. Raises ModelError or ConfigError."""
     _, contents = load_checkpoint(path)
     if any(key not in contents for key in _TRAINING):
         raise ConfigError(f"--resume: {path} holds a model but no training to go on with; start one without --resume")

@@ -1,13 +1,13 @@
-"""What ends a training before its time; the text is one line: what, where, what to do."""
+"""Errors that end a training early; the text is one line: what, where, what to do."""
 
 from stages.errors import MaskcastError
 
 
 class TrainingError(MaskcastError):
-    """The training cannot go on."""
+    """The training failed, for example by divergence or lack of memory."""
 
 
-class InterruptedTraining(MaskcastError):  # noqa: N818 - nothing went wrong
-    """Somebody stopped it; what was reached is saved."""
+class InterruptedTraining(MaskcastError):  # noqa: N818 - not a failure
+    """The user stopped the training; its state is saved."""
 
     exit_code = 130

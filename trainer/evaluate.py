@@ -1,4 +1,4 @@
-"""The verb: measure classifiers on labelled pictures, alone and together."""
+"""Evaluate classifiers on labelled images, each alone and as an ensemble."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,18 +16,18 @@ from torchvision.transforms.v2 import functional as T
 from stages.classification.card import Card
 from stages.classification.classifier import EMBEDDED, load_model
 from stages.errors import ConfigError, ModelError
-from trainer.counting import counted
 from trainer.data.datasets import Data
-from trainer.data.pictures import Collate, Pictures, Prepare, as_read
+from trainer.data.images import Collate, ImageDataset, Prepare, unwrap_read_errors
+from trainer.progress_bar import progress_bar
 from trainer.report.report import Predictions
 from trainer.training.machine import leave_signals_to_parent
 
-BATCH = 128  # pictures, where they fit
+BATCH = 128  # images; halved until a batch fits into memory
 
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """A classifier that is ready to run."""
+    """A loaded classifier."""
 
     path: str
     card: Card
@@ -35,7 +35,7 @@ class Network:
 
 
 def open_network(path: str, accelerator: Accelerator) -> Network:
-    """A checkpoint, an .onnx file or "embedded", in the accelerator's precision. Raises ModelError."""
+    """Load a checkpoint, an .onnx file or "embedded", in the accelerator's precision. Raises ModelError."""
     if path.endswith(".onnx"):
         from stages.classification.onnx import load_onnx
 
@@ -44,50 +44,50 @@ def open_network(path: str, accelerator: Accelerator) -> Network:
     card, model = load_model(EMBEDDED if path == "embedded" else path)
     model.to(accelerator.device)
 
-    def autocast(pictures: torch.Tensor) -> torch.Tensor:
+    def run(images: torch.Tensor) -> torch.Tensor:
         with accelerator.autocast():
-            logits: torch.Tensor = model(pictures)
+            logits: torch.Tensor = model(images)
         return logits
 
-    return Network(path, card, autocast)
+    return Network(path, card, run)
 
 
-def check_alike(networks: Sequence[Network]) -> tuple[str, ...]:
-    """The labels that all of them have, in this order. Raises ConfigError where one has others."""
+def common_labels(networks: Sequence[Network]) -> tuple[str, ...]:
+    """The labels of all networks. Raises ConfigError when they differ, also in their order."""
     first, *others = networks
     for other in others:
         if other.card.labels != first.card.labels:
-            strange = sorted(set(other.card.labels) ^ set(first.card.labels)) or ["their order"]
+            differing = sorted(set(other.card.labels) ^ set(first.card.labels)) or ["their order"]
             raise ConfigError(
-                f"{other.path} has other classes than {first.path} ({', '.join(strange)}); an ensemble needs the same"
+                f"{other.path} has other classes than {first.path} ({', '.join(differing)}); an ensemble needs the same"
             )
     return first.card.labels
 
 
-def seed_of(networks: Sequence[Network]) -> int:
-    """Of the first whose file tells: it decides which pictures were held out, where there is no folder val."""
+def split_seed(networks: Sequence[Network]) -> int:
+    """The first training seed in a card: it selected the validation images, where there is no folder val."""
     return next((network.card.seed for network in networks if network.card.seed is not None), 0)
 
 
 def check_held_out(networks: Sequence[Network], data: str, split: str) -> None:
-    """Raises ConfigError where pictures held out of one training are those that another has learned."""
+    """Raises ConfigError when one network was trained on images that are held out for another."""
     seeds = sorted({network.card.seed for network in networks if network.card.seed is not None})
-    own = Path(data, "train").is_dir() and Path(data, "val").is_dir()
-    if split in ("val", "train") and len(seeds) > 1 and not own:
+    fixed_split = Path(data, "train").is_dir() and Path(data, "val").is_dir()
+    if split in ("val", "train") and len(seeds) > 1 and not fixed_split:
         raise ConfigError(
             f"the checkpoints were trained with the seeds {', '.join(map(str, seeds))}, so one has learned what "
             f"another held out; give data with a folder test or val, or, for pictures that are new to all, --split all"
         )
 
 
-def pick(data: Data, split: str | None) -> tuple[str, Pictures]:
-    """A split's name and pictures; None: the test pictures, where there are none those of validation."""
+def select_split(data: Data, split: str | None) -> tuple[str, ImageDataset]:
+    """The split's name and images. None: test, or val where there is no test split. Raises ConfigError."""
     if split == "all":
         parts = [part for part in (data.train, data.val, data.test) if part is not None]
         targets = np.concatenate([part.targets for part in parts])
-        if isinstance(parts[0].pictures, np.ndarray):
-            return split, Pictures(np.concatenate([np.asarray(part.pictures) for part in parts]), targets)
-        return split, Pictures([Path(path) for part in parts for path in part.pictures], targets)
+        if isinstance(parts[0].images, np.ndarray):
+            return split, ImageDataset(np.concatenate([np.asarray(part.images) for part in parts]), targets)
+        return split, ImageDataset([Path(path) for part in parts for path in part.images], targets)
     if split == "test" and data.test is None:
         raise ConfigError("--split test: the data has no folder named test; give --split val or all")
     if split == "train":
@@ -95,63 +95,65 @@ def pick(data: Data, split: str | None) -> tuple[str, Pictures]:
     return ("val", data.val) if data.test is None or split == "val" else ("test", data.test)
 
 
-def targets_for(labels: Sequence[str], data: Data, pictures: Pictures) -> NDArray[np.int64]:
-    """(N,) the pictures' classes as indices into ``labels``. Raises ConfigError for a class that is not among them."""
+def map_targets(labels: Sequence[str], data: Data, images: ImageDataset) -> NDArray[np.int64]:
+    """(N,) the images' classes as indices into ``labels``. Raises ConfigError for a class that is not among them."""
     unknown = sorted(set(data.labels) - set(labels))
     if unknown:
         raise ConfigError(
             f"the data has the class {unknown[0]}, which the checkpoint does not know (it knows {', '.join(labels)})"
         )
-    places: NDArray[np.int64] = np.asarray([labels.index(label) for label in data.labels], np.int64)
-    return places[pictures.targets]
+    indices: NDArray[np.int64] = np.asarray([labels.index(label) for label in data.labels], np.int64)
+    return indices[images.targets]
 
 
-def views(pictures: torch.Tensor) -> Sequence[torch.Tensor]:
-    """Ten (B, 3, S, S) of one: as it is, shifted by an eighth into each corner as in training, and mirrored."""
-    size = pictures.shape[-1]
-    views: tuple[torch.Tensor, ...] = T.ten_crop(F.pad(pictures, [size // 8] * 4, mode="reflect"), [size, size])
-    return views
+def ten_crop_views(images: torch.Tensor) -> Sequence[torch.Tensor]:
+    """Ten (B, 3, S, S) views of a batch: original, shifted by 1/8 into each corner as in training, and all mirrored."""
+    size = images.shape[-1]
+    crops: tuple[torch.Tensor, ...] = T.ten_crop(F.pad(images, [size // 8] * 4, mode="reflect"), [size, size])
+    return crops
 
 
 def predict(
-    network: Network, pictures: Pictures, device: torch.device, workers: int = 0, tta: bool = False
+    network: Network, images: ImageDataset, device: torch.device, workers: int = 0, tta: bool = False
 ) -> NDArray[np.float32]:
-    """(N, classes) each row adds up to 1; with ``tta`` the mean over ``views``. In smaller batches where memory is low.
+    """Softmax scores (N, classes); with ``tta`` their mean over ``ten_crop_views``. Batches shrink to fit into memory.
 
     Raises ModelError.
     """
-    look = network.card.preprocessing
-    prepare = Prepare(look)
+    preprocessing = network.card.preprocessing
+    prepare = Prepare(preprocessing)
 
     def scores(batch: torch.Tensor) -> torch.Tensor:
         prepared = prepare(batch.to(device, non_blocking=True))
-        seen = views(prepared) if tta else [prepared]
-        return torch.stack([network.forward(view).float().softmax(1).cpu() for view in seen]).mean(0)
+        views = ten_crop_views(prepared) if tta else [prepared]
+        return torch.stack([network.forward(view).float().softmax(1).cpu() for view in views]).mean(0)
 
     @torch.inference_mode()
     def attempt(batch_size: int) -> torch.Tensor:
         loader = DataLoader(
-            pictures,
+            images,
             batch_size,
-            collate_fn=Collate(look),
+            collate_fn=Collate(preprocessing),
             num_workers=workers,
             pin_memory=device.type == "cuda",
             worker_init_fn=leave_signals_to_parent,
         )
-        return torch.cat([scores(batch) for batch, _ in counted(as_read(loader), len(loader), network.path)])
+        return torch.cat(
+            [scores(batch) for batch, _ in progress_bar(unwrap_read_errors(loader), len(loader), network.path)]
+        )
 
     try:
-        found: torch.Tensor = find_executable_batch_size(attempt, BATCH)()
+        predicted: torch.Tensor = find_executable_batch_size(attempt, BATCH)()
     except RuntimeError as error:
         if "No executable batch size" not in str(error):
             raise
         raise ModelError(f"{network.path}: not even one picture fits into memory; try --device cpu") from None
-    if not bool(found.isfinite().all()):
+    if not bool(predicted.isfinite().all()):
         raise ModelError(f"{network.path}: scores are not numbers; try --precision float32")
-    scores_of_all: NDArray[np.float32] = found.numpy()
-    return scores_of_all
+    all_scores: NDArray[np.float32] = predicted.numpy()
+    return all_scores
 
 
-def together(labels: tuple[str, ...], truth: NDArray[np.int64], scores: Sequence[NDArray[np.float32]]) -> Predictions:
-    """An ensemble: the mean of what its members say."""
+def ensemble(labels: tuple[str, ...], truth: NDArray[np.int64], scores: Sequence[NDArray[np.float32]]) -> Predictions:
+    """Predictions of an ensemble: the mean of its members' scores, each (N, classes)."""
     return Predictions(labels, truth, np.mean(scores, axis=0))

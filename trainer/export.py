@@ -1,4 +1,4 @@
-"""The verb: write a checkpoint as ONNX, and prove that it computes the same."""
+"""Export a checkpoint to ONNX and check that both compute the same logits."""
 
 import json
 import tempfile
@@ -13,41 +13,41 @@ from stages.classification.card import Card
 from stages.classification.classifier import EMBEDDED, load_model
 from stages.classification.onnx import KEY, load_onnx
 from stages.errors import ModelError, OutputError
-from trainer.checkpoint import make_room
+from trainer.checkpoint import create_folder
 
-TOLERANCE = 1e-4  # largest difference of a logit
-EMBED_BELOW = 1.8e9  # bytes of weights; an ONNX file can hold 2 GiB, what is more goes into a second file
+TOLERANCE = 1e-4  # maximum difference of a logit
+MAX_EMBEDDED_BYTES = 1.8e9  # an ONNX file can hold 2 GiB; larger weights go into a second file
 CPU = torch.device("cpu")
 
 
 class Exported(NamedTuple):
-    """What was written. ``files`` belong together."""
+    """The result of an export. All ``files`` are needed together."""
 
     card: Card
     files: tuple[Path, ...]
-    difference: float  # largest, between a logit of torch and one of onnxruntime
+    difference: float  # maximum difference of a logit between torch and onnxruntime
 
 
 def export(checkpoint: str, out: Path) -> Exported:
-    """Write ``out``, and ``out``.data where the weights need a file of their own; nothing if the parity check fails.
+    """Write ``out``, and ``out``.data for large weights; write nothing if the parity check fails.
 
-    The network takes (B, 3, S, S) float32 preprocessed pictures, B free, and gives logits (B, classes). Its metadata
-    hold the card: labels, and the preprocessing, which is not part of the network. Raises ModelError, OutputError.
+    The network maps preprocessed images (B, 3, S, S) float32, with any B, to logits (B, classes). Its metadata hold the
+    card: the labels, and the preprocessing, which is not part of the network. Raises ModelError, OutputError.
     """
     card, model = load_model(EMBEDDED if checkpoint == "embedded" else checkpoint)
     size = sum(parameter.nbytes for parameter in model.parameters())
-    make_room(out.parent, 2 * size)
+    create_folder(out.parent, 2 * size)
     try:
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as folder:
-            # under its final name, for it knows its second file by that
-            _write(card, model, Path(folder) / out.name, external=size > EMBED_BELOW)
-            difference = _difference(card, model, Path(folder) / out.name)
+            # with its final name, because it refers to its second file by that name
+            _write(card, model, Path(folder) / out.name, external=size > MAX_EMBEDDED_BYTES)
+            difference = _max_difference(card, model, Path(folder) / out.name)
             if not difference <= TOLERANCE:
                 raise ModelError(
                     f"{checkpoint}: the logits of the ONNX file differ by {difference:.1e}, more than {TOLERANCE:.0e}; "
                     f"nothing was written"
                 )
-            written = sorted(Path(folder).iterdir(), reverse=True)  # the weights before what refers to them
+            written = sorted(Path(folder).iterdir(), reverse=True)  # the weights before the file that refers to them
             files = tuple(path.replace(out.with_name(path.name)) for path in written)
     except OSError as error:
         raise OutputError(f"cannot write {out}: {error.strerror}; choose another place with --out") from error
@@ -55,11 +55,11 @@ def export(checkpoint: str, out: Path) -> Exported:
 
 
 def _write(card: Card, model: nn.Module, path: Path, external: bool) -> None:
-    look = card.preprocessing
-    pictures = torch.randn(2, 3, look.size, look.size, generator=torch.Generator().manual_seed(0))
+    size = card.preprocessing.size
+    images = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
     program = torch.onnx.export(
         model,
-        (pictures,),
+        (images,),
         input_names=["pictures"],
         output_names=["logits"],
         dynamic_shapes=({0: Dim("batch", min=1)},),
@@ -72,16 +72,16 @@ def _write(card: Card, model: nn.Module, path: Path, external: bool) -> None:
     program.save(path, external_data=external)
 
 
-def _difference(card: Card, model: nn.Module, path: Path) -> float:
-    """Of batches of other sizes than the exporter saw, through the loader that the daemon uses."""
+def _max_difference(card: Card, model: nn.Module, path: Path) -> float:
+    """Maximum difference of a logit, on batch sizes that the exporter did not see, with the daemon's loader."""
     loaded, network = load_onnx(str(path), CPU)
     if loaded != Card.from_dict(json.loads(json.dumps(card.to_dict()))):
         raise ModelError("the card did not survive the export")
-    worst, chance = 0.0, torch.Generator().manual_seed(1)
+    largest, generator = 0.0, torch.Generator().manual_seed(1)
     for batch in (1, 3):
-        side = card.preprocessing.size
-        pictures = torch.randint(0, 256, (batch, 3, side, side), generator=chance, dtype=torch.uint8)
-        prepared: Any = card.preprocessing(pictures)
+        size = card.preprocessing.size
+        images = torch.randint(0, 256, (batch, 3, size, size), generator=generator, dtype=torch.uint8)
+        prepared: Any = card.preprocessing(images)
         with torch.inference_mode():
-            worst = max(worst, float((model(prepared) - network(prepared)).abs().max()))
-    return worst
+            largest = max(largest, float((model(prepared) - network(prepared)).abs().max()))
+    return largest

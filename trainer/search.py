@@ -1,4 +1,4 @@
-"""The verb: train at every point of a grid, and keep a table and a plot. Optuna runs it and remembers what is done."""
+"""Hyperparameter grid search with Optuna: train at each grid point, write a table and a plot, resume after a stop."""
 
 import csv
 import io
@@ -16,25 +16,25 @@ from sqlalchemy import URL
 from sqlalchemy.exc import SQLAlchemyError
 
 from stages.errors import ConfigError, OutputError
-from trainer.checkpoint import make_room, write_whole
+from trainer.checkpoint import create_folder, write_atomically
 from trainer.errors import TrainingError
 from trainer.report.plots import draw_search
 
 DATABASE, TABLE, PLOT = "search.db", "search.csv", "search.png"
-COLUMNS = ("val_accuracy", "test_accuracy", "best_epoch", "seconds", "checkpoint", "failed")  # beside the parameters
+COLUMNS = ("val_accuracy", "test_accuracy", "best_epoch", "seconds", "checkpoint", "failed")  # after the parameters
 
 Grid = Mapping[str, Sequence[float]]
 Trainer = Callable[[dict[str, Any], Path], dict[str, Any]]  # parameters and folder -> summary with val_accuracy
 
 
 def search(grid: Grid, settings: Mapping[str, Any], out: Path, train: Trainer) -> list[dict[str, Any]]:
-    """Train at each point of ``grid`` that has no result in ``out`` yet; all rows of the table, the best one first.
+    """Train at each point of ``grid`` that has no result in ``out`` yet; returns all rows of the table, the best first.
 
-    A point at which TrainingError is raised has failed, with its reason; every other error ends the search, which goes
-    on from there the next time. ``settings`` are what all points share. Raises ConfigError when ``out`` has a search
-    with other settings, OutputError, and what ``train`` raises.
+    A point where ``train`` raises TrainingError is recorded as failed, with its reason; any other error ends the
+    search, and the next call continues there. ``settings`` are common to all points. Raises ConfigError when ``out``
+    has a search with other settings, OutputError, and the errors of ``train``.
     """
-    make_room(out, 0)
+    create_folder(out, 0)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     sampler = GridSampler(grid, seed=0)
     study = _open(out, sampler)
@@ -42,29 +42,30 @@ def search(grid: Grid, settings: Mapping[str, Any], out: Path, train: Trainer) -
 
     def objective(trial: optuna.Trial) -> float:
         values = {name: _suggest(trial, name, choices) for name, choices in grid.items()}
-        summary = _known(study, values) or _train(trial, values, train, out)
+        summary = _previous_result(study, values) or _train(trial, values, train, out)
         for name in COLUMNS:
             trial.set_user_attr(name, summary.get(name))
         return float(summary["val_accuracy"])
 
-    def keep(study: optuna.Study, _: FrozenTrial) -> None:
-        _keep(study, out)
+    def write_results(study: optuna.Study, _: FrozenTrial) -> None:
+        _write_results(study, out)
 
     if not sampler.is_exhausted(study):
-        with _stopping():
-            study.optimize(objective, catch=(TrainingError,), callbacks=[keep])
-    return _keep(study, out)
+        with _unwrap_stop():
+            study.optimize(objective, catch=(TrainingError,), callbacks=[write_results])
+    return _write_results(study, out)
 
 
 def _suggest(trial: optuna.Trial, name: str, choices: Sequence[float]) -> float:
-    """The sampler's choice. As a range, because Optuna does not let a list of choices grow later."""
+    """The sampler's choice. Given to Optuna as a range, because a list of choices could not be extended later."""
     low, high = min(choices), max(choices)
     if isinstance(low, int) and isinstance(high, int):
         return trial.suggest_int(name, low, high)
     return trial.suggest_float(name, low, high, log=True)
 
 
-def points(grid: Grid) -> int:
+def count_points(grid: Grid) -> int:
+    """Number of points of ``grid``."""
     return len(list(itertools.product(*grid.values())))
 
 
@@ -79,6 +80,7 @@ def _open(out: Path, sampler: GridSampler) -> optuna.Study:
 
 
 def _check_same(study: optuna.Study, settings: Mapping[str, Any], out: Path) -> None:
+    """Store the settings of a new search. Raises ConfigError when an existing search has other ones."""
     before = study.user_attrs.get("settings")
     if before is None:
         study.set_user_attr("settings", dict(settings))
@@ -90,14 +92,14 @@ def _check_same(study: optuna.Study, settings: Mapping[str, Any], out: Path) -> 
             )
 
 
-def _known(study: optuna.Study, values: dict[str, Any]) -> dict[str, Any] | None:
-    """What a trial of an earlier, smaller grid found at this point."""
+def _previous_result(study: optuna.Study, values: dict[str, Any]) -> dict[str, Any] | None:
+    """The result at this point from a previous, smaller grid; None if there is none."""
     same = (trial for trial in _complete(study) if trial.params == values)
     return next((trial.user_attrs for trial in same), None)
 
 
-class _Stopped(BaseException):
-    """Carries an error past Optuna, which would count the trial as done for every Exception."""
+class _Stop(BaseException):
+    """Wraps an error so that it passes through Optuna, which would record the trial as failed for any Exception."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__(error)
@@ -111,23 +113,23 @@ def _train(trial: optuna.Trial, values: dict[str, Any], train: Trainer, out: Pat
         trial.set_user_attr("failed", str(error))
         raise
     except Exception as error:
-        raise _Stopped(error) from error
+        raise _Stop(error) from error
 
 
 @contextmanager
-def _stopping() -> Iterator[None]:
+def _unwrap_stop() -> Iterator[None]:
     try:
         yield
-    except _Stopped as stopped:
-        raise stopped.error from None
+    except _Stop as stop:
+        raise stop.error from None
 
 
 def _complete(study: optuna.Study) -> list[FrozenTrial]:
     return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
 
 
-def _keep(study: optuna.Study, out: Path) -> list[dict[str, Any]]:
-    """Write the table, and the plot once there is something to compare; the rows."""
+def _write_results(study: optuna.Study, out: Path) -> list[dict[str, Any]]:
+    """Write the table, and the plot from two results on; returns the rows."""
     done = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.FAIL))
     by_point = {tuple(sorted(trial.params.items())): _row(trial) for trial in done}
     rows = sorted(by_point.values(), key=lambda row: -(row["val_accuracy"] or 0.0))
@@ -136,9 +138,9 @@ def _keep(study: optuna.Study, out: Path) -> list[dict[str, Any]]:
         writer = csv.DictWriter(text, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
-        write_whole(out / TABLE, text.getvalue().encode())
+        write_atomically(out / TABLE, text.getvalue().encode())
     if len(complete := _complete(study)) > 1:
-        write_whole(
+        write_atomically(
             out / PLOT, draw_search([t.params for t in complete], [t.user_attrs["val_accuracy"] for t in complete])
         )
     return rows

@@ -1,4 +1,4 @@
-"""The HTTP server on a free port, in front of a daemon that is nothing but state: what was asked for is there."""
+"""The HTTP server on a free port, in front of a fake daemon that only stores what requests change."""
 
 import http.client
 import itertools
@@ -29,7 +29,7 @@ FRESH = StreamView("", "", "up", "", True, (), {}, 0, 5, WIDTH, HEIGHT, 25.0, (0
 
 @dataclass
 class MemoryControl:
-    """Keeps streams and objects in dicts, and refuses what the tracker would refuse."""
+    """A fake control: stores streams and objects in memory, and refuses what the tracker would refuse."""
 
     reason: str | None = None
     streams: dict[str, StreamView] = field(default_factory=dict)
@@ -37,7 +37,7 @@ class MemoryControl:
     objects: list[tuple[str, Any]] = field(default_factory=list)
     points: list[tuple[Any, Any]] = field(default_factory=list)
     previews: dict[str, Preview] = field(default_factory=dict)
-    before: Callable[[], object] = lambda: None  # looking, in the thread that does
+    before: Callable[[], object] = lambda: None  # called before a read, in the reading thread
     before_change: Callable[[], object] = lambda: None
 
     def __post_init__(self) -> None:
@@ -139,7 +139,7 @@ class Answer:
 
     @property
     def error(self) -> str:
-        """The one line of a refusal; fails when the answer has another shape."""
+        """The error message of a refusal; fails unless the answer is one line in the format of all errors."""
         assert self.headers["content-type"] == "application/json"
         assert self.json.keys() == {"error"}
         line: str = self.json["error"]
@@ -149,12 +149,12 @@ class Answer:
 
 
 def bearer(token: str) -> dict[str, str]:
-    """The header, as UTF-8."""
+    """The Authorization header, with ``token`` in UTF-8."""
     return {"Authorization": f"Bearer {token}".encode().decode("latin-1")}
 
 
 class Site:
-    """The server, with what it serves."""
+    """The server with its control and metrics."""
 
     def __init__(self, control: Any = None, **http_settings: Any) -> None:
         self.metrics = Metrics()
@@ -165,7 +165,7 @@ class Site:
         self.port = int(self.api.url.rpartition(":")[2])
 
     def ask(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
-        """One request on a connection of its own; ``body`` is sent as JSON unless it is bytes."""
+        """One request on its own connection; ``body`` is sent as JSON unless it is bytes."""
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         if body is not None and not isinstance(body, bytes):
             body = json.dumps(body).encode()
@@ -180,18 +180,18 @@ class Site:
             connection.close()
 
     def add(self, name: str = "gate", **more: Any) -> None:
-        """Start a stream as anybody would."""
+        """Start a stream over HTTP."""
         asked = {"name": name, "source": "testsrc://shapes", "prompts": ["red circle"], **more}
         assert self.ask("POST", "/api/streams", asked, **bearer(self.token)).status == 201
 
     def say(self, sent: bytes) -> socket.socket:
-        """A client that has said so much, and stays."""
+        """A client that has sent ``sent`` and keeps its connection open."""
         client = socket.create_connection(("127.0.0.1", self.port), PATIENCE)
         client.sendall(sent)
         return client
 
     def watch(self) -> socket.socket:
-        """A client that has asked for the pictures of "gate"."""
+        """A client that has requested the MJPEG preview of "gate"."""
         return self.say(f"GET {PREVIEW} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
 
     def __enter__(self) -> "Site":

@@ -1,9 +1,9 @@
-"""What a batch over streams saves: pictures detected, and windows encoded, one after the other and together.
+"""Batching over streams: time to detect keyframes and encode windows, stream by stream and in one batch.
 
 python -m tests.benchmarks.batching [--streams 4] [--segmenter embedded t s b+ l] [--detector MODEL] [--json]
 
-Each stream has its own pictures of the test source and the same prompts. Both ways take turns; a row has the fastest
-round of each, on one CPU thread (OMP_NUM_THREADS=1) of that thread's own time. The public sizes have random weights.
+Each stream has its own frames of the test source; all have the same prompts. Both ways run in turns; a row has the
+fastest round of each. With one CPU thread (OMP_NUM_THREADS=1) it is CPU time. The public sizes have random weights.
 """
 
 import argparse
@@ -31,12 +31,12 @@ THRESHOLDS = (0.25, 0.3)  # the daemon's: box, text
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Milliseconds for all streams together."""
+    """Milliseconds for all streams."""
 
     step: str
     model: str
     streams: int
-    pictures: int  # of each stream
+    pictures: int  # per stream
     apart: float
     together: float
 
@@ -48,7 +48,7 @@ class Row:
 def compare(
     apart: Callable[[], object], together: Callable[[], object], device: torch.device, rounds: int
 ) -> list[float]:
-    """The fastest round of each, in milliseconds; the first, which warms up, does not count."""
+    """The fastest round of each, in milliseconds, not counting the first round, which is the warm-up."""
     best = [float("inf")] * 2
     for turn in range(rounds + 1):
         for number, run in enumerate((apart, together)):
@@ -62,7 +62,7 @@ def compare(
 
 
 def detect(films: list[list[Image]], arguments: argparse.Namespace) -> Row:
-    """A keyframe of every stream."""
+    """Time the detection of one keyframe per stream."""
     device = pick_device(arguments.device)
     detector = GroundingDino(arguments.detector or EMBEDDED, device, pick_dtype(arguments.precision, device))
     prompts = parse_prompts(ShapesWorld(0).labels)
@@ -77,7 +77,7 @@ def detect(films: list[list[Image]], arguments: argparse.Namespace) -> Row:
 
 
 def encode(size: str, films: list[list[Image]], arguments: argparse.Namespace) -> Row:
-    """A window of every stream."""
+    """Time the encoding of one window per stream."""
     device = pick_device(arguments.device)
     with tempfile.TemporaryDirectory() as folder:
         weights = "embedded" if size == "embedded" else str(write_sam2(Path(folder), NAMES[size])[0])

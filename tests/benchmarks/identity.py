@@ -1,17 +1,16 @@
-"""How well identities hold on hard worlds of the test source, by TrackEval's metrics on masks.
+"""Identity metrics (TrackEval, on masks) on hard worlds of the test source.
 
 python -m tests.benchmarks.identity [--seeds N ...] [--frames N] [--every N] [--no-gating] [--no-reidentify] [--json]
 
-Each hard world is prompted with the names of all its objects, at the daemon's default settings but for keyframes every
-10 frames: in these worlds objects come into sight several times a second, and with the daemon's 30 frames they wait for
-their keyframe for longer than IDF1 forgives. Without --no-* and --json the table has a row for the default, for gating
-off and for re-identification off.
+The prompts of each world are the labels of all its objects. The settings are the daemon's defaults, except for
+keyframes every 10 frames: in these worlds objects appear several times a second, and with a keyframe every 30 frames
+the wait for detection would dominate IDF1. Without --no-* and --json the table has rows for the default, for gating off
+and for re-identification off.
 
-What counts: every frame, from the first on. An object is there when at least ``CLEARLY_VISIBLE`` of it shows; one that
-shows less is neither missed nor is its track wrong there. A track is there when its mask has a pixel. Their similarity
-is the IoU of their visible pixels, and 0 where the track's prompt is not the object's name. idf1, mota and idsw take
-0.5 as a match; hota, deta and assa are means over TrackEval's thresholds, 0.05 to 0.95. ``switches`` are idsw per
-1,000 frames.
+All frames count, from the first on. An object counts on a frame when at least ``CLEARLY_VISIBLE`` of it is visible;
+below that neither the object nor its track counts. A track counts when its mask has a pixel. Similarity is the IoU of
+visible pixels, and 0 if the track's prompt is not the object's label. idf1, mota and idsw use a threshold of 0.5; hota,
+deta and assa are means over TrackEval's thresholds, 0.05 to 0.95. ``switches`` is idsw per 1,000 frames.
 """
 
 import argparse
@@ -40,13 +39,13 @@ from stages.testsrc.world import ShapesWorld, Truth
 from stages.tracking.tracker import Tracker, TrackerOptions
 from tests.benchmarks.support.worlds import track
 
-HELD_OUT = range(500, 520)  # nothing was trained, tuned or looked at there
-MATCH = 0.5  # least IoU of a track with an object that is barely visible for the track to be left out
+HELD_OUT = range(500, 520)  # seeds that were not used for training or tuning
+MATCH = 0.5  # a track with at least this IoU with a barely visible object is ignored
 
 
 @dataclass(frozen=True)
 class Job:
-    """One world, tracked once."""
+    """One world with one set of options."""
 
     seed: int
     frames: int
@@ -57,7 +56,7 @@ class Job:
 
 @dataclass
 class Observed:
-    """What TrackEval wants to know of one sequence, a list entry for every frame."""
+    """TrackEval's data of one sequence, with a list entry per frame."""
 
     objects: list[NDArray[np.int64]] = field(default_factory=list)  # (G,) ids
     tracks: list[NDArray[np.int64]] = field(default_factory=list)  # (N,) ids
@@ -70,7 +69,7 @@ class Observed:
         labels: Sequence[str | None],
         masks: NDArray[np.bool_],
     ) -> None:
-        """Add a frame: N tracks with their prompts' phrases and masks (N, H, W) at the picture's size."""
+        """Add a frame: N tracks with the phrases of their prompts and masks (N, H, W) at the frame's size."""
         shown = masks.any((1, 2))
         same = np.array([[label == name for label in labels] for name in truth.labels], bool)
         similarity = mask_iou(truth.masks, masks) * same.reshape(len(truth.labels), len(labels))
@@ -83,7 +82,7 @@ class Observed:
         self.similarities.append(similarity[clear][:, shown])
 
     def for_trackeval(self) -> dict[str, object]:
-        """The data of ``eval_sequence``: ids are counted from 0 without holes."""
+        """The argument of ``eval_sequence``; ids are renumbered from 0 without gaps."""
         objects, tracks = without_holes(self.objects), without_holes(self.tracks)
         return {
             "gt_ids": objects,
@@ -98,7 +97,7 @@ class Observed:
 
 
 def mask_iou(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """(A, H, W) and (B, H, W) -> (A, B); 0 where both are empty."""
+    """IoU matrix of masks: (A, H, W) and (B, H, W) -> (A, B); 0 where both are empty."""
     pixels = int(np.prod(first.shape[1:]))
     a, b = (masks.reshape(-1, pixels).astype(np.float32) for masks in (first, second))
     common = (a @ b.T).astype(np.float64)
@@ -112,7 +111,7 @@ def without_holes(ids: Sequence[NDArray[np.int64]]) -> list[NDArray[np.int64]]:
 
 
 def score(sequences: Iterable[Observed]) -> dict[str, float]:
-    """idf1, hota, switches (per 1,000 frames), mota, idsw, deta, assa of all sequences together."""
+    """idf1, hota, switches (per 1,000 frames), mota, idsw, deta, assa, recall, precision over all sequences."""
     data = {str(number): one.for_trackeval() for number, one in enumerate(sequences)}
     quiet = {"PRINT_CONFIG": False}
     hota, clear, identity = (
@@ -134,14 +133,14 @@ def score(sequences: Iterable[Observed]) -> dict[str, float]:
 
 @cache
 def models() -> tuple[GroundingDino, Sam2Segmenter]:
-    """The embedded ones, loaded once a process."""
+    """The embedded models, loaded once per process."""
     torch.set_num_threads(1)
     cpu = torch.device("cpu")
     return GroundingDino(EMBEDDED / "detector", cpu, torch.float32), load_segmenter("embedded", cpu, torch.float32)
 
 
 def measure(job: Job) -> Observed:
-    """Track a world, and note what TrackEval wants to know of every frame."""
+    """Track a world and collect TrackEval's data of every frame."""
     detector, segmenter = models()
     world, seen = ShapesWorld(job.seed, hard=True), Observed()
     prompts = parse_prompts([*dict.fromkeys(world.labels)])

@@ -1,12 +1,12 @@
-"""Live streams on the whole daemon: how many it holds at their full rate, how late they come out, and overload.
+"""Live streams on the whole daemon: streams at full rate, latency, and behaviour under overload.
 
 python -m tests.benchmarks.live [--streams 1 2 4] [--fps 10] [--overload 12] [--segmenter tiny] [--device cuda]
 
-Each run is a new ``maskcast run`` with as many ``testsrc://shapes?live=1`` sources, and one subscriber to all masks.
-Latency is capture -> publish as the headers say it; a frame waits for its window to fill, so nothing is published
-sooner than its share of ``--window`` / ``--fps``. The last run has more streams than the machine can hold, and is shown
-over time. ``--segmenter`` takes what ``maskcast run`` takes, and a size of SAM 2.1 (tiny, small, base_plus, large), of
-which a checkpoint with random weights is written first.
+Each run starts ``maskcast run`` with that number of ``testsrc://shapes?live=1`` sources, and one subscriber to all
+masks. Latency is from capture to publication, by the headers. A frame waits for its window to fill, which takes up to
+``--window`` / ``--fps`` seconds. The last run has more streams than the machine can process and is reported over time.
+``--segmenter`` takes the values of ``maskcast run``, or a size of SAM 2.1 (tiny, small, base_plus, large), for which a
+checkpoint with random weights is written first.
 """
 
 import argparse
@@ -23,8 +23,8 @@ from matplotlib.figure import Figure
 from tests.benchmarks.support.live_run import Asked, Run, run_live, slices
 from tests.support.checkpoints import SAM2_SIZES, write_sam2
 
-HELD = 0.99  # of the frames captured; a run that publishes as many, and drops none, holds its streams
-PARTS = 6  # into which the overloaded run is cut: 10 s each, unless it is made shorter
+HELD = 0.99  # minimum share of captured frames that every stream publishes in a run that holds its streams
+PARTS = 6  # of the overloaded run; 10 s each by default
 
 HEADS = ("streams", "asked FPS", "published / asked", "least of a stream", "p50 ms", "p95 ms", "p99 ms")
 MORE = ("p95 / first row", "dropped, by reason", "governor", "held")
@@ -32,7 +32,7 @@ SLICE_HEADS = ("seconds", "published / asked", "dropped", "p50 ms", "p95 ms", "p
 
 
 def figures(run: Run, first: Run) -> dict:
-    """A run in numbers; ``first`` is the call's first run."""
+    """The figures of a run; ``first`` is the first run of all."""
     p50, p95, p99 = run.latencies
     return {
         "streams": run.streams,
@@ -50,7 +50,7 @@ def figures(run: Run, first: Run) -> dict:
 
 
 def over_time(run: Run) -> list[dict]:
-    """The overloaded run, span by span."""
+    """The figures of the overloaded run, by span of time."""
     parts = slices(run, PARTS)
     first = parts[0].latencies[1]
     rows = []
@@ -95,7 +95,7 @@ def _head(heads: tuple[str, ...]) -> str:
 
 
 def plot(runs: list[dict], overload: list[dict], path: Path) -> None:
-    """Latency against streams, and of the overloaded run against time, with what it dropped."""
+    """Plot latency against streams, and latency and drops of the overloaded run against time."""
     figure = Figure(figsize=(9, 3.8), layout="constrained")
     held, late = figure.subplots(1, 2)
     for name in ("p50", "p95", "p99"):
@@ -164,7 +164,7 @@ def measure(arguments: argparse.Namespace, segmenter: str) -> None:
 
 
 def machine(device: str) -> str:
-    """What the figures were taken on."""
+    """Description of the machine."""
     gpu = f", {torch.cuda.get_device_name()}" if device != "cpu" and torch.cuda.is_available() else ""
     threads = os.environ.get("OMP_NUM_THREADS", "all")
     return f"{os.cpu_count()} cores ({platform.machine()}), OMP_NUM_THREADS {threads}{gpu}"

@@ -1,13 +1,14 @@
-"""Bytes held against frames: the tracker, and upstream's video predictor on the same stream, each in its own process.
+"""Memory against frames: the tracker and upstream's video predictor on the same stream, each in its own process.
 
 python -m tests.benchmarks.memory [--frames N] [--every-report N] [--objects N] [--plot FILE.png] [--json]
 python -m tests.benchmarks.memory --ours-only --frames 100000
 
-The embedded model on the test source: objects leave and return, the tracker gets the true boxes every 30 frames, as a
-detector would find them, and gives up what is out of sight for 30 frames; upstream is prompted on the first frame. The
-picture's loop is drawn once, so that only what tracking holds can grow. ``held`` counts tensors: the tracker's nbytes,
-upstream's frames and its outputs for each object. With ``--ours-only`` the exit code is 1 when the bytes held at frame
-1,000 and at the end differ, or when resident memory grows by 1,024 bytes a frame or more after frame 1,000.
+The embedded model runs on the test source, whose objects leave and return. The tracker gets the true boxes every 30
+frames, as from a detector, and ends tracks that are lost for 30 frames; upstream is prompted on the first frame. The
+frames are a loop that is rendered once, so that only the memory of tracking can grow. ``held`` counts tensors: the
+tracker's nbytes, upstream's frames and its outputs per object. With ``--ours-only`` the exit code is 1 when the bytes
+held at frame 1,000 and at the end differ, or when resident memory grows by 1,024 bytes per frame or more after frame
+1,000.
 """
 
 import argparse
@@ -36,20 +37,20 @@ from stages.windows import FixedPace, cut_windows
 from tests.benchmarks.support.streams import UpstreamStream, held_bytes, load_upstream
 
 LOOP, EVERY, LOST_AFTER = 600, 30, 30  # frames
-WINDOW = 10  # with windows that differ in length, what the last one left would look like growth and shrinking
-SETTLED = 1000  # frames after which nothing may grow
-MOST_GROWTH = 1024  # bytes a frame
+WINDOW = 10  # divides the other lengths: with windows of different lengths, memory would vary between samples
+SETTLED = 1000  # frames after which memory must not grow
+MOST_GROWTH = 1024  # bytes per frame
 CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What a process holds once it has tracked ``frame`` frames, in bytes."""
+    """Memory of a process after ``frame`` tracked frames, in bytes."""
 
     frame: int
     held: int
     rss: int
-    frames_held: int = 0  # the part of ``held`` that is pictures
+    frames_held: int = 0  # images; part of ``held``
     tracks: tuple[int, int, int] = (0, 0, 0)  # started, ended, returned so far
 
 
@@ -57,7 +58,7 @@ Scene = list[tuple[Image, Detections]]
 
 
 def draw_scene(objects: int, frames: int) -> Scene:
-    """The loop's pictures, and what a detector would find on each."""
+    """The frames of the loop, with the detections of a perfect detector."""
     world = ShapesWorld(0, objects=objects)
     names = {label: number for number, label in enumerate(dict.fromkeys(world.labels))}
     drawn = (world.render(t) for t in range(min(LOOP, frames)))
@@ -71,7 +72,7 @@ def _found(truth: Truth, names: dict[str, int]) -> Detections:
 
 
 def _windows(scene: Scene, frames: int, report: int) -> Iterator[tuple[Window, bool]]:
-    """The stream's windows, and whether memory is looked at after each."""
+    """The stream's windows, each with whether to take a sample after it."""
 
     def stream() -> Iterator[Frame]:
         for t in range(frames):
@@ -117,8 +118,8 @@ def track_upstream(objects: int, frames: int, report: int, out: Connection) -> N
 
 
 def samples(work: Callable[..., None], *arguments: int) -> Iterator[Sample]:
-    """What ``work`` sends from a process of its own, as it comes."""
-    context = multiprocessing.get_context("spawn")  # a forked process would start with this one's memory
+    """The samples that ``work`` sends from its own process."""
+    context = multiprocessing.get_context("spawn")  # a forked process would inherit this one's memory
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=work, args=(*arguments, sender), daemon=True)
     process.start()
@@ -133,7 +134,7 @@ def samples(work: Callable[..., None], *arguments: int) -> Iterator[Sample]:
 
 
 def slope(measured: list[Sample], what: str, after: int) -> float:
-    """Bytes a frame by least squares over the samples from frame ``after`` on."""
+    """Growth in bytes per frame, by least squares over the samples from frame ``after`` on."""
     settled = [(one.frame, getattr(one, what)) for one in measured if one.frame >= after]
     frames, values = np.array(settled, float).T
     return float(np.polyfit(frames, values, 1)[0])
@@ -149,7 +150,7 @@ def row(ours: Sample, theirs: Sample | None) -> str:
 
 
 def plot(ours: list[Sample], theirs: list[Sample], path: Path) -> None:
-    """Bytes held, and resident memory above that of the first sample, against frames."""
+    """Plot bytes held, and the increase of resident memory since the first sample, against frames."""
     figure = Figure(figsize=(9, 3.8), layout="constrained")
     for axes, what in zip(figure.subplots(1, 2), ("held", "rss"), strict=True):
         for name, measured in (("tracker", ours), ("upstream", theirs)):
@@ -203,7 +204,7 @@ def main() -> None:
 
 
 def conclude(ours: list[Sample], theirs: list[Sample], after: int) -> dict:
-    """The figures, and whether the tracker's memory was bounded."""
+    """The report: figures, samples, and whether the tracker's memory was bounded."""
     settled, last = next(one for one in ours if one.frame >= after), ours[-1]
     growth = slope(ours, "rss", after)
     figures = {

@@ -2,7 +2,7 @@
 
 python -m tests.benchmarks.quality [--seeds N ...] [--frames N] [--json]
 
-Each world is prompted with the names of all its objects and of two that it lacks, at the daemon's default settings.
+The prompts of each world are the labels of all its objects and of two absent ones; settings are the daemon's defaults.
 """
 
 import argparse
@@ -22,10 +22,11 @@ from stages.tracking.tracker import Tracker
 from tests.benchmarks.support.worlds import WINDOW, track
 
 HELD_OUT = range(100, 120)
+COUNTS = ("true_positives", "false_positives", "false_negatives", "keyframes", "keyframes_absent", "switches")
 
 
 def absent_labels(world: ShapesWorld) -> list[str]:
-    """Two labels that the world lacks: one that shares a colour with an object, and one that shares a shape."""
+    """Two absent labels: one shares its colour with the first object, one its shape."""
     rng = np.random.default_rng(len(world.labels))
     colour, shape = world.labels[0].split()
     near = [f"{colour} {other}" for other in SHAPES], [f"{other} {shape}" for other in COLOURS]
@@ -61,7 +62,7 @@ def main() -> None:
             print(f"seed {seed:4d}  " + "  ".join(f"{k} {v:.3f}" for k, v in one.summary().items()), flush=True)
     total = Quality(ShapesWorld(arguments.seeds[0]), [])
     for one in measured:
-        for name in ("right", "wrong", "missed", "keyframes", "fired", "switches"):
+        for name in COUNTS:
             setattr(total, name, getattr(total, name) + getattr(one, name))
         total.ious += one.ious
     summary = {name: round(value, 4) for name, value in total.summary().items()}

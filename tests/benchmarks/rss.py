@@ -1,8 +1,8 @@
-"""Memory of the whole daemon over time: resident bytes against frames, on the test source with the embedded models.
+"""Resident memory of the whole daemon against frames, on the test source with the embedded models.
 
 python -m tests.benchmarks.rss [--frames N] [--samples N]
 
-Prints a table and the slope after the first fifth, in bytes a frame.
+Prints a table and the slope after the first fifth, in bytes per frame.
 """
 
 import argparse

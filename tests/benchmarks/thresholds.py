@@ -1,12 +1,12 @@
-"""Detection with `auto_threshold` against the fixed default thresholds, on worlds of the test source and worse ones.
+"""Detection with `auto_threshold` against the fixed default thresholds, on the test source and under corruptions.
 
 python -m tests.benchmarks.thresholds [--seeds N ...] [--frames N] [--every N] [--json]
 
-Only keyframes are drawn and only the embedded detector runs. Each condition shows the same worlds: with the picture
-spoilt, with prompts in other words than the detector was taught, with its logits moved by a constant (a checkpoint
-whose scores run high or low; the embedded one is calibrated by such a constant), or with other sets of prompts. Unless
-a condition says otherwise, a world is prompted with the names of all its objects and of two that it lacks. Every
-stream starts anew, from the fixed thresholds. The thresholds' constants were chosen on seeds 300 to 339.
+Only keyframes are rendered and only the embedded detector runs. All conditions use the same worlds, with a corrupted
+image, with prompts in words that the detector was not trained on, with a constant added to its logits (as of a
+checkpoint with higher or lower scores; the embedded one is calibrated by such a constant), or with other sets of
+prompts. By default the prompts of a world are the labels of all its objects and of two absent ones. Every stream starts
+with the fixed thresholds. The constants of `auto_threshold` were chosen on seeds 300 to 339.
 """
 
 import argparse
@@ -33,8 +33,8 @@ from stages.types import Clock, Detections, Frame, Image, Result
 from tests.benchmarks.quality import absent_labels
 
 HELD_OUT = range(400, 440)
-BATCH = 20  # keyframes that the detector sees at once
-COUNTS = ("right", "wrong", "missed", "keyframes", "fired")
+BATCH = 20  # keyframes per call of the detector
+COUNTS = ("true_positives", "false_positives", "false_negatives", "keyframes", "keyframes_absent")
 
 Floats = NDArray[np.float32]
 
@@ -45,12 +45,12 @@ def _named_and_two(world: ShapesWorld) -> list[str]:
 
 @dataclass(frozen=True)
 class Condition:
-    """How a world is shown and asked for."""
+    """A corruption of the images, prompts or logits."""
 
     group: str
     name: str
     spoil: Callable[[Floats, np.random.Generator], Floats] = lambda picture, _: picture
-    word: Callable[[str, int], str] = lambda label, _: label  # what is asked for, by label and its place
+    word: Callable[[str, int], str] = lambda label, _: label  # the prompt, by label and its index
     shift: float = 0.0  # added to the detector's logits
     ask: Callable[[ShapesWorld], list[str]] = _named_and_two
 
@@ -86,7 +86,7 @@ CONDITIONS = (
 
 
 class Network:
-    """The detector's network with its logits moved; asked twice about the same pictures, it answers from memory."""
+    """The detector's network with a constant added to its logits; caches its outputs by caption."""
 
     def __init__(self, network: Any) -> None:
         self.shift = 0.0
@@ -102,7 +102,7 @@ class Network:
         return self._answers[caption]
 
     def forget(self, shift: float) -> None:
-        """Before other pictures come."""
+        """Clear the cache, before other images are given, and set the constant."""
         self.shift = shift
         self._answers.clear()
 
@@ -121,7 +121,7 @@ def observe(quality: Quality, index: int, image: Image, found: Detections) -> No
 
 
 def measure(seed: int, condition: Condition, indices: range, detector: GroundingDino) -> tuple[Quality, Quality]:
-    """One stream with the fixed thresholds, and with thresholds that start there."""
+    """Quality of one stream with the fixed thresholds, and with automatic ones that start from them."""
     default = Detection()
     world = ShapesWorld(seed)
     labels = condition.ask(world)
@@ -142,7 +142,7 @@ def measure(seed: int, condition: Condition, indices: range, detector: Grounding
 
 
 def total(parts: list[Quality]) -> dict[str, float]:
-    """f1, precision, recall and absent_rate over all of them together."""
+    """f1, precision, recall and absent_rate over all ``parts``."""
     whole = Quality(ShapesWorld(0), [])
     for name in COUNTS:
         setattr(whole, name, sum(getattr(part, name) for part in parts))

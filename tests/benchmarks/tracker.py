@@ -1,13 +1,13 @@
-"""Milliseconds a frame of the tracker and of upstream's video predictor, by stage, against the number of objects.
+"""Milliseconds per frame of the tracker and of upstream's video predictor, by stage, against the number of objects.
 
 python -m tests.benchmarks.tracker [--sizes t s b+ l embedded] [--objects 1 4 16 64] [--plot FILE.png] [--json]
 
-Both take uint8 pictures of 1280 x 720 and give masks at the decoder's resolution on the host. Objects are boxes on a
-grid, the public sizes have random weights. The memory is filled before anything is timed; a row is the fastest window,
-and on one CPU thread (OMP_NUM_THREADS=1) time is that thread's own: a busy machine disturbs both little.
-"vos" is upstream's compiled predictor, by default only on CUDA. ``rest`` is all that is in no stage: for the tracker
-the memory bank and its results, for upstream the gathering of memories. MiB (CUDA only): most bytes held while
-tracking, above the weights.
+Both take uint8 images of 1280 x 720 and return masks at the mask decoder's resolution on the host. Objects are boxes on
+a grid; the public sizes have random weights. The memory is filled before the timing starts. A row is the fastest
+window; with one CPU thread (OMP_NUM_THREADS=1) it is CPU time, so that other processes have little influence. "vos" is
+upstream's compiled predictor, by default only on CUDA. ``rest`` is the time outside of the stages: for the tracker the
+memory bank and the results, for upstream the collection of memories. MiB (CUDA only): maximum memory while tracking,
+without the weights.
 """
 
 import argparse
@@ -42,7 +42,7 @@ WIDTH, HEIGHT = 1280, 720
 
 @dataclass(slots=True)
 class Cell:
-    """One row of the table; milliseconds a frame."""
+    """One row of the table; times are milliseconds per frame."""
 
     size: str
     tracker: str
@@ -50,16 +50,16 @@ class Cell:
     status: str = "ok"  # or "oom", or "failed"
     total: float = 0.0
     stages: dict[str, float] = field(default_factory=dict)
-    attend_flop: float = 0.0  # operations a frame, those on masked keys included
-    attend_flops: float = 0.0  # operations a second
+    attend_flop: float = 0.0  # operations per frame, including those on masked keys
+    attend_flops: float = 0.0  # operations per second
     attend_of_peak: float = 0.0
     held_mib: float | None = None
-    over_ours: float | None = None  # the ratio of milliseconds to those of the tracker with as many objects
-    over_one: float | None = None  # and to those of the same tracker with one object
+    over_ours: float | None = None  # ratio of the total to that of our tracker with the same number of objects
+    over_one: float | None = None  # ratio of the total to that of the same tracker with one object
 
 
 def grid(count: int) -> NDArray[np.float32]:
-    """``count`` boxes (count, 4) on a grid that fills the picture."""
+    """Boxes (count, 4) on a grid that fills the image."""
     columns = int(np.ceil(np.sqrt(count)))
     places = np.array([divmod(n, columns)[::-1] for n in range(count)], np.float32)
     corners = np.concatenate([places + 0.15, places + 0.85], 1)
@@ -67,7 +67,7 @@ def grid(count: int) -> NDArray[np.float32]:
 
 
 def load(tracker: str, size: str, folder: Path, arguments: argparse.Namespace) -> Model:
-    """Load a size as one of the trackers; weights are drawn in ``folder`` when a public size is first needed."""
+    """Load one of the trackers; random weights of a public size are written into ``folder`` when first needed."""
     device = pick_device(arguments.device)
     dtype = pick_dtype(arguments.precision, device)
     name = NAMES.get(size)
@@ -81,7 +81,7 @@ def load(tracker: str, size: str, folder: Path, arguments: argparse.Namespace) -
 
 
 def measure(cell: Cell, model: Model, pictures: list[Image], arguments: argparse.Namespace) -> None:
-    """Fill the memory, count the operations of a window, then time windows; writes into the cell."""
+    """Fill the memory, count the operations of a window, then time windows; stores the results in ``cell``."""
     device = pick_device(arguments.device)
     before = torch.cuda.memory_allocated(device) if device.type == "cuda" else 0
     endless, window = cycle(pictures), min(arguments.window, arguments.frames)
@@ -110,7 +110,7 @@ def measure(cell: Cell, model: Model, pictures: list[Image], arguments: argparse
 
 
 def attempt(cell: Cell, model: Model, pictures: list[Image], arguments: argparse.Namespace) -> None:
-    """Measure; a cell that cannot be measured says so, and costs no other its place."""
+    """Measure a cell; on failure set its status, print the reason and continue."""
     try:
         measure(cell, model, pictures, arguments)
     except RuntimeError as error:
@@ -124,7 +124,7 @@ def attempt(cell: Cell, model: Model, pictures: list[Image], arguments: argparse
 
 
 def cells(arguments: argparse.Namespace, peak: float) -> Iterator[Cell]:
-    """Every row: for each size and number of objects the tracker first, then what it is compared with."""
+    """All rows: for each size and number of objects our tracker first, then the others."""
     world = ShapesWorld(0, WIDTH, HEIGHT)
     pictures, ours, one = [world.render(t)[0] for t in range(2 * arguments.window)], {}, {}
     with tempfile.TemporaryDirectory() as folder:
@@ -164,7 +164,7 @@ def row(cell: Cell) -> str:
 
 
 def plot(measured: list[Cell], path: Path) -> None:
-    """A column for each size: milliseconds against objects, and where they go with the most objects."""
+    """Plot per size: milliseconds against objects, and the stages with the most objects."""
     ok = [cell for cell in measured if cell.status == "ok"]
     sizes = list(dict.fromkeys(cell.size for cell in ok))
     figure = Figure(figsize=(4.2 * len(sizes), 7.5), layout="constrained")
@@ -216,7 +216,7 @@ def parse() -> argparse.Namespace:
 
 def main() -> None:
     arguments = parse()
-    torch.set_float32_matmul_precision("high")  # TF32 for both, as upstream's own benchmark sets it
+    torch.set_float32_matmul_precision("high")  # TF32 for both, as in upstream's benchmark
     device = pick_device(arguments.device)
     dtype = pick_dtype(arguments.precision, device)
     peak = peak_flops(device, dtype)

@@ -1,11 +1,11 @@
-"""Pictures a second of the trainer against a plain torch loop of the same recipe, in the same run.
+"""Images per second of the trainer against a plain torch loop of the same recipe, in the same run.
 
     python -m tests.benchmarks.train
     python -m tests.benchmarks.train --from-scratch --batch-size 32 --data FOLDER
 
-The plain loop is the one that tutorials teach: pictures decoded and augmented one by one in the loader's processes, the
-whole model called with its frozen blocks in it, torch's defaults. Both learn from the same files with the same model,
-augmentation, optimizer, precision, batch and number of processes, in turns.
+The plain loop is that of tutorials: images are decoded and augmented one by one in the loader's processes, the whole
+model runs with its frozen blocks, and all options are torch's defaults. Both loops use the same files, model,
+augmentation, optimizer, precision, batch size and number of processes, and run in turns.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from stages.classification.classifier import build_model
 from stages.errors import MaskcastError
 from tests.benchmarks.support.stopwatch import now, settle
 from trainer.data.datasets import load_data
-from trainer.data.pictures import Augment
+from trainer.data.images import Augment
 from trainer.training.freezing import freeze
 from trainer.training.machine import PRECISIONS, default_workers, new_accelerator
 from trainer.training.recipe import FINE_TUNING, FROM_SCRATCH, Recipe, new_card
@@ -41,7 +41,7 @@ DTYPES = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Files(Dataset[tuple[torch.Tensor, int]]):
-    """One file, decoded by Pillow and augmented by itself."""
+    """Image files, each decoded by Pillow and augmented on its own."""
 
     def __init__(self, paths: Sequence[Path], targets: Sequence[int], card: Card) -> None:
         self._paths, self._targets = paths, targets
@@ -49,7 +49,7 @@ class Files(Dataset[tuple[torch.Tensor, int]]):
         self._transform = v2.Compose(
             [
                 v2.Resize((look.size, look.size), v2.InterpolationMode(look.interpolation)),
-                *augment._move.transforms,
+                *augment._transform.transforms,
                 v2.ToImage(),
                 v2.ToDtype(torch.float32, scale=True),
                 v2.Normalize(look.mean, look.std),
@@ -65,15 +65,15 @@ class Files(Dataset[tuple[torch.Tensor, int]]):
 
 
 def plain_loop(recipe: Recipe, card: Card, data: Any, device: torch.device, dtype: torch.dtype, workers: int) -> Round:
-    """What to call for a round of it."""
+    """The function that runs a round of the plain loop."""
     model = new_model(card)
-    freeze(model, recipe.unfreeze)  # only for its choice of parameters
+    freeze(model, recipe.unfreeze)  # only to freeze the same parameters
     model.to(device).train()
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(parameters, recipe.lr, weight_decay=recipe.weight_decay)
     loss = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
     scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
-    files = Files(data.train.pictures, data.train.targets, card)
+    files = Files(data.train.images, data.train.targets, card)
     loader = DataLoader(
         files, recipe.batch_size, shuffle=True, drop_last=True, num_workers=workers, persistent_workers=workers > 0
     )
@@ -102,7 +102,7 @@ def plain_loop(recipe: Recipe, card: Card, data: Any, device: torch.device, dtyp
 
 
 def trainer_loop(training: Training, device: torch.device, workers: int) -> Round:
-    """What to call for a round of `maskcast train`."""
+    """The function that runs a round of the trainer's loop."""
 
     def round_(before: int, timed: int) -> list[float]:
         marks: list[float] = []
@@ -129,7 +129,7 @@ def new_model(card: Card) -> nn.Module:
 
 
 def write_pictures(folder: Path, count: int, side: int) -> None:
-    """JPEGs of noise of two classes."""
+    """Write JPEGs of noise in two classes."""
     chance = np.random.default_rng(0)
     for index in range(count):
         place = folder / ("odd" if index % 2 else "even")
@@ -147,7 +147,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         write_pictures(folder, needed * 10 // 9 + 20, arguments.side)
         where = str(folder)
     data = load_data(where, 0)
-    if len(data.train) < needed or isinstance(data.train.pictures, np.ndarray):
+    if len(data.train) < needed or isinstance(data.train.images, np.ndarray):
         raise SystemExit(f"{where}: {needed} training pictures in files are needed; take fewer --steps")
     card, workers = new_card(recipe, data.labels), arguments.workers
     accelerator = new_accelerator(arguments.device, arguments.precision, 0, recipe.batch_size)

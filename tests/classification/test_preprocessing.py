@@ -13,7 +13,7 @@ from torchvision.models import ViT_B_16_Weights
 from stages.classification.card import Card, Preprocessing
 from stages.classification.classifier import Classifier
 from stages.types import Image
-from trainer.data.pictures import Collate, Pictures, Prepare
+from trainer.data.images import Collate, ImageDataset, Prepare
 
 CPU = torch.device("cpu")
 RECIPE = Preprocessing(size=224, resize=256)
@@ -65,7 +65,7 @@ def test_the_stage_sees_the_bits_that_the_trainer_saw_of_the_same_file(
     image, network = picture(*size), Sees()
     file = tmp_path / "picture.png"
     cv2.imwrite(str(file), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
-    items = [Pictures([file], np.zeros(1, np.int64))[0]]
+    items = [ImageDataset([file], np.zeros(1, np.int64))[0]]
     trained, _ = Collate(look)(items)
     monkeypatch.setattr(
         "stages.classification.classifier.load_model", lambda _: (Card("any", ("a", "b"), look), network)

@@ -12,7 +12,7 @@ from stages.classification.classifier import EMBEDDED, load_checkpoint
 from stages.testsrc.world import ShapesWorld
 from tests.output.test_wire import validate
 from tests.support.program import Program, get, lines_of
-from trainer.embedded.classifier import LABELS, name_colour
+from trainer.embedded.classifier import LABELS, dominant_colour
 
 pytestmark = pytest.mark.process  # most of these tests
 
@@ -45,7 +45,7 @@ def test_run_puts_the_classes_of_frames_into_the_stream_and_times_them(tmp_path:
         validate(header)
         if header["classes"]:
             image, truth = world.render(header["frame"])
-            assert header["classes"][0]["label"] == LABELS[name_colour(truth, image)[0]]
+            assert header["classes"][0]["label"] == LABELS[dominant_colour(truth, image)[0]]
             assert len(header["classes"]) == 3
             assert all("id" not in named for named in header["classes"])
     count = 'maskcast_stage_seconds_count{stage="classify",stream="shapes"}'
@@ -66,7 +66,7 @@ def test_run_puts_the_classes_of_objects_into_the_stream_each_with_its_id(tmp_pa
         assert [named["id"] for named in header["classes"]] == list(shown)
         image, truth = world.render(header["frame"])
         for named in header["classes"]:
-            label, clear = name_colour(truth, image, np.array(shown[named["id"]], np.float32))
+            label, clear = dominant_colour(truth, image, np.array(shown[named["id"]], np.float32))
             right += [named["label"] == LABELS[label]] if clear else []
     assert len(right) >= 6
     assert np.mean(right) > 0.8
@@ -96,5 +96,5 @@ def test_image_names_the_classes_of_its_picture(tmp_path: Path, capsys: pytest.C
     out = ["--out", str(tmp_path / "out"), "--json"]
     assert main(["image", str(tmp_path / "x.png"), "--prompt", "red circle", *models, *out]) == 0
     [summary] = json.loads(capsys.readouterr().out)["pictures"]
-    assert summary["classes"][0]["label"] == LABELS[name_colour(truth, image)[0]]
+    assert summary["classes"][0]["label"] == LABELS[dominant_colour(truth, image)[0]]
     assert json.loads((tmp_path / "out" / "x.json").read_text())["classes"] == summary["classes"]

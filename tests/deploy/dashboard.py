@@ -1,4 +1,4 @@
-"""The dashboard's panels and what they ask, as Grafana would send it."""
+"""The dashboard's panels with their queries, as Grafana would send them."""
 
 import json
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ VARIABLES = {"$instance": ".+", "$stream": ".+", "$__rate_interval": f"{4 * EVER
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One picture of the dashboard."""
+    """One panel of the dashboard."""
 
     row: str
     title: str
@@ -23,13 +23,13 @@ class Panel:
 
 
 def dashboard() -> dict[str, Any]:
-    """The whole file."""
+    """The parsed dashboard file."""
     parsed: dict[str, Any] = json.loads(FILE.read_text())
     return parsed
 
 
 def panels() -> list[Panel]:
-    """All that is not a row's headline, in order."""
+    """All panels except row headings, in order."""
     found, row = [], ""
     for panel in dashboard()["panels"]:
         if panel["type"] == "row":
@@ -43,7 +43,7 @@ def panels() -> list[Panel]:
 
 
 def filled(expression: str) -> str:
-    """With every machine and stream chosen."""
+    """``expression`` with the variables set to all instances and all streams."""
     for name, value in VARIABLES.items():
         expression = expression.replace(name, value)
     return expression

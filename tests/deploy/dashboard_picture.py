@@ -1,4 +1,4 @@
-"""Draws what the dashboard shows, from the real Prometheus of a site at work: Grafana itself is not needed.
+"""Draws the dashboard with data of a real Prometheus and a running daemon; Grafana is not needed.
 
 python -m tests.deploy.dashboard_picture OUT.png [--seconds 120]
 """
@@ -22,7 +22,7 @@ from tests.deploy.operated import site
 from tests.deploy.prometheus import EVERY, Prometheus
 
 COLUMNS = 4
-UNITS = {"percentunit": 100.0, "bytes": 1 / 2**20, "Bps": 1 / 1e3}  # to what people read
+UNITS = {"percentunit": 100.0, "bytes": 1 / 2**20, "Bps": 1 / 1e3}  # factors to the units below
 NAMES = {"percentunit": "%", "bytes": "MiB", "Bps": "kB/s", "s": "s", "percent": "%", "celsius": "°C", "short": ""}
 
 Series = tuple[str, list[float], list[float]]  # legend, seconds, values
@@ -39,7 +39,7 @@ def main() -> None:
 
 
 def draw(prometheus: Prometheus, seconds: float, out: Path) -> None:
-    """One picture of all panels over the last ``seconds``."""
+    """Draw all panels over the last ``seconds`` into one image file."""
     everything = panels()
     rows = math.ceil(len(everything) / COLUMNS)
     figure, axes = plt.subplots(rows, COLUMNS, figsize=(6 * COLUMNS, 3.2 * rows), layout="constrained")
@@ -54,7 +54,7 @@ def draw(prometheus: Prometheus, seconds: float, out: Path) -> None:
 
 
 def series(prometheus: Prometheus, panel: Panel, seconds: float) -> list[Series]:
-    """What a panel's expressions were over the last ``seconds``; times count backwards from now."""
+    """Values of a panel's expressions over the last ``seconds``; times are relative to now, so negative."""
     now = time.time()
     scale = UNITS.get(panel.unit, 1.0)
     found = []

@@ -1,10 +1,10 @@
-"""Stands in for NVIDIA's DCGM exporter where there is no GPU: its names and labels, with made-up figures."""
+"""A fake of NVIDIA's DCGM exporter: its metric names and labels, with made-up values."""
 
 from prometheus_client import CollectorRegistry, Gauge, start_http_server
 
 from tests.support.media import free_port
 
-# those of its default counters that the dashboard and the alerts use
+# the default metrics that the dashboard and the alerts use
 FIGURES = {
     "DCGM_FI_DEV_GPU_UTIL": 63.0,  # percent
     "DCGM_FI_DEV_DEC_UTIL": 21.0,  # percent
@@ -24,7 +24,7 @@ LABELS = {
 
 
 def serve() -> str:
-    """Serve the figures for as long as the process lives; its host:port."""
+    """Serve the metrics until the process ends; returns host:port."""
     registry = CollectorRegistry()
     for name, value in FIGURES.items():
         Gauge(name, "As NVIDIA's exporter has it.", tuple(LABELS), registry=registry).labels(**LABELS).set(value)

@@ -1,4 +1,4 @@
-"""A whole site: a daemon with two cameras, an exporter of GPU figures, and a Prometheus that reads both."""
+"""A monitored site: a daemon with two cameras, a fake GPU exporter, and a Prometheus that scrapes both."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,15 +24,15 @@ prompts = ["yellow circle", "purple star"]
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """What tests ask."""
+    """The running site."""
 
     prometheus: Prometheus
-    metrics: str  # the daemon's own address
+    metrics: str  # URL of the daemon's metrics
 
 
 @contextmanager
 def site(folder: Path) -> Iterator[Site]:
-    """It is there once Prometheus has seen tracks; it ends with the block."""
+    """A site that runs until the block ends; the block starts when Prometheus has scraped tracks."""
     (folder / "maskcast.toml").write_text(CONFIGURATION)
     program = Program("--config", str(folder / "maskcast.toml"))
     try:

@@ -1,4 +1,4 @@
-"""A real Prometheus that reads ``deploy/prometheus.yml``, its targets and its pace being the test's."""
+"""A real Prometheus with ``deploy/prometheus.yml``, but with the targets and scrape interval of the test."""
 
 import json
 import subprocess
@@ -22,7 +22,7 @@ needs_prometheus = needs_tool("prometheus", "prometheus")
 
 
 class Prometheus:
-    """The server on a free port, with ``targets`` as job -> host:port, until the block ends."""
+    """The server on a free port, until the block ends. ``targets``: host:port by job."""
 
     def __init__(self, folder: Path, targets: Mapping[str, str]) -> None:
         config = yaml.safe_load((DEPLOY / "prometheus.yml").read_text())
@@ -54,14 +54,14 @@ class Prometheus:
         self._log.close()
 
     def ask(self, path: str, **arguments: str) -> Any:
-        """The data that the HTTP API answers with. Raises ValueError with what Prometheus finds wrong."""
+        """The data of the HTTP API's answer. Raises ValueError with Prometheus' error message."""
         status, answer = get(f"{self.url}/api/v1/{path}?{urllib.parse.urlencode(arguments)}")
         if status != 200:
             raise ValueError(f"{arguments}: {status} {answer}")
         return json.loads(answer)["data"]
 
     def values(self, expression: str) -> list[float]:
-        """What an expression is now, for each series."""
+        """Current value of each series of an expression."""
         return [float(series["value"][1]) for series in self.ask("query", query=expression)["result"]]
 
     def _is_ready(self) -> bool:

@@ -1,10 +1,10 @@
-"""Damaged video files, read one after the other: none may crash, hang, or end in anything but frames or one line.
+"""Fuzzing with damaged video files: none may crash or hang the reader, or give anything but frames or a one-line error.
 
 python -m tests.faults.mutations [--files N] [--first N] [--keep DIR]
 
-Clips of the test source, and of ../shared/data/clips where they are, as MP4, MPEG-TS and MKV; what is done to them
-depends on a file's number only. ``--first 523 --files 1 --keep DIR`` makes file 523 again and keeps it. The exit code
-is 1 when a file crashed or hung the reading process or came out wrong; such files stay where the output says.
+The files are clips of the test source, and of ../shared/data/clips if it exists, as MP4, MPEG-TS and MKV. The damage is
+a function of the file's number. ``--first 523 --files 1 --keep DIR`` creates file 523 again and keeps it. The exit code
+is 1 when a file crashed or hung the reading process or gave a wrong result; such files are kept at the printed path.
 """
 
 import argparse
@@ -20,12 +20,12 @@ from pathlib import Path
 from tests.faults.mutations_clips import CONTAINERS, DAMAGES, Clips, Damaged
 from tests.faults.mutations_reader import VERDICTS, Reader, Reading
 
-PATIENCE = 60.0  # seconds for one file; the slowest takes about one
+PATIENCE = 60.0  # timeout per file in seconds; the slowest file takes about one
 BAD = ("wrong", "crash", "hang")
 
 
 def readings(folder: Path, first: int, files: int, keep: bool = False) -> Iterator[tuple[int, Damaged, Reading]]:
-    """Make file after file in ``folder`` and read each; those that came out bad stay there."""
+    """Create and read one file after the other in ``folder``; files with a bad verdict are kept there."""
     clips = Clips(folder)
     with closing(Reader()) as reader:
         for number in range(first, first + files):
@@ -37,7 +37,7 @@ def readings(folder: Path, first: int, files: int, keep: bool = False) -> Iterat
 
 
 def table(verdicts: Counter[tuple[str, str]], rows: tuple[str, ...]) -> str:
-    """Markdown: how many files ended how, by ``rows`` and in all; keys are (row, verdict)."""
+    """Markdown table of the number of files by verdict, for each of ``rows`` and in all; keys are (row, verdict)."""
     lines = ["| | files | " + " | ".join(VERDICTS) + " |", "|---" * (len(VERDICTS) + 2) + "|"]
     for row in (*rows, "all"):
         counts = [sum(n for (of, v), n in verdicts.items() if v == name and row in (of, "all")) for name in VERDICTS]

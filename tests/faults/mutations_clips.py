@@ -1,7 +1,7 @@
-"""Whole clips and the damage that is done to them: every damaged file is a function of its number.
+"""Intact clips and damaged copies; each damaged file is a function of its number.
 
-Containers take turns, then kinds of damage, then clips: three rounds on the test source's, one on a real clip where
-there is one.
+Consecutive numbers cycle through the containers, then the kinds of damage, then the clips: three rounds on clips of the
+test source, one on a real clip if there is one.
 """
 
 from collections.abc import Callable
@@ -16,16 +16,16 @@ from tests.support.media import write_video
 
 CONTAINERS = ("mp4", "ts", "mkv")
 REAL = Path(__file__).parents[3] / "shared" / "data" / "clips"
-PACKETS = 40  # of a clip; real ones are big
-SAME = {"fflags": "+bitexact"}  # no random identifiers
-INDEX_FIRST = {"movflags": "faststart"}  # an MP4 cut before its index holds nothing
+PACKETS = 40  # per clip; real clips are long
+SAME = {"fflags": "+bitexact"}  # reproducible: no random identifiers
+INDEX_FIRST = {"movflags": "faststart"}  # an MP4 that is cut before its index cannot be read
 
 Rng = np.random.Generator
 
 
 @dataclass(frozen=True, slots=True)
 class Damaged:
-    """One damaged file, and what was done to which clip."""
+    """One damaged file, with its kind of damage and original clip."""
 
     path: Path
     container: str
@@ -34,7 +34,7 @@ class Damaged:
 
 
 class Clips:
-    """The whole clips, made once in ``folder``, and damaged copies of them."""
+    """The intact clips, created once in ``folder``, and their damaged copies."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -45,11 +45,11 @@ class Clips:
         self.real = [copy for clip in sorted(REAL.glob("*.mp4")) for copy in self._copies(clip, clip.stem)]
 
     def _copies(self, clip: Path, name: str) -> list[Path]:
-        """The first packets of a clip, in each container."""
+        """Copies of the clip's first packets in each container."""
         return [_remux(clip, self._folder / f"{name}.{container}", _first) for container in CONTAINERS]
 
     def damaged(self, number: int) -> Damaged:
-        """File ``number``: the same bytes every time that the encoder made the same clip, as it nearly always does."""
+        """Create file ``number``; its bytes are reproducible as far as the encoder is, which is nearly always."""
         rng = np.random.default_rng([number, 0xDA])
         turn, which = divmod(number, len(CONTAINERS))
         lap, kind = divmod(turn, len(DAMAGES))
@@ -65,7 +65,7 @@ class Clips:
 
 
 def _flips(rng: Rng, clip: Path, path: Path) -> None:
-    """Single bits, anywhere."""
+    """Flip single bits anywhere."""
     data = _bytes(clip)
     places = rng.integers(0, len(data), int(rng.integers(1, 200)))
     data[places] ^= (1 << rng.integers(0, 8, len(places))).astype(np.uint8)
@@ -73,7 +73,7 @@ def _flips(rng: Rng, clip: Path, path: Path) -> None:
 
 
 def _header(rng: Rng, clip: Path, path: Path) -> None:
-    """Bytes of the first and the last kilobytes, where the sizes, counts and offsets are."""
+    """Replace bytes in the first 2,048 and last 512 bytes, where sizes, counts and offsets are."""
     data = _bytes(clip)
     end = min(len(data), 2048)
     places = rng.integers(-end // 4, end, int(rng.integers(1, 12)))
@@ -82,7 +82,7 @@ def _header(rng: Rng, clip: Path, path: Path) -> None:
 
 
 def _zeroed(rng: Rng, clip: Path, path: Path) -> None:
-    """Up to four spans of zeros, together up to two fifths of the file."""
+    """Zero up to four spans, together up to two fifths of the file."""
     data = _bytes(clip)
     for start in rng.integers(0, len(data), int(rng.integers(1, 5))):
         data[start : start + int(rng.integers(1, len(data) // 10))] = 0
@@ -90,7 +90,7 @@ def _zeroed(rng: Rng, clip: Path, path: Path) -> None:
 
 
 def _cut(rng: Rng, clip: Path, path: Path) -> None:
-    """The end is missing, or a piece from the middle."""
+    """Remove the end, or a span in the middle."""
     data = _bytes(clip)
     start, end = np.sort(rng.integers(1, len(data), 2))
     rest = data[end:] if rng.random() < 0.5 else data[:0]
@@ -98,7 +98,7 @@ def _cut(rng: Rng, clip: Path, path: Path) -> None:
 
 
 def _spans(rng: Rng, clip: Path, path: Path) -> None:
-    """Up to four pairs of spans have changed places; in a transport stream, whole packets of 188 bytes."""
+    """Swap up to four pairs of spans; in a transport stream, whole packets of 188 bytes."""
     data = _bytes(clip)
     unit = 188 if clip.suffix == ".ts" else 1
     for _ in range(int(rng.integers(1, 5))):
@@ -112,7 +112,7 @@ def _spans(rng: Rng, clip: Path, path: Path) -> None:
 
 
 def _packets(rng: Rng, clip: Path, path: Path) -> None:
-    """A sound container whose pictures' data have changed places, been lost or come twice."""
+    """A valid container in which packets are permuted, one is missing and one is repeated."""
 
     def shuffle(payloads: list[bytes]) -> list[bytes]:
         order = np.arange(len(payloads))
@@ -144,7 +144,7 @@ def _bytes(clip: Path) -> np.ndarray:
 
 
 def _remux(clip: Path, path: Path, change: Callable[[list[bytes]], list[bytes]]) -> Path:
-    """Write the clip's packets, as ``change`` returns them, under the timestamps of their places."""
+    """Write the payloads that ``change`` returns, with the original timestamps in order."""
     options = SAME | (INDEX_FIRST if path.suffix == ".mp4" else {})
     with av.open(str(clip)) as source, av.open(str(path), "w", options=options) as target:
         stream = source.streams.video[0]

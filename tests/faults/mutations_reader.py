@@ -1,6 +1,6 @@
-"""Reads video files in a process of its own, so that a crash or a hang of the library is seen and told.
+"""Reads video files in a separate process, so that a crash or hang of the library can be detected.
 
-python -m tests.faults.mutations_reader reads paths from stdin, a line each, and answers each with a line of JSON.
+python -m tests.faults.mutations_reader reads one path per line from stdin and answers each with a line of JSON.
 """
 
 import json
@@ -21,17 +21,17 @@ from stages.errors import SourceError
 from stages.source.source import open_source
 from stages.types import Frame
 
-LONGEST_SIDE = 16_384  # pixels; more is damage, not a picture
+LONGEST_SIDE = 16_384  # pixels; a larger frame is a sign of damage
 VERDICTS = ("clean", "counted", "refused", "wrong", "crash", "hang")
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What became of one file.
+    """The result of reading one file.
 
-    ``clean``: read to its end without an error. ``counted``: read to its end, errors in decode_errors. ``refused``: a
-    SourceError of one line. ``wrong``: anything else, told in ``detail``. ``crash``, ``hang``: the process died, or
-    did not answer in time.
+    ``clean``: read to its end without an error. ``counted``: read to its end, with errors in decode_errors.
+    ``refused``: a SourceError of one line. ``wrong``: anything else, described in ``detail``. ``crash``, ``hang``: the
+    process died, or did not answer in time.
     """
 
     verdict: str
@@ -40,11 +40,11 @@ class Reading:
     errors: int = 0
     files: int = 0  # open in the reading process
     threads: int = 0
-    peak: int = 0  # bytes of resident memory so far
+    peak: int = 0  # maximum resident memory so far, in bytes
 
 
 def read(path: str) -> Reading:
-    """Read the file through stages.source.source to its end, and judge what came."""
+    """Read the file with stages.source.source to its end and check all frames."""
     source, frames, told, said, wrong, latest, last = None, 0, 0, "", "", -math.inf, -1
     try:
         source = open_source(path)
@@ -62,7 +62,7 @@ def read(path: str) -> Reading:
         if source is not None:
             source.close()
     errors = 0 if source is None else source.decode_errors
-    del source  # with it go the decoder's threads
+    del source  # ends the decoder's threads
     if told > errors:
         wrong = wrong or f"frames told of {told} losses, {errors} were counted"
     if not (frames or said):
@@ -74,7 +74,7 @@ def read(path: str) -> Reading:
 
 
 def _wrong(frame: Frame, place: int, latest: float) -> str:
-    """What no frame may be, in words; "" when it is as it should be."""
+    """A message when the frame is not valid, else ""."""
     image = frame.image
     if frame.index != place:
         return f"frame {frame.index} came at place {place}"
@@ -88,17 +88,17 @@ def _wrong(frame: Frame, place: int, latest: float) -> str:
 
 
 class Reader:
-    """The process that reads; a new one takes its place when it crashed or hung."""
+    """The reading process; it is started again after a crash or hang."""
 
     COMMAND = (sys.executable, "-X", "faulthandler", "-m", __spec__.name)
 
     def __init__(self, command: Sequence[str] = COMMAND) -> None:
         self._command = command
         self._process: subprocess.Popen[str] | None = None
-        self._said = tempfile.TemporaryFile("w+")  # noqa: SIM115 - stderr, for as long as the reader lives
+        self._said = tempfile.TemporaryFile("w+")  # noqa: SIM115 - stderr, open as long as the reader
 
     def read(self, path: Path, patience: float) -> Reading:
-        """What ``path`` is to the process; ``hang`` after ``patience`` seconds."""
+        """The process' result for ``path``; ``hang`` after ``patience`` seconds."""
         if self._process is None:
             self._said.truncate(self._said.seek(0))
             self._process = subprocess.Popen(
@@ -112,7 +112,7 @@ class Reader:
         line = process.stdout.readline() if answered else ""
         if line:
             return Reading(**json.loads(line))
-        if answered:  # its stdout is closed: it is about to be gone
+        if answered:  # its stdout is closed: it is about to exit
             process.wait(patience)
         self.close()
         self._said.seek(0)

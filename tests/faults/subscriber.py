@@ -1,4 +1,4 @@
-"""A real subscriber that keeps every header, so that a test can wait for what it expects."""
+"""A real subscriber that stores every header, so that a test can wait for the ones it expects."""
 
 import json
 import threading
@@ -16,7 +16,7 @@ Header = dict[str, Any]
 
 
 class Subscriber:
-    """What came so far, in order."""
+    """The headers received so far, in order."""
 
     def __init__(self) -> None:
         self.headers: list[Header] = []
@@ -28,7 +28,7 @@ class Subscriber:
         return [header for header in self._of(stream, "maskcast/v1/event") if header["type"] in types]
 
     def wait(self, condition: Callable[[], Any]) -> Any:
-        """What ``condition`` gives, once it is true."""
+        """Wait until ``condition`` returns a true value, and return it."""
         deadline = time.monotonic() + PATIENCE
         while not (found := condition()):
             last = [header for header in self.headers if "type" in header][-20:]
@@ -42,7 +42,7 @@ class Subscriber:
 
 @contextmanager
 def subscribed(endpoint: str) -> Iterator[Subscriber]:
-    """Subscribe to all but pictures until the block ends."""
+    """Receive all headers, except those of frames, until the block ends."""
     subscriber, stop = Subscriber(), threading.Event()
 
     def receive() -> None:
@@ -68,7 +68,7 @@ def subscribed(endpoint: str) -> Iterator[Subscriber]:
 
 
 def whole(headers: list[Header]) -> bool:
-    """No message was lost, frames rise, and times never run backwards."""
+    """Assert that no message was lost, frames increase, and times do not decrease."""
     seq = [header["seq"] for header in headers]
     frames = [header["frame"] for header in headers]
     times = [header["captured_at"] for header in headers]

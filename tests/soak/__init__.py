@@ -1,1 +1,1 @@
-"""The whole daemon over many frames: what it holds must not grow."""
+"""Soak test: the whole daemon over many frames; its memory must not grow."""

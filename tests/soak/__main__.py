@@ -1,13 +1,13 @@
-"""The whole daemon over many frames: resident memory, open files, threads and track memory must not grow.
+"""Soak test of the whole daemon: resident memory, open files, threads and track memory must not grow.
 
 python -m tests.soak [--frames N] [--samples N] [--live [FPS]] [--record] [--plot FILE.png] [--out FILE.md]
 
-``maskcast run`` in a process of its own, with the embedded models on a test source whose objects leave for longer than
-the tracker waits and come back, so that tracks start, end and return all the time; one subscriber that reads every
-message, and a scrape of the metrics with each sample. With ``--live`` the source is a camera: what the daemon cannot
-keep up with is dropped, and counted. ``--record`` records too, into a folder that is removed in the end. Rows are
-printed, and written to ``--out``, as they come. The exit code is 1 when something grew or a message was missing in a
-run of 20,000 frames or more; a shorter one is not judged.
+It runs ``maskcast run`` as a process, with the embedded models on a test source whose objects leave for longer than
+``lost_after`` and return, so that tracks start, end and return continuously. One subscriber reads all messages; the
+metrics are scraped with each sample. With ``--live`` the source is a camera, and the daemon drops and counts the frames
+that it cannot process in time. ``--record`` also records, into a temporary folder. Rows are printed, and written to
+``--out``, as they are measured. The exit code is 1 when something grew or a message was missing in a run of 20,000
+frames or more; a shorter run is not judged.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from pathlib import Path
 from tests.soak.sampling import Sample, Soak
 from tests.soak.verdict import LEAST_FRAMES, conclude, plot
 
-LIVE_FPS = 15.0  # what two cores hold beside other work
+LIVE_FPS = 15.0  # that two cores can process beside other work
 HEADS = ("frames", "FPS", "RSS MiB", "files", "threads", "track memory", "tracks started/ended/returned")
 
 

@@ -1,4 +1,4 @@
-"""The daemon under test, and what it holds as its frames go by."""
+"""Runs the daemon under test and samples its memory, files, threads and tracks."""
 
 import json
 from collections import Counter
@@ -15,46 +15,45 @@ from stages.testsrc.world import ShapesWorld
 from tests.support.measured import MeasuredProgram, subscriber
 
 SEED = 11
-RSS_EVERY = 5  # frames; not a whole part of a window, so that each reading meets another moment of it
-LOST_AFTER = 30  # frames; objects of the test source leave for 20 to 75
+RSS_EVERY = 5  # frames; does not divide the window length, so that readings fall on different frames of a window
+LOST_AFTER = 30  # frames; objects of the test source are absent for 20 to 75 frames
 MODELS = ("--detector", "embedded", "--segmenter", "embedded", "--device", "cpu")
 LOSSLESS = {"MASKCAST_PUBLISH__WHEN_FULL": "wait", "MASKCAST_PUBLISH__WAIT_FOR": "1"}
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What the daemon holds once the subscriber has ``frames`` frames."""
+    """Resources of the daemon after ``frames`` frames."""
 
     frames: int
-    seconds: float  # at which they were published
-    rss: int  # bytes; the median since the sample before, as it rises and falls with every window
+    seconds: float  # time of their publication
+    rss: int  # bytes; median since the previous sample, because it rises and falls with every window
     files: int
     threads: int
     track_memory: int  # bytes
-    started: int  # tracks, so far
+    started: int  # tracks so far
     ended: int
     returned: int
 
 
 class Soak:
-    """One run; ``samples`` are taken as it goes, the counts are complete when it has ended.
+    """One run; the counts are complete when ``samples`` has ended.
 
-    ``live`` is the frame rate in Hz of a camera in place of a file; ``record`` records into a folder that is removed
-    in the end.
+    ``live``: frame rate in Hz of a camera, instead of a file. ``record``: also record, into a temporary folder.
     """
 
     def __init__(self, frames: int, live: float | None = None, record: bool = False) -> None:
         self.messages: Counter[str] = Counter()  # by kind
-        self.holes = 0  # masks that the subscriber did not get
-        self.published = 0  # masks, those from before the subscriber was there included
-        self.dropped = self.unexplained = 0  # frames that no masks came of: as the daemon told, and without a word
+        self.holes = 0  # masks messages that the subscriber did not get
+        self.published = 0  # masks messages, including those before the subscriber connected
+        self.dropped = self.unexplained = 0  # frames without masks: reported in dropped_before, and not reported
         self.recorded: int | None = None  # lines of the recording
         self.exit_code: int | None = None
         self.live = live
         self._frames, self._record = frames, record
 
     def samples(self, count: int) -> Iterator[Sample]:
-        """``count`` samples, in equal steps; none at the very end, when threads already leave."""
+        """``count`` samples in equal steps; none at the end of the run, when threads already exit."""
         names = ", ".join(dict.fromkeys(ShapesWorld(SEED).labels))
         source = f"testsrc://shapes?seed={SEED}&"
         source += f"live=1&fps={self.live:g}" if self.live else f"frames={self._frames}"
@@ -83,10 +82,10 @@ class Soak:
         return ("--record", folder) if self._record else ()
 
     def _masks(self, program: MeasuredProgram, messages: Iterator[list[bytes]]) -> Iterator[tuple[int, dict[str, Any]]]:
-        """How many frames have gone by, and the header of the last one's masks, until the source has ended.
+        """(frames so far, header of their last masks message), until the source ends. Counts messages of all kinds.
 
-        A camera is stopped after its frames; they count from the first one seen, since a camera waits for nobody.
-        Messages of all kinds are counted.
+        A camera is stopped after its frames, counted from the first received one, because it starts before the
+        subscriber connects.
         """
         stopped = False
         before, first = (None, None) if self.live else ({"seq": -1, "frame": -1}, 0)

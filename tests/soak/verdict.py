@@ -1,4 +1,4 @@
-"""Whether anything grew, and the picture of it."""
+"""Verdict on a soak test: whether anything grew; and a plot."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -8,13 +8,13 @@ from matplotlib.figure import Figure
 
 from tests.soak.sampling import Sample, Soak
 
-LEAST_FRAMES = 20_000  # in fewer, what the allocator keeps comes and goes by more than what is allowed to grow
-MOST_GROWTH = 1024  # bytes of resident memory a frame
+LEAST_FRAMES = 20_000  # in a shorter run, the allocator's fluctuation exceeds the allowed growth
+MOST_GROWTH = 1024  # bytes of resident memory per frame
 WARM_UP = 10_000  # frames, or a fifth of the run
 
 
 def conclude(samples: Sequence[Sample], soak: Soak, frames: int) -> list[tuple[str, bool]]:
-    """Lines, and whether each is as it should be."""
+    """Result lines, and whether each is good."""
     after = min(WARM_UP, frames // 5)
     settled = [sample for sample in samples if sample.frames >= after]
     growth = slope(settled)
@@ -27,13 +27,15 @@ def conclude(samples: Sequence[Sample], soak: Soak, frames: int) -> list[tuple[s
     for name, count in counts:
         values = [count(sample) for sample in settled]
         flat = min(values) == max(values)
-        if soak.live is not None and name == "track memory, bytes":  # the governor takes from it and gives back
+        if soak.live is not None and name == "track memory, bytes":  # the governor changes it
             flat = values[-1] <= max(values[:-1])
         lines.append((f"{name}: {min(values):,} to {max(values):,}", flat))
     last = samples[-1]
     lines.append((f"tracks: {last.started} started, {last.ended} ended, {last.returned} returned", last.ended > 0))
     masks, pictures = soak.messages["masks"], soak.messages["frame"]
-    every = masks == pictures == frames if soak.live is None else masks - 1 <= pictures <= masks  # it came amid one
+    every = (
+        masks == pictures == frames if soak.live is None else masks - 1 <= pictures <= masks
+    )  # it may connect in between
     complete = every and not soak.holes and not soak.unexplained
     told = ", ".join(f"{count:,} {kind}" for kind, count in sorted(soak.messages.items()))
     lines.append((f"the subscriber got: {told}; {soak.holes} missing", complete))
@@ -46,13 +48,13 @@ def conclude(samples: Sequence[Sample], soak: Soak, frames: int) -> list[tuple[s
 
 
 def slope(samples: Sequence[Sample]) -> float:
-    """Bytes of resident memory a frame, by least squares."""
+    """Growth of resident memory in bytes per frame, by least squares."""
     frames, rss = np.array([(sample.frames, sample.rss) for sample in samples], float).T
     return float(np.polyfit(frames, rss, 1)[0])
 
 
 def plot(samples: Sequence[Sample], path: Path) -> None:
-    """Resident and track memory, and files and threads, against frames."""
+    """Plot resident and track memory, open files and threads against frames."""
     figure = Figure(figsize=(9, 3.8), layout="constrained")
     memory, counts = figure.subplots(1, 2)
     frames = [sample.frames for sample in samples]

@@ -11,7 +11,7 @@ SAM2_SIZES = {"tiny": "t", "small": "s", "base_plus": "b+", "large": "l"}
 
 
 def write_grounding_dino(folder: Path) -> GroundingDinoForObjectDetection:
-    """grounding-dino-tiny (Swin-T, BERT base), in the file layout of the hub; pictures are shrunk to 192 pixels."""
+    """grounding-dino-tiny (Swin-T, BERT base) in the hub's file layout; its processor resizes images to 192 pixels."""
     network = GroundingDinoForObjectDetection(GroundingDinoConfig())
     network.save_pretrained(folder)
     words = {0: "[PAD]", 100: "[UNK]", 101: "[CLS]", 102: "[SEP]", 103: "[MASK]", 1012: ".", 1029: "?"}
@@ -32,9 +32,9 @@ def write_grounding_dino(folder: Path) -> GroundingDinoForObjectDetection:
 
 
 def write_sam2(folder: Path, size: str, version: str = "2.1") -> tuple[Path, dict[str, torch.Tensor]]:
-    """A model of upstream's builder as upstream's ``.pt`` file, and its weights.
+    """Write a SAM 2 model in upstream's ``.pt`` format; returns the path and the weights.
 
-    Random, but for two biases of the mask decoder with which masks are not empty.
+    The weights are random, except biases of the mask decoder and the object score, which make masks non-empty.
     """
     model = build_sam2(f"configs/sam{version}/sam{version}_hiera_{SAM2_SIZES[size]}.yaml", device="cpu")
     with torch.no_grad():

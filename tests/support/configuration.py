@@ -1,4 +1,4 @@
-"""A configuration that tests start from."""
+"""A minimal configuration for tests."""
 
 GATE = """
 [[streams]]

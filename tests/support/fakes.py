@@ -1,4 +1,4 @@
-"""Small fakes of the models, for faults that real ones do not make when a test wants them."""
+"""Small fakes of the models, to inject faults."""
 
 from collections.abc import Callable
 from fractions import Fraction
@@ -20,7 +20,7 @@ def window(*indices: int, keyframe: bool = False) -> Window:
 
 
 class FakeDetector:
-    """One box of the first prompt on every picture."""
+    """Detects one box of the first prompt on every image."""
 
     def __init__(self) -> None:
         self.calls = 0
@@ -34,13 +34,13 @@ class FakeDetector:
 
 
 class FakeTracker:
-    """Tracks nothing; calls ``before`` with each window first."""
+    """Tracks nothing; calls ``before`` with each window."""
 
     nbytes = 42
 
     def __init__(self, before: Callable[[Window], None] = lambda _: None) -> None:
         self.windows: list[tuple[Window, Detections | None]] = []
-        self.sizes: list[tuple[float, int]] = []  # scale and places, when they changed
+        self.sizes: list[tuple[float, int]] = []  # (scale, max_objects), when they changed
         self._scale = 1.0
         self._before = before
 

@@ -1,4 +1,4 @@
-"""A stand-in for the hub of weights on this machine: a real HTTP server that answers what huggingface_hub asks."""
+"""A local fake of the Hugging Face hub: a real HTTP server that answers the requests of huggingface_hub."""
 
 import hashlib
 import json
@@ -20,15 +20,15 @@ class Hub(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Answers)
         self.repositories = repositories
         self.endpoint = f"http://127.0.0.1:{self.server_port}"
-        self.breaks_off_after: int | None = None  # bytes of a download, then the connection ends
+        self.breaks_off_after: int | None = None  # bytes of a download after which the connection closes
 
     def handle_error(self, *_: object) -> None:
-        """Clients that hang up are no news."""
+        """Ignore clients that disconnect."""
 
 
 @contextmanager
 def serving(repositories: Mapping[str, Path]) -> Iterator[Hub]:
-    """A hub that is up, to be named by HF_ENDPOINT."""
+    """A running hub; set HF_ENDPOINT to its ``endpoint``."""
     with Hub(repositories) as hub:
         threading.Thread(target=hub.serve_forever, daemon=True).start()
         yield hub
@@ -87,7 +87,7 @@ class _Answers(BaseHTTPRequestHandler):
             self.close_connection = True
 
     def log_message(self, *_: object) -> None:
-        """Nothing."""
+        """Log nothing."""
 
 
 def _oid(file: Path) -> str:

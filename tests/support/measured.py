@@ -1,4 +1,4 @@
-"""The real program, run for long and measured from outside: its metrics and its process."""
+"""The real program as a process for long runs, with its metrics and process statistics."""
 
 import os
 import subprocess
@@ -17,19 +17,19 @@ from tests.support.program import PATIENCE
 
 
 class Scrape:
-    """All series at one moment."""
+    """All series of one scrape."""
 
     def __init__(self, samples: Sequence[Sample]) -> None:
         self._samples = samples
 
     def sum(self, name: str, **labels: str) -> float:
-        """Of the series called ``maskcast_<name>`` that have these labels."""
+        """Sum of the series ``maskcast_<name>`` with these labels."""
         wanted = labels.items()
         return sum(s.value for s in self._samples if s.name == f"maskcast_{name}" and wanted <= s.labels.items())
 
 
 class MeasuredProgram:
-    """``maskcast run`` on free ports; what it writes goes to a file, so that it never waits for a reader."""
+    """``maskcast run`` on free ports; its stderr goes to a file, so that it never blocks on a full pipe."""
 
     def __init__(self, *arguments: str, **environment: str) -> None:
         clean = {name: value for name, value in os.environ.items() if not name.startswith("MASKCAST_")}
@@ -46,7 +46,7 @@ class MeasuredProgram:
         self._addresses: dict[str, str] = {}
 
     def address(self, name: str) -> str:
-        """What the program says after "masks:" or "metrics:". Exits with what it said when it ended instead."""
+        """The address that the program prints after "masks:" or "metrics:". Exits with its stderr if it has ended."""
         assert self._program.stdout is not None
         while name not in self._addresses:
             line = self._program.stdout.readline()
@@ -63,17 +63,17 @@ class MeasuredProgram:
         return Scrape([sample for family in families for sample in family.samples])
 
     def complaints(self) -> str:
-        """The end of its stderr."""
+        """The last lines of its stderr."""
         self._complaints.seek(0)
         return " | ".join(self._complaints.read().splitlines()[-5:])
 
     def wait(self) -> int:
-        """Its exit code, once it has ended by itself."""
+        """Wait until the program has ended; its exit code."""
         self._program.communicate(timeout=PATIENCE)
         return self._program.returncode
 
     def close(self) -> None:
-        """End it, if it still runs."""
+        """Terminate the program if it still runs."""
         self._program.terminate()
         try:
             self._program.communicate(timeout=PATIENCE)
@@ -84,7 +84,7 @@ class MeasuredProgram:
 
 @contextmanager
 def subscriber(program: MeasuredProgram, *topics: str) -> Iterator[Iterator[list[bytes]]]:
-    """The messages under ``topics``, in parts. Exits with what the program said when it ends or falls silent."""
+    """Iterator over the messages of ``topics``, in parts. Exits with the program's stderr when it ends or is silent."""
     with zmq.Context() as context, context.socket(zmq.SUB) as socket:
         socket.connect(program.address("masks"))
         for topic in topics:

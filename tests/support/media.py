@@ -1,7 +1,7 @@
 """Real videos for tests, written by PyAV.
 
-A numbered picture's mean tells its number, so a test can say exactly which frames it got back; a fixed grain gives
-the codec something to store, so that damage to the file hits pictures and not only headers.
+The mean of a numbered image encodes its number, so that a test can identify each decoded frame. A fixed grain makes the
+encoded frames large enough that damage to the file hits frames and not only headers.
 """
 
 import socket
@@ -23,7 +23,7 @@ DARKEST, STEP, GRAIN = 20, 4, 12
 
 
 def numbered(count: int, width: int = 64, height: int = 48) -> list[Image]:
-    """Pictures 0 to ``count`` - 1, at most 54."""
+    """Numbered images 0 to ``count`` - 1; at most 54."""
     grain = np.random.default_rng(0).permutation(np.resize([-GRAIN, GRAIN], width * height // 2 * 2))
     flat = np.zeros(width * height, np.int64)
     flat[: len(grain)] = grain
@@ -32,7 +32,7 @@ def numbered(count: int, width: int = 64, height: int = 48) -> list[Image]:
 
 
 def number(frame: Frame) -> int:
-    """Which numbered picture this was before the codec."""
+    """The number of the image that this frame was before encoding."""
     return round((float(frame.image.mean()) - DARKEST) / STEP)
 
 
@@ -41,7 +41,7 @@ def numbers(frames: Sequence[Frame]) -> list[int]:
 
 
 def quarters(width: int = 96, height: int = 64) -> Image:
-    """Red and green above, blue and white below: tells how a picture was turned."""
+    """Red and green above, blue and white below: shows how an image was rotated or flipped."""
     image = np.full((height, width, 3), 255, np.uint8)
     image[: height // 2, : width // 2] = (255, 0, 0)
     image[: height // 2, width // 2 :] = (0, 255, 0)
@@ -60,7 +60,7 @@ def write_video(
     codec_options: dict[str, str] | None = None,
     container_options: dict[str, str] | None = None,
 ) -> Path:
-    """A video of ``images``; ``milliseconds`` are their presentation times."""
+    """Write a video of ``images``; ``milliseconds`` are their presentation times."""
     with av.open(str(path), "w", options=container_options or {}) as container:
         stream = container.add_stream(codec, rate=rate, options=codec_options or {})
         stream.height, stream.width = images[0].shape[:2]
@@ -86,7 +86,7 @@ def turn(path: Path, matrix: tuple[int, int, int, int]) -> Path:
 
 
 def write_sound(path: Path, cover: Image | None = None) -> Path:
-    """A second of silence as MP3, with a cover picture if one is given."""
+    """Write a second of silence as MP3, with a cover image if one is given."""
     with av.open(str(path), "w", options={"id3v2_version": "0"}) as container:
         stream = container.add_stream("libmp3lame", rate=48000, layout="mono")
         for start in range(0, 48000, 1152):
@@ -104,7 +104,7 @@ def write_sound(path: Path, cover: Image | None = None) -> Path:
 
 @contextmanager
 def http_server(answer: Callable[[BaseHTTPRequestHandler], None]) -> Iterator[str]:
-    """A real HTTP/1.1 server on loopback that lets ``answer`` write every reply; yields host:port."""
+    """A real HTTP/1.1 server on loopback whose replies ``answer`` writes; yields host:port."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"

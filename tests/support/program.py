@@ -1,4 +1,4 @@
-"""The real program as a process, and how to look at what it serves and writes."""
+"""The real program as a process, and helpers to read its output files and HTTP."""
 
 import json
 import os
@@ -20,7 +20,7 @@ PATIENCE = 600  # seconds to wait for anything, also on a very busy machine; onl
 
 
 class Program:
-    """``maskcast run`` with the embedded models on free ports, ``before`` being put before the command."""
+    """``maskcast run`` with the embedded models on free ports; ``before`` is a prefix of the command."""
 
     def __init__(self, *arguments: str, before: Sequence[str] = (), **environment: str) -> None:
         clean = {name: value for name, value in os.environ.items() if not name.startswith("MASKCAST_")}
@@ -36,7 +36,7 @@ class Program:
         self.said: list[str] = []
 
     def address(self, name: str) -> str:
-        """What the program says after "masks:" or "metrics:"."""
+        """The address that the program prints after "masks:" or "metrics:"."""
         assert self.process.stdout is not None
         for line in self.process.stdout:
             self.said.append(line)
@@ -45,7 +45,7 @@ class Program:
         raise AssertionError(f"it ended without naming its {name}: {self.said} {self.process.communicate()}")
 
     def end(self) -> tuple[int, str, list[str]]:
-        """Exit code, stdout and what went wrong, a line each; the other lines of stderr tell of progress."""
+        """Exit code, stdout, and the lines of stderr except those about progress."""
         out, err = self.process.communicate(timeout=PATIENCE)
         progress = re.compile(r"maskcast: (loading the models|[\w.-]+: \d+ frames, .*)|(masks|metrics|shapes): .*")
         wrong = [line for line in err.splitlines() if not progress.fullmatch(line)]

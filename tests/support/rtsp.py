@@ -1,7 +1,7 @@
-"""Cameras for tests: GStreamer's RTSP server in a process of its own, and peers that misbehave on purpose.
+"""Cameras for tests: GStreamer's RTSP server as a process, and servers with faults.
 
-Tests that need the server carry ``@needs_rtsp_server``. Where the packages are missing they skip with the reason,
-unless ``MASKCAST_REQUIRE_RTSP`` is set: then they fail.
+Tests that need the server are marked ``@needs_rtsp_server``. Without the packages they are skipped, or fail if
+``MASKCAST_REQUIRE_RTSP`` is set.
 """
 
 import functools
@@ -22,7 +22,7 @@ import pytest
 from tests.support.media import free_port
 from tests.support.program import PATIENCE
 
-PYTHON = "/usr/bin/python3"  # the one that has GStreamer's bindings
+PYTHON = "/usr/bin/python3"  # has GStreamer's bindings
 SCRIPT = Path(__file__).with_name("rtsp_server.py")
 ADVICE = (
     "apt-get install --no-install-recommends gir1.2-gst-rtsp-server-1.0 python3-gi "
@@ -50,7 +50,7 @@ needs_rtsp_server = pytest.mark.skipif(
 
 
 class RtspServer:
-    """A camera that plays ``clips`` again and again; ``options`` are those of tests/support/rtsp_server.py.
+    """A camera that plays ``clips`` in a loop; ``options`` are those of tests/support/rtsp_server.py.
 
     It keeps its port and URL when it is killed and started again.
     """
@@ -62,7 +62,7 @@ class RtspServer:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Return once the port takes connections."""
+        """Start the server and wait until its port accepts connections."""
         if reason := missing_server():
             pytest.fail(reason)
         with tempfile.TemporaryFile() as said:
@@ -78,14 +78,14 @@ class RtspServer:
                 time.sleep(0.02)
 
     def kill(self) -> None:
-        """SIGKILL, also a paused one; the connections break off. Safe when it does not run."""
+        """Kill the server with SIGKILL, also when it is paused; its connections close. No effect if it does not run."""
         if self._process is not None:
             self._process.kill()
             self._process.communicate()
             self._process = None
 
     def pause(self) -> None:
-        """SIGSTOP: connections stay open and nothing comes."""
+        """Stop the process with SIGSTOP: connections stay open, but nothing is sent."""
         self._signal(signal.SIGSTOP)
 
     def resume(self) -> None:
@@ -111,14 +111,14 @@ def _accepts(port: int) -> bool:
 
 @contextmanager
 def silent_server() -> Iterator[str]:
-    """A camera that accepts and never answers; yields its URL."""
+    """A camera that accepts connections and never answers; yields its URL."""
     with _peer(lambda connection, stop: stop.wait()) as port:
         yield f"rtsp://127.0.0.1:{port}/stream"
 
 
 @contextmanager
 def frameless_server() -> Iterator[str]:
-    """A camera whose handshake is right up to PLAY and that then sends nothing; yields its URL."""
+    """A camera that completes the handshake up to PLAY and then sends nothing; yields its URL."""
     with _peer(_shake_hands) as port:
         yield f"rtsp://127.0.0.1:{port}/stream"
 
@@ -153,7 +153,7 @@ def _shake_hands(connection: socket.socket, stop: threading.Event) -> None:
 
 @contextmanager
 def _peer(serve: Callable[[socket.socket, threading.Event], object]) -> Iterator[int]:
-    """A TCP server on loopback, each connection in a thread of ``serve``; yields its port."""
+    """A TCP server on loopback that calls ``serve`` in a thread per connection; yields its port."""
     stop = threading.Event()
     threads: list[threading.Thread] = []
 

@@ -1,9 +1,9 @@
 #!/usr/bin/python3
-"""An RTSP camera for tests, GStreamer's: ``/usr/bin/python3 tests/support/rtsp_server.py PORT CLIP [CLIP ...]``.
+"""An RTSP camera for tests, with GStreamer: ``/usr/bin/python3 tests/support/rtsp_server.py PORT CLIP [CLIP ...]``.
 
-It serves the MP4 files (H.264) one after the other, again and again, at their own pace under
-rtsp://127.0.0.1:PORT/stream. All clients share one camera and join it where it is. It stands alone: the interpreter
-of the system, which has GStreamer's bindings, runs it and knows nothing of maskcast.
+It plays the MP4 files (H.264) in a loop and in real time at rtsp://127.0.0.1:PORT/stream. All clients share one camera
+and join at its current position. It imports nothing of maskcast, because the system's interpreter runs it, which has
+GStreamer's bindings.
 """
 
 import argparse
@@ -38,7 +38,7 @@ ELEMENTS = ("qtdemux", "h264parse", "rtph264pay", "appsrc", "audiotestsrc", "ala
 
 
 def read_clip(path):
-    """Its access units, as (bytes, presentation time, decoding time) in nanoseconds, and its length."""
+    """The clip's access units as (bytes, presentation time, decoding time), and its length; times in nanoseconds."""
     pipeline = Gst.parse_launch(READ)
     pipeline.get_by_name("file").set_property("location", str(path))
     pipeline.set_state(Gst.State.PLAYING)
@@ -55,7 +55,7 @@ def read_clip(path):
 
 
 def access_units(clips, once):
-    """The units of all clips, their times running on over the repeats."""
+    """The access units of all clips, with times that continue over the repeats."""
     origin = 0
     for _ in count() if not once else range(1):
         for units, length in clips:
@@ -65,7 +65,7 @@ def access_units(clips, once):
 
 
 def feed(camera, clips, asked):
-    """Push at the clip's own pace until the camera is gone; then, or after ``--freeze-after``, push no more."""
+    """Push access units in real time until the camera is closed, or up to ``--freeze-after`` units."""
     begun = time.monotonic_ns()
     for number, (data, pts, dts) in enumerate(access_units(clips, asked.once)):
         if number == asked.freeze_after:
@@ -97,7 +97,7 @@ def serve(asked):
 
 
 def lock(server, factory, user, password):
-    """Ask for a user and a password."""
+    """Require a user and a password."""
     auth = GstRtspServer.RTSPAuth()
     token = GstRtspServer.RTSPToken()
     token.set_string("media.factory.role", "viewer")

@@ -1,4 +1,4 @@
-"""Disks that fill up: a real file system of 2 MB, and a limit on the size of files."""
+"""Full disks: a real file system of 2 MB, and a limit on file sizes."""
 
 import resource
 import subprocess
@@ -23,10 +23,10 @@ exit $code
 
 
 def small_disk(folder: Path) -> list[str]:
-    """What to put before a command so that ``folder/small`` is a file system of 2 MB, for that command alone.
+    """A command prefix that mounts a file system of 2 MB at ``folder/small``, visible to that command only.
 
-    It is copied to ``folder/kept`` when the command has ended; SIGTERM kills the command. Skips the test where this is
-    not permitted.
+    When the command has ended, it is copied to ``folder/kept``; SIGTERM kills the command. Skips the test where
+    mounting is not permitted.
     """
     for name in ("small", "kept"):
         (folder / name).mkdir()
@@ -40,7 +40,7 @@ def small_disk(folder: Path) -> list[str]:
 
 
 def on_small_disk(folder: Path, command: Sequence[str]) -> tuple[int, str, str]:
-    """Run ``command`` with a ``small_disk``: exit code, stdout and stderr."""
+    """Run ``command`` with ``small_disk``; returns exit code, stdout and stderr."""
     prefix = small_disk(folder)
     done = subprocess.run([*prefix, *command], capture_output=True, text=True, timeout=PATIENCE, check=False)
     return done.returncode, done.stdout, done.stderr
@@ -48,7 +48,7 @@ def on_small_disk(folder: Path, command: Sequence[str]) -> tuple[int, str, str]:
 
 @contextmanager
 def full_at(size: int) -> Iterator[None]:
-    """No file can grow beyond ``size`` bytes: the kernel cuts writes short, as on a full disk."""
+    """Limit all files to ``size`` bytes: the kernel shortens writes, as on a full disk."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:

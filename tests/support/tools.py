@@ -1,6 +1,6 @@
-"""Programs that come from Debian's packages. Where one is missing its tests skip and say what to install.
+"""Marks for tests that need a program of a Debian package: without it they are skipped with advice what to install.
 
-With ``MASKCAST_REQUIRE_TOOLS`` set they run all the same, and so fail.
+With ``MASKCAST_REQUIRE_TOOLS`` they are not skipped, and fail.
 """
 
 import os
@@ -10,6 +10,6 @@ import pytest
 
 
 def needs_tool(program: str, package: str) -> pytest.MarkDecorator:
-    """Skips a test where ``program`` is not on the path."""
+    """Mark that skips a test where ``program`` is not on the path."""
     missing = shutil.which(program) is None and not os.environ.get("MASKCAST_REQUIRE_TOOLS")
     return pytest.mark.skipif(missing, reason=f"no {program}: apt-get install --no-install-recommends {package}")

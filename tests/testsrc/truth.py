@@ -1,4 +1,4 @@
-"""What a perfect detector would find in the test source."""
+"""Detections of a perfect detector on the test source."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from stages.types import Detections
 
 
 def truth_detections(world: ShapesWorld, t: int) -> Detections:
-    """The clearly visible objects, each under its own prompt."""
+    """The clearly visible objects of frame ``t``; the prompt's index is the object's."""
     truth = world.render(t)[1]
     seen = np.flatnonzero(truth.visible > 0.3)
     return Detections(truth.boxes[seen], np.full(len(seen), 0.9, np.float32), seen)

@@ -17,10 +17,10 @@ from stages.classification.card import Preprocessing
 from stages.errors import ConfigError, SourceError
 from tests.trainer.training import two_colours, write_picture
 from trainer.data.datasets import load_data
-from trainer.data.pictures import Augment, Collate, Pictures, Prepare, as_read, read_picture
+from trainer.data.images import Augment, Collate, ImageDataset, Prepare, read_image, unwrap_read_errors
 
 
-def shares(pictures: Pictures) -> dict[int, int]:
+def shares(pictures: ImageDataset) -> dict[int, int]:
     return dict(Counter(pictures.targets.tolist()))
 
 
@@ -32,12 +32,12 @@ def test_without_a_folder_val_a_tenth_of_each_class_is_held_out(tmp_path: Path) 
     data = load_data(str(tmp_path), seed=0)
     assert data.labels == ("common", "rare")
     assert (shares(data.train), shares(data.val), data.test) == ({0: 54, 1: 18}, {0: 6, 1: 2}, None)
-    assert not set(data.train.pictures) & set(data.val.pictures)
+    assert not set(data.train.images) & set(data.val.images)
 
 
 def test_the_seed_decides_what_is_held_out(tmp_path: Path) -> None:
     folder = str(two_colours(tmp_path, 20))
-    first, again, other = (load_data(folder, seed).val.pictures for seed in (1, 1, 2))
+    first, again, other = (load_data(folder, seed).val.images for seed in (1, 1, 2))
     assert first == again != other
 
 
@@ -47,7 +47,7 @@ def test_folders_train_val_and_test_are_taken_as_they_are(tmp_path: Path) -> Non
     data = load_data(str(tmp_path), seed=0)
     assert data.test is not None
     assert [shares(part) for part in (data.train, data.val, data.test)] == [{0: 3, 1: 3}, {0: 2, 1: 2}, {0: 1, 1: 1}]
-    places = [path.parts[-3:-1] for path in data.train.pictures]
+    places = [path.parts[-3:-1] for path in data.train.images]
     assert places == [("train", data.labels[target]) for target in data.train.targets]
 
 
@@ -75,11 +75,11 @@ def test_broken_pictures_are_named_and_skipped(tmp_path: Path) -> None:
 
 
 def test_a_picture_that_has_gone_since_is_one_line_also_from_a_loader_s_process(tmp_path: Path) -> None:
-    gone = Pictures([tmp_path / "gone.jpg"], np.zeros(1, np.int64))
+    gone = ImageDataset([tmp_path / "gone.jpg"], np.zeros(1, np.int64))
     for workers in (0, 1):
         loader = DataLoader(gone, 1, collate_fn=Collate(Preprocessing(32)), num_workers=workers)
         with pytest.raises(SourceError) as error:
-            list(as_read(loader))
+            list(unwrap_read_errors(loader))
         assert str(error.value) == f"cannot read {tmp_path / 'gone.jpg'}: No such file or directory"
 
 
@@ -233,10 +233,10 @@ def test_pictures_are_turned_upright_and_always_rgb(tmp_path: Path) -> None:
     Image.new("L", (8, 6), 77).save(grey)
     Image.new("RGBA", (8, 6), (77, 77, 77, 77)).save(alpha)
     for path in (grey, alpha):
-        picture = read_picture(path)
+        picture = read_image(path)
         assert (picture.shape, picture.dtype) == ((3, 6, 8), torch.uint8)
         assert picture.unique().tolist() == [77]
     turned = Image.Exif()
     turned[0x0112] = 6  # orientation
     Image.new("RGB", (32, 16)).save(tmp_path / "wide.jpg", exif=turned)
-    assert read_picture(tmp_path / "wide.jpg").shape == (3, 32, 16)
+    assert read_image(tmp_path / "wide.jpg").shape == (3, 32, 16)

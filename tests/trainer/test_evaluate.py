@@ -13,8 +13,8 @@ from stages.classification.classifier import Classifier, build_model, checkpoint
 from tests.cli.test_cli import error_of, maskcast
 from tests.trainer.training import small_recipe, train_here, two_colours
 from trainer.data.datasets import load_data
-from trainer.data.pictures import Pictures
-from trainer.evaluate import open_network, pick, predict, views
+from trainer.data.images import ImageDataset
+from trainer.evaluate import open_network, predict, select_split, ten_crop_views
 from trainer.export import export
 from trainer.training.machine import new_accelerator
 
@@ -46,7 +46,7 @@ def untrained(path: Path, seed: int, labels: tuple[str, ...] = ("blue", "red"), 
     return path
 
 
-def scores(path: Path, pictures: Pictures, tta: bool = False) -> np.ndarray:
+def scores(path: Path, pictures: ImageDataset, tta: bool = False) -> np.ndarray:
     network = open_network(str(path), new_accelerator("cpu", "float32", 0, 1))
     return predict(network, pictures, DEVICE, tta=tta)
 
@@ -71,7 +71,7 @@ def test_an_onnx_file_too_tells_which_pictures_were_held_out(colours: Path, trai
 
 
 def test_scores_are_those_of_the_daemons_stage(colours: Path, trained: Path) -> None:
-    _, pictures = pick(load_data(str(colours), 0), "all")
+    _, pictures = select_split(load_data(str(colours), 0), "all")
     assert len(pictures) == 40
     classifier = Classifier(trained, DEVICE, torch.float32)
     named = classifier.classify([pictures[i][0].permute(1, 2, 0).numpy() for i in range(40)])
@@ -86,18 +86,18 @@ def test_the_ten_views_are_shifts_by_an_eighth_and_their_mirrors() -> None:
     padded = np.pad(picture.numpy(), [(0, 0), (0, 0), (2, 2), (2, 2)], mode="reflect")
     shifted = [padded[..., y : y + 16, x : x + 16] for y, x in ((0, 0), (0, 4), (4, 0), (4, 4), (2, 2))]
     expected = {view.tobytes() for one in shifted for view in (one, one[..., ::-1])}
-    found = {view.numpy().tobytes() for view in views(picture)}
+    found = {view.numpy().tobytes() for view in ten_crop_views(picture)}
     assert found == expected
     assert len(found) == 10
 
 
 def test_with_tta_the_scores_are_the_mean_over_the_views(colours: Path, tmp_path: Path) -> None:
     path = untrained(tmp_path / "a.pt", 1)
-    _, pictures = pick(load_data(str(colours), 0), "val")
+    _, pictures = select_split(load_data(str(colours), 0), "val")
     network = open_network(str(path), new_accelerator("cpu", "float32", 0, 1))
     batch = network.card.preprocessing(torch.stack([pictures[i][0] for i in range(len(pictures))]))
     with torch.inference_mode():
-        expected = torch.stack([network.forward(view).softmax(1) for view in views(batch)]).mean(0)
+        expected = torch.stack([network.forward(view).softmax(1) for view in ten_crop_views(batch)]).mean(0)
     found = scores(path, pictures, tta=True)
     np.testing.assert_allclose(found, expected.numpy(), atol=1e-6)
     assert np.abs(found - scores(path, pictures)).max() > 1e-4
@@ -112,7 +112,7 @@ def test_an_ensemble_is_the_mean_of_its_members_whatever_their_sizes(colours: Pa
     )
     assert done.returncode == 0, done.stderr
     summary = json.loads(done.stdout)
-    _, pictures = pick(load_data(str(colours), 0), "all")
+    _, pictures = select_split(load_data(str(colours), 0), "all")
     each = [scores(path, pictures) for path in paths]
     rows = np.arange(40)
     mean = (each[0] + each[1]) / 2

@@ -71,7 +71,7 @@ def test_other_programs_find_labels_and_preprocessing_in_the_metadata(trained: P
 def test_large_weights_go_into_a_second_file_and_both_can_be_moved(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "EMBED_BELOW", 0)
+    monkeypatch.setattr(module, "MAX_EMBEDDED_BYTES", 0)
     files = export(str(trained), tmp_path / "gate.onnx").files
     assert files == (tmp_path / "gate.onnx", tmp_path / "gate.onnx.data")
     assert files[1].stat().st_size > 10 * files[0].stat().st_size

@@ -12,7 +12,7 @@ from stages.classification.classifier import build_model
 from stages.errors import ModelError
 from tests.trainer.training import two_colours
 from trainer.data.datasets import load_data
-from trainer.data.pictures import Pictures
+from trainer.data.images import ImageDataset
 from trainer.training.machine import new_accelerator
 from trainer.training.recipe import Recipe, new_card
 from trainer.training.training import Training
@@ -42,7 +42,7 @@ def test_the_recipe_starts_from_imagenet_weights_and_leaves_the_frozen_ones_alon
     assert all(torch.equal(before[name], published[name]) for name in body)
     training = Training(new_accelerator("cpu", "float32", 0, 4), recipe, card, model, data, workers=0)
     for _ in range(2):  # the warm-up's first step has a rate of 0
-        training.probe(2)
+        training.try_step(2)
     after = model.state_dict()
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed == {name for name, parameter in model.named_parameters() if parameter.requires_grad}
@@ -75,11 +75,11 @@ def test_a_small_last_batch_is_not_kept_in_the_place_of_one_that_did_not_fit(
     card = new_card(recipe, data.labels)
     accelerator = new_accelerator("cpu", "float32", 0, 4)
     training = Training(accelerator, recipe, card, build_model("swin_t", 2), data, workers=0)
-    nine = Pictures([*data.train.pictures, *data.val.pictures][:9], np.arange(9) % 2)
+    nine = ImageDataset([*data.train.images, *data.val.images][:9], np.arange(9) % 2)
     kept: list[torch.Tensor] = []
     expected, _ = training.predict(training.loader(nine), kept)
     assert [len(features) for features in kept] == [4, 4, 1]
-    monkeypatch.setattr("trainer.training.training.KEPT", 5 * kept[2].nbytes)
+    monkeypatch.setattr("trainer.training.training.CACHE_BYTES", 5 * kept[2].nbytes)
     kept.clear()
     for _ in range(2):
         assert torch.equal(training.predict(training.loader(nine), kept)[0], expected)

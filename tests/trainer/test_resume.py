@@ -163,7 +163,7 @@ def test_an_interrupt_while_a_file_is_written_leaves_the_old_one_and_nothing_els
     (tmp_path / "last.pt").write_text("old")
     monkeypatch.setattr(os, "fsync", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        checkpoint.write_whole(tmp_path / "last.pt", b"new")
+        checkpoint.write_atomically(tmp_path / "last.pt", b"new")
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("last.pt", "old")]
 
 
@@ -182,7 +182,7 @@ def test_out_of_memory_names_the_batch_size_that_fits(
     pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fits: int, expected: str
 ) -> None:
     """A GPU of which it is known how many pictures it holds; the probe takes real steps."""
-    learn, tried = Training.learn, []
+    learn, tried = Training.train_step, []
 
     def learn_what_fits(self: Training, images: torch.Tensor, targets: torch.Tensor) -> None:
         tried.append(len(targets))
@@ -190,7 +190,7 @@ def test_out_of_memory_names_the_batch_size_that_fits(
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nmore")
         learn(self, images, targets)
 
-    monkeypatch.setattr(Training, "learn", learn_what_fits)
+    monkeypatch.setattr(Training, "train_step", learn_what_fits)
     with pytest.raises(TrainingError, match=f"out of memory with --batch-size 12: {expected}") as error:
         train_here(pictures, tmp_path, small_recipe())
     assert "\n" not in str(error.value)

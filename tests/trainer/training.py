@@ -1,4 +1,4 @@
-"""Pictures to train on, and a training of them in this process."""
+"""Images to train on, and a training of them in this process."""
 
 import tarfile
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from PIL import Image
 
 from trainer import checkpoint
 from trainer.data.datasets import load_data
-from trainer.report.progress import Shown
+from trainer.report.progress import TrainingProgress
 from trainer.run import train
 from trainer.training.files import LAST
 from trainer.training.machine import new_accelerator
@@ -49,7 +49,7 @@ def two_colours(folder: Path, each: int = 20, size: int = 32) -> Path:
     return folder
 
 
-class Watcher(Shown):
+class Watcher(TrainingProgress):
     """Does something after a step; keeps what was said."""
 
     def __init__(self, then: Callable[[Any], None] = lambda _: None) -> None:
@@ -63,7 +63,7 @@ class Watcher(Shown):
         self.said.append(line)
 
 
-def train_here(data: Path, out: Path, recipe: Recipe, watcher: Shown | None = None) -> dict[str, Any]:
+def train_here(data: Path, out: Path, recipe: Recipe, watcher: TrainingProgress | None = None) -> dict[str, Any]:
     """What `maskcast train` does, in this process; goes on with the training that ``out`` has."""
     accelerator = new_accelerator("cpu", "float32", recipe.seed, recipe.batch_size)
     contents = checkpoint.read(out / LAST) if (out / LAST).exists() else None

@@ -14,8 +14,8 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trainer.commands.data import read_data
 from trainer.commands.machine_flags import add_machine_flags
-from trainer.commands.pictures import read_pictures
 
 if TYPE_CHECKING:
     from trainer.report.report import Predictions
@@ -24,7 +24,7 @@ SPLITS = ("test", "val", "train", "all")
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """The arguments of ``maskcast evaluate``."""
+    """Add the arguments of ``maskcast evaluate``."""
     parser.add_argument("checkpoints", nargs="+", metavar="CHECKPOINT", help="best.pt, an .onnx file, or embedded")
     parser.add_argument("--data", required=True, metavar="FOLDER", help="as for `maskcast train`, or cifar10")
     parser.add_argument("--split", choices=SPLITS, help="default: test, or val where there is none")
@@ -35,7 +35,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(arguments: Namespace) -> int:
-    """Measure each, then all together; 0. Raises ConfigError, SourceError, ModelError, OutputError."""
+    """Evaluate each checkpoint, then the ensemble. Raises ConfigError, SourceError, ModelError, OutputError."""
     from trainer.report.report import write_report
 
     alone, ensemble, split, models = _measure(arguments)
@@ -61,22 +61,22 @@ def run(arguments: Namespace) -> int:
 
 
 def _measure(arguments: Namespace) -> "tuple[list[Predictions], Predictions, str, list[str]]":
-    """What each said and what all say, of which split, and the names of the models."""
+    """The predictions of each checkpoint and of the ensemble, the split's name, and the names of the models."""
     from trainer import evaluate
     from trainer.report.report import Predictions
     from trainer.training.machine import default_workers, new_accelerator
 
     accelerator = new_accelerator(arguments.device, arguments.precision, seed=0, batch_size=evaluate.BATCH)
     networks = [evaluate.open_network(path, accelerator) for path in arguments.checkpoints]
-    labels = evaluate.check_alike(networks)
-    data = read_pictures(arguments.data, evaluate.seed_of(networks))
-    split, pictures = evaluate.pick(data, arguments.split)
+    labels = evaluate.common_labels(networks)
+    data = read_data(arguments.data, evaluate.split_seed(networks))
+    split, images = evaluate.select_split(data, arguments.split)
     evaluate.check_held_out(networks, arguments.data, split)
-    truth = evaluate.targets_for(labels, data, pictures)
+    truth = evaluate.map_targets(labels, data, images)
     workers = default_workers() if arguments.workers is None else arguments.workers
-    scores = [evaluate.predict(one, pictures, accelerator.device, workers, arguments.tta) for one in networks]
+    scores = [evaluate.predict(one, images, accelerator.device, workers, arguments.tta) for one in networks]
     alone = [Predictions(labels, truth, one) for one in scores]
-    return alone, evaluate.together(labels, truth, scores), split, [network.card.model for network in networks]
+    return alone, evaluate.ensemble(labels, truth, scores), split, [network.card.model for network in networks]
 
 
 def _summary(arguments: Namespace, split: str, alone: "list[Predictions]", ensemble: "Predictions") -> dict[str, Any]:

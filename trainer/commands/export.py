@@ -17,15 +17,15 @@ from stages.errors import ConfigError
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """The arguments of ``maskcast export``."""
+    """Add the arguments of ``maskcast export``."""
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="best.pt of `maskcast train`, or embedded")
     parser.add_argument("--out", type=Path, metavar="FILE.onnx", help="where to write it (beside the checkpoint)")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
 
 
 def run(arguments: Namespace) -> int:
-    """Export; 0. Raises ConfigError, ModelError, OutputError."""
-    out = arguments.out or _beside(arguments.checkpoint)
+    """Export the checkpoint. Raises ConfigError, ModelError, OutputError."""
+    out = arguments.out or _default_path(arguments.checkpoint)
     if out.suffix != ".onnx":
         raise ConfigError(f"--out {out}: give a name that ends in .onnx")
     from trainer.export import export
@@ -40,5 +40,5 @@ def run(arguments: Namespace) -> int:
     return 0
 
 
-def _beside(checkpoint: str) -> Path:
+def _default_path(checkpoint: str) -> Path:
     return Path("classifier.onnx") if checkpoint == "embedded" else Path(checkpoint).with_suffix(".onnx")

@@ -1,4 +1,4 @@
-"""The flags of what runs a network: processes, device, precision."""
+"""Flags of all commands that run a network: --workers, --device and --precision."""
 
 from argparse import ArgumentParser, ArgumentTypeError
 
@@ -13,7 +13,7 @@ def _count(text: str) -> int:
 
 
 def add_machine_flags(parser: ArgumentParser) -> None:
-    """--workers, --device and --precision."""
+    """Add --workers, --device and --precision."""
     parser.add_argument(
         "--workers", type=_count, metavar="N", help="processes that read pictures (one less than cores)"
     )

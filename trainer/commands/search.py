@@ -16,21 +16,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages.errors import ConfigError
+from trainer.commands.data import read_data
 from trainer.commands.machine_flags import add_machine_flags
-from trainer.commands.pictures import read_pictures
 
 if TYPE_CHECKING:
     from trainer.data.datasets import Data
     from trainer.training.recipe import Recipe
 
-SHARED = ("model", "from_scratch", "epochs", "class_weights", "seed")  # flags that all trainings have in common
-RATES = (0.3, 1.0, 3.0)  # times the recipe's
-SIZES = (64, 128)
-BLOCKS = (1, 3, 6)
+SHARED = ("model", "from_scratch", "epochs", "class_weights", "seed")  # flags that apply to all trainings
+LR_FACTORS = (0.3, 1.0, 3.0)  # times the recipe's learning rate
+BATCH_SIZES = (64, 128)
+UNFREEZE = (1, 3, 6)
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """The arguments of ``maskcast search``."""
+    """Add the arguments of ``maskcast search``."""
     parser.add_argument("--data", required=True, metavar="cifar10|FOLDER", help="what to learn from")
     parser.add_argument("--out", type=Path, default=Path("search"), metavar="DIR", help="folder to write to (search)")
     parser.add_argument("--lr", type=float, nargs="+", metavar="RATE", help="(a third, once and thrice the recipe's)")
@@ -46,16 +46,16 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(arguments: Namespace) -> int:
-    """Train at each point; 1 when every training failed. Raises ConfigError, SourceError, ModelError, OutputError."""
+    """Run the search; 1 when every training failed. Raises ConfigError, SourceError, ModelError, OutputError."""
     from trainer.commands.train import new_recipe
-    from trainer.search import TABLE, points, search
+    from trainer.search import TABLE, count_points, search
 
     given = {name: getattr(arguments, name) for name in SHARED if getattr(arguments, name) is not None}
     recipe = new_recipe(given)
     grid = _grid(arguments, recipe)
-    data = read_pictures(arguments.data, recipe.seed)
+    data = read_data(arguments.data, recipe.seed)
     shared = {name: getattr(recipe, name) for name in SHARED} | {"data": arguments.data}
-    print(f"maskcast: {points(grid)} trainings in {arguments.out}", file=sys.stderr)
+    print(f"maskcast: {count_points(grid)} trainings in {arguments.out}", file=sys.stderr)
     rows = search(grid, shared, arguments.out, lambda values, out: _train(arguments, recipe, data, values, out))
     if arguments.json:
         print(json.dumps(rows, ensure_ascii=False))
@@ -65,31 +65,31 @@ def run(arguments: Namespace) -> int:
 
 
 def _grid(arguments: Namespace, recipe: "Recipe") -> dict[str, list[float]]:
-    """Without doubles. Raises ConfigError."""
+    """The values of each hyperparameter, without duplicates. Raises ConfigError."""
     from dataclasses import replace
 
     if recipe.from_scratch and arguments.unfreeze:
         raise ConfigError("--unfreeze: from scratch everything trains; leave it out")
     grid: dict[str, list[float]] = {
-        "lr": arguments.lr or [float(f"{recipe.lr * times:.3g}") for times in RATES],
-        "batch_size": arguments.batch_size or list(SIZES),
+        "lr": arguments.lr or [float(f"{recipe.lr * factor:.3g}") for factor in LR_FACTORS],
+        "batch_size": arguments.batch_size or list(BATCH_SIZES),
     }
     if not recipe.from_scratch:
-        grid["unfreeze"] = arguments.unfreeze or list(BLOCKS)
+        grid["unfreeze"] = arguments.unfreeze or list(UNFREEZE)
     for name, values in grid.items():
         for value in values:
             point: dict[str, Any] = {name: value}
-            replace(recipe, **point)  # it looks at its numbers
+            replace(recipe, **point)  # validates the value
     return {name: list(dict.fromkeys(values)) for name, values in grid.items()}
 
 
 def _train(arguments: Namespace, recipe: "Recipe", data: "Data", values: dict[str, Any], out: Path) -> dict[str, Any]:
-    """One training, or the rest of it where it was stopped."""
+    """Train at one point, or resume the training where it was stopped."""
     from dataclasses import replace
 
     from trainer import checkpoint
     from trainer.errors import InterruptedTraining
-    from trainer.report.progress import Steps
+    from trainer.report.progress import ConsoleProgress
     from trainer.run import train
     from trainer.training.files import LAST
     from trainer.training.machine import default_workers, new_accelerator
@@ -100,15 +100,15 @@ def _train(arguments: Namespace, recipe: "Recipe", data: "Data", values: dict[st
         raise ConfigError("search trains on one GPU; start it without torchrun")
     workers = default_workers() if arguments.workers is None else arguments.workers
     resume = checkpoint.read(out / LAST) if (out / LAST).exists() else None
-    shown = Steps()
-    shown.say(out.name)
+    progress = ConsoleProgress()
+    progress.say(out.name)
     try:
-        summary = train(accelerator, recipe, data, arguments.data, out, workers, shown, resume)
+        summary = train(accelerator, recipe, data, arguments.data, out, workers, progress, resume)
     except InterruptedTraining:
         raise InterruptedTraining(f"stopped in {out} and saved; the same command goes on") from None
     finally:
         accelerator.free_memory()
-    (out / LAST).unlink()  # half of the room; there is nothing left to go on with
+    (out / LAST).unlink()  # the training is complete: saves half of the disk space
     return summary
 
 

@@ -22,16 +22,16 @@ from pathlib import Path
 from typing import Any
 
 from stages.errors import ConfigError
+from trainer.commands.data import read_data
 from trainer.commands.machine_flags import add_machine_flags
-from trainer.commands.pictures import read_pictures
 from trainer.training.files import LAST
 from trainer.training.recipe import FINE_TUNING, FROM_SCRATCH, Recipe
 
-RECIPE = ("model", "unfreeze", "epochs", "batch_size", "lr", "seed", "class_weights", "from_scratch")
+RECIPE_FLAGS = ("model", "unfreeze", "epochs", "batch_size", "lr", "seed", "class_weights", "from_scratch")
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """The arguments of ``maskcast train``. None where the recipe, or the checkpoint to go on from, decides."""
+    """Add the arguments of ``maskcast train``. None: the recipe, or the resumed checkpoint, gives the value."""
     parser.add_argument("--data", metavar="cifar10|FOLDER", help="what to learn from")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder to write to (classifier; frames)")
     parser.add_argument("--resume", action="store_true", help="go on with the training in DIR")
@@ -57,15 +57,15 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(arguments: Namespace) -> int:
-    """Train, or cut frames. Raises ConfigError, SourceError, ModelError, OutputError, TrainingError."""
+    """Train, or extract frames. Raises ConfigError, SourceError, ModelError, OutputError, TrainingError."""
     if arguments.frames_from:
         if arguments.data or arguments.resume:
             raise ConfigError("--frames-from only cuts frames; sort them, then train with --data alone")
-        return _cut(arguments)
+        return _cut_frames(arguments)
     if arguments.every:
         raise ConfigError("--every goes with --frames-from")
     out = arguments.out or Path("classifier")
-    given = {name: getattr(arguments, name) for name in RECIPE if getattr(arguments, name) is not None}
+    given = {name: getattr(arguments, name) for name in RECIPE_FLAGS if getattr(arguments, name) is not None}
     if arguments.resume:
         if not (out / LAST).exists():
             raise ConfigError(f"--resume: there is no {out / LAST}; give the folder of a training with --out")
@@ -81,7 +81,7 @@ def run(arguments: Namespace) -> int:
 
 
 def new_recipe(given: dict[str, Any]) -> Recipe:
-    """The recipe's own values but for those ``given``. Raises ConfigError."""
+    """The default recipe with the ``given`` values. Raises ConfigError."""
     if given.get("from_scratch") and "unfreeze" in given:
         raise ConfigError("--unfreeze: from scratch everything trains; leave it out")
     return replace(FROM_SCRATCH if given.get("from_scratch") else FINE_TUNING, **given)
@@ -89,29 +89,29 @@ def new_recipe(given: dict[str, Any]) -> Recipe:
 
 def _train(arguments: Namespace, recipe: Recipe, source: str, out: Path, contents: dict[str, Any] | None) -> int:
     from trainer.data.datasets import CIFAR_10
-    from trainer.report.progress import Shown, Steps
+    from trainer.report.progress import ConsoleProgress, TrainingProgress
     from trainer.run import train
     from trainer.training.machine import default_workers, new_accelerator
     from trainer.training.recipe import new_card
 
-    new_card(recipe, ())  # a wrong name shows before the pictures are read
+    new_card(recipe, ())  # reports a wrong model name before the images are read
     source = arguments.data or source
     accelerator = new_accelerator(arguments.device, arguments.precision, recipe.seed, recipe.batch_size)
-    with accelerator.main_process_first() if source == CIFAR_10 else nullcontext():  # it downloads for all
-        data = read_pictures(source, recipe.seed, quiet=not accelerator.is_main_process)
+    with accelerator.main_process_first() if source == CIFAR_10 else nullcontext():  # downloads once
+        data = read_data(source, recipe.seed, quiet=not accelerator.is_main_process)
     workers = default_workers() if arguments.workers is None else arguments.workers
-    shown = Steps() if accelerator.is_main_process else Shown()
+    progress = ConsoleProgress() if accelerator.is_main_process else TrainingProgress()
     try:
-        summary = train(accelerator, recipe, data, source, out, workers, shown, contents)
+        summary = train(accelerator, recipe, data, source, out, workers, progress, contents)
     finally:
         accelerator.end_training()
     if accelerator.is_main_process:
-        print(json.dumps(summary, ensure_ascii=False) if arguments.json else _told(summary, out))
+        print(json.dumps(summary, ensure_ascii=False) if arguments.json else _summary_text(summary, out))
     return 0
 
 
 def _same_recipe(contents: dict[str, Any], given: dict[str, Any]) -> Recipe:
-    """The recipe of a checkpoint. Raises ConfigError when a flag says otherwise."""
+    """The recipe of a checkpoint. Raises ConfigError when a given flag differs from it."""
     recipe = Recipe.from_dict(contents["options"]["recipe"])
     for name, value in given.items():
         if getattr(recipe, name) != value:
@@ -123,7 +123,7 @@ def _same_recipe(contents: dict[str, Any], given: dict[str, Any]) -> Recipe:
     return recipe
 
 
-def _cut(arguments: Namespace) -> int:
+def _cut_frames(arguments: Namespace) -> int:
     from trainer.data.frames import cut_frames, parse_interval
 
     out = arguments.out or Path("frames")
@@ -136,7 +136,7 @@ def _cut(arguments: Namespace) -> int:
     return 0
 
 
-def _told(summary: dict[str, Any], out: Path) -> str:
+def _summary_text(summary: dict[str, Any], out: Path) -> str:
     tested = summary["test_accuracy"]
     return (
         f"validation accuracy {summary['val_accuracy']:.2%} in epoch {summary['best_epoch']}"

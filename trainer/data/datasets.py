@@ -1,4 +1,4 @@
-"""Where the pictures come from: CIFAR-10 by name, or folders with a folder for each class."""
+"""Load labelled images: CIFAR-10, or a folder with a folder for each class."""
 
 import os
 from collections.abc import Sequence
@@ -13,51 +13,51 @@ from sklearn.model_selection import train_test_split
 from torchvision.datasets import CIFAR10
 
 from stages.errors import ConfigError, SourceError
-from trainer.counting import counted
-from trainer.data.pictures import Pictures, read_picture
+from trainer.data.images import ImageDataset, read_image
+from trainer.progress_bar import progress_bar
 
 CIFAR_10 = "cifar10"
 SPLITS = ("train", "val", "test")
-VALIDATION = 0.1  # of the training pictures, where there is no folder "val"
+VALIDATION = 0.1  # share of the training images, where there is no folder "val"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Data:
-    """Pictures that are known to be readable. ``test`` is None where there is none."""
+    """The splits of a dataset; all images are readable. ``test`` is None where there is no such split."""
 
-    labels: tuple[str, ...]  # sorted; a picture's target is an index into them
-    train: Pictures
-    val: Pictures
-    test: Pictures | None
-    skipped: tuple[str, ...] = ()  # a line for each file that is no readable picture
+    labels: tuple[str, ...]  # sorted; an image's target is an index into them
+    train: ImageDataset
+    val: ImageDataset
+    test: ImageDataset | None
+    skipped: tuple[str, ...] = ()  # a message for each file that is not a readable image
 
 
-def load_data(where: str, seed: int, quiet: bool = True) -> Data:
-    """``cifar10``, which torchvision downloads, FOLDER/<class>/ or FOLDER/{train,val,test}/<class>/.
+def load_data(source: str, seed: int, quiet: bool = True) -> Data:
+    """Load ``cifar10``, which torchvision downloads, FOLDER/<class>/ or FOLDER/{train,val,test}/<class>/.
 
-    ``seed`` decides which pictures become the validation split where there is none; each class gives the same share.
-    Every file is decoded once, to name and skip the broken ones; unless ``quiet`` that shows. Raises ConfigError for
-    folders that make no sense, SourceError when a download fails.
+    ``seed`` selects the images of the validation split where there is no folder for it; each class gives the same
+    share. Every file is decoded once, to skip broken ones; the progress is shown unless ``quiet``. Raises ConfigError
+    for folders with another layout, SourceError when a download fails.
     """
-    if where == CIFAR_10:
-        return _cifar_10(seed)
-    folder = Path(where)
+    if source == CIFAR_10:
+        return _load_cifar10(seed)
+    folder = Path(source)
     if not folder.is_dir():
-        raise ConfigError(f'--data {where}: no such folder; give one with a folder for each class, or "{CIFAR_10}"')
+        raise ConfigError(f'--data {source}: no such folder; give one with a folder for each class, or "{CIFAR_10}"')
     split = _is_split(folder)
     labels = _classes(folder / "train" if split else folder)
     skipped: list[str] = []
-    found: dict[str, Pictures] = {}
+    found: dict[str, ImageDataset] = {}
     for name in SPLITS if split else ("train",):
-        place = folder / name if split else folder
-        if place.is_dir():
-            found[name] = _read_split(place, labels, skipped, quiet)
+        split_folder = folder / name if split else folder
+        if split_folder.is_dir():
+            found[name] = _read_split(split_folder, labels, skipped, quiet)
     train = found["train"]
-    train, val = (train, found["val"]) if "val" in found else _validation(train, labels, seed)
+    train, val = (train, found["val"]) if "val" in found else _split_validation(train, labels, seed)
     return Data(labels, train, val, found.get("test"), tuple(skipped))
 
 
-def _cifar_10(seed: int) -> Data:
+def _load_cifar10(seed: int) -> Data:
     root = Path(torch.hub.get_dir()) / "datasets"
     try:
         train, test = (CIFAR10(root, train=part, download=True) for part in (True, False))
@@ -66,44 +66,44 @@ def _cifar_10(seed: int) -> Data:
             f"{CIFAR_10}: cannot be downloaded ({error}); where there is a network, download {CIFAR10.url} and put it "
             f"into {root}"
         ) from error
-    everything, rest = (Pictures(part.data, np.asarray(part.targets, np.int64)) for part in (train, test))
+    train_images, test_images = (ImageDataset(part.data, np.asarray(part.targets, np.int64)) for part in (train, test))
     labels = tuple(train.classes)
-    return Data(labels, *_validation(everything, labels, seed), rest)
+    return Data(labels, *_split_validation(train_images, labels, seed), test_images)
 
 
 def _is_split(folder: Path) -> bool:
-    """Whether its folders are train, val and test, with the classes in them; a class may well be named train.
+    """Whether ``folder`` has the folders train, val and test with classes in them; a class may be named train, too.
 
-    Raises ConfigError for a mixture, of which something would be learned that nobody meant.
+    Raises ConfigError for a mixture of splits and classes, and for val or test without train.
     """
-    names = set(_classes_in(folder))
-    if "train" in names and _classes_in(folder / "train"):
-        if strangers := names.difference(SPLITS):
+    names = set(_subfolders(folder))
+    if "train" in names and _subfolders(folder / "train"):
+        if unknown := names.difference(SPLITS):
             raise ConfigError(
-                f"--data: {folder} has a folder {min(strangers)} beside train; those beside it are val and test, and "
+                f"--data: {folder} has a folder {min(unknown)} beside train; those beside it are val and test, and "
                 f"classes are folders in each of the three"
             )
         return True
-    if names and names <= {"val", "test"} and all(_classes_in(folder / name) for name in names):
+    if names and names <= {"val", "test"} and all(_subfolders(folder / name) for name in names):
         raise ConfigError(f"--data: {folder} has {' and '.join(sorted(names))} but no folder train to learn from")
     return False
 
 
 def _classes(folder: Path) -> tuple[str, ...]:
-    """The names of the folders in ``folder``. Raises ConfigError when there are fewer than two."""
-    names = tuple(sorted(_classes_in(folder)))
+    """The class names: the subfolders of ``folder``, sorted. Raises ConfigError when there are fewer than two."""
+    names = tuple(sorted(_subfolders(folder)))
     if len(names) < 2:
         what = f"only one class ({names[0]})" if names else "no class"
         raise ConfigError(f"--data: {folder} has {what}; make a folder for each of two or more classes in it")
     return names
 
 
-def _read_split(folder: Path, labels: Sequence[str], skipped: list[str], quiet: bool) -> Pictures:
-    """The readable pictures below ``folder``; the others are added to ``skipped``."""
-    strangers = set(_classes_in(folder)) - set(labels)
-    if strangers:
+def _read_split(folder: Path, labels: Sequence[str], skipped: list[str], quiet: bool) -> ImageDataset:
+    """The readable images below ``folder``; a message for each other file is added to ``skipped``."""
+    unknown = set(_subfolders(folder)) - set(labels)
+    if unknown:
         raise ConfigError(
-            f"--data: {folder} has the class {min(strangers)}, which the training pictures do not; "
+            f"--data: {folder} has the class {min(unknown)}, which the training pictures do not; "
             f"add it to them or take it away"
         )
     found = {target: _files(folder / label) for target, label in enumerate(labels) if (folder / label).is_dir()}
@@ -112,55 +112,56 @@ def _read_split(folder: Path, labels: Sequence[str], skipped: list[str], quiet: 
     kept: list[Path] = []
     targets: list[int] = []
     files = [(path, target) for target, paths in found.items() for path in paths]
-    for (path, target), complaint in zip(files, _complaints([path for path, _ in files], folder, quiet), strict=True):
-        if complaint:
-            skipped.append(complaint)
+    for (path, target), error in zip(files, _read_errors([path for path, _ in files], folder, quiet), strict=True):
+        if error:
+            skipped.append(error)
         else:
             kept.append(path)
             targets.append(target)
-    # a class of which a split has no folder cannot be measured there, which is no fault
+    # a split may lack the folder of a class: this class is then not measured there
     for target in found.keys() - set(targets):
         what = "has no readable picture" if found[target] else "is empty"
         raise ConfigError(f"--data: the class {folder / labels[target]} {what}; add pictures or remove the folder")
-    return Pictures(kept, np.asarray(targets, np.int64))
+    return ImageDataset(kept, np.asarray(targets, np.int64))
 
 
 def _files(folder: Path) -> list[Path]:
-    """All below it, but for hidden ones and those in hidden folders."""
+    """All files below ``folder``, sorted, except hidden ones and those in hidden folders."""
     files = [path for path in folder.rglob("*") if path.is_file()]
     return sorted(path for path in files if not any(part.startswith(".") for part in path.relative_to(folder).parts))
 
 
-def _complaints(files: Sequence[Path], folder: Path, quiet: bool) -> Sequence[str]:
+def _read_errors(files: Sequence[Path], folder: Path, quiet: bool) -> Sequence[str]:
+    """``_read_error`` of each file, on all cores."""
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         try:
-            read = pool.map(_complaint, files)
-            return list(read if quiet else counted(read, len(files), f"pictures of {folder}"))
+            errors = pool.map(_read_error, files)
+            return list(errors if quiet else progress_bar(errors, len(files), f"pictures of {folder}"))
         except BaseException:
-            pool.shutdown(cancel_futures=True)  # Ctrl-C need not wait for all that was planned
+            pool.shutdown(cancel_futures=True)  # so that Ctrl-C does not wait for the files that are queued
             raise
 
 
-def _complaint(path: Path) -> str:
-    """Why the file is no picture; "" if it is one."""
+def _read_error(path: Path) -> str:
+    """Why the file is not a readable image; "" if it is one."""
     try:
-        read_picture(path)
+        read_image(path)
     except SourceError as error:
         return str(error)
     return ""
 
 
-def _validation(train: Pictures, labels: Sequence[str], seed: int) -> tuple[Pictures, Pictures]:
-    """The same share of each class for validation, as nearly as whole pictures permit."""
+def _split_validation(train: ImageDataset, labels: Sequence[str], seed: int) -> tuple[ImageDataset, ImageDataset]:
+    """Split ``train`` into training and validation images, stratified by class."""
     counts = np.bincount(train.targets, minlength=len(labels))
     if counts.min() < 2:
-        lonely = labels[int(counts.argmin())]
-        raise ConfigError(f"--data: the class {lonely} has a single picture; training and validation need one each")
+        rarest = labels[int(counts.argmin())]
+        raise ConfigError(f"--data: the class {rarest} has a single picture; training and validation need one each")
     size = max(round(VALIDATION * len(train)), len(labels))
     indices: NDArray[np.int64] = np.arange(len(train))
     kept, held_out = train_test_split(indices, test_size=size, random_state=seed, stratify=train.targets)
     return train.take(np.sort(kept)), train.take(np.sort(held_out))
 
 
-def _classes_in(folder: Path) -> list[str]:
+def _subfolders(folder: Path) -> list[str]:
     return [path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]

@@ -1,1 +1,1 @@
-"""From-scratch training of the small models that maskcast carries."""
+"""From-scratch training of the embedded models."""

@@ -1,4 +1,4 @@
-"""Pictures of the test source and captions for the detector."""
+"""Training samples of the detector: images of the test source with captions."""
 
 from dataclasses import dataclass
 
@@ -13,60 +13,61 @@ from stages.testsrc.world import ShapesWorld
 from trainer.embedded.grounding_dino import CLS, DOT, SEP, UNK
 from trainer.embedded.worlds import MEAN, STD
 
-CLEARLY_VISIBLE = 0.3  # share of a shape that must show for it to be an object; below it is left out of the prompt
-UNKNOWN = -1  # a phrase of words that the vocabulary lacks
+CLEARLY_VISIBLE = 0.3  # visible share from which on a shape counts as an object; below, its phrase is not used
+UNKNOWN = -1  # a phrase of words that are not in the vocabulary
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One picture and its caption's phrases, as indices into LABELS or UNKNOWN."""
+    """One image and its caption: phrases as indices into LABELS, or UNKNOWN."""
 
-    image: NDArray[np.uint8]
+    image: NDArray[np.uint8]  # (H, W, 3) RGB
     phrases: list[int]
     boxes: torch.Tensor  # (N, 4) cxcywh in [0, 1]
     phrase_of_box: torch.Tensor  # (N,) index into phrases
 
 
-def draw_sample(rng: np.random.Generator, world: ShapesWorld, most_phrases: int = 6) -> Sample:
+def draw_sample(rng: np.random.Generator, world: ShapesWorld, max_phrases: int = 6) -> Sample:
+    """A random frame of ``world`` with random phrases, present and absent ones."""
     image, truth = world.render(int(rng.integers(0, 600)))
-    numbers = [LABELS.index(label) for label in truth.labels]
-    unclear = {n for n, share in zip(numbers, truth.visible, strict=True) if 0.02 < share < CLEARLY_VISIBLE}
-    shown = {n for n, share in zip(numbers, truth.visible, strict=True) if share >= CLEARLY_VISIBLE}
+    labels = [LABELS.index(label) for label in truth.labels]
+    unclear = {n for n, share in zip(labels, truth.visible, strict=True) if 0.02 < share < CLEARLY_VISIBLE}
+    present = {n for n, share in zip(labels, truth.visible, strict=True) if share >= CLEARLY_VISIBLE}
     phrases = draw_phrases(
-        rng, sorted(shown - unclear), sorted(set(range(len(LABELS))) - shown - unclear), most_phrases
+        rng, sorted(present - unclear), sorted(set(range(len(LABELS))) - present - unclear), max_phrases
     )
-    keep = [i for i, n in enumerate(numbers) if n in phrases and truth.visible[i] >= CLEARLY_VISIBLE]
+    keep = [i for i, n in enumerate(labels) if n in phrases and truth.visible[i] >= CLEARLY_VISIBLE]
     boxes = torch.from_numpy(truth.boxes[keep] / np.array([world.width, world.height] * 2, np.float32))
     return Sample(
         image,
         phrases,
         box_convert(boxes.view(-1, 4), "xyxy", "cxcywh"),
-        torch.tensor([phrases.index(numbers[i]) for i in keep], dtype=torch.long),
+        torch.tensor([phrases.index(labels[i]) for i in keep], dtype=torch.long),
     )
 
 
-def draw_phrases(rng: np.random.Generator, shown: list[int], absent: list[int], most: int) -> list[int]:
-    """Some of what is shown, and absent ones that mostly share its colour or its shape."""
-    shown = list(rng.permutation(shown)) if shown else []
-    wanted = [int(n) for n in shown[: int(rng.integers(0 if rng.random() < 0.15 else 1, 5))]]
-    near = [
+def draw_phrases(rng: np.random.Generator, present: list[int], absent: list[int], most: int) -> list[int]:
+    """Some present phrases, and absent ones that mostly share a colour or shape with a present one (hard negatives)."""
+    present = list(rng.permutation(present)) if present else []
+    positives = [int(n) for n in present[: int(rng.integers(0 if rng.random() < 0.15 else 1, 5))]]
+    similar = [
         n
         for n in absent
-        if any(n // len(SHAPES) == s // len(SHAPES) or n % len(SHAPES) == s % len(SHAPES) for s in shown)
+        if any(n // len(SHAPES) == s // len(SHAPES) or n % len(SHAPES) == s % len(SHAPES) for s in present)
     ]
-    phrases = list(wanted)
-    for _ in range(int(rng.integers(0 if wanted else 1, max(2, most - len(wanted) + 1)))):
+    phrases = list(positives)
+    for _ in range(int(rng.integers(0 if positives else 1, max(2, most - len(positives) + 1)))):
         if rng.random() < 0.08:
             phrases.append(UNKNOWN)
         else:
-            pick = int(rng.choice(near if near and rng.random() < 0.65 else absent))
-            if pick not in phrases:
-                phrases.append(pick)
+            negative = int(rng.choice(similar if similar and rng.random() < 0.65 else absent))
+            if negative not in phrases:
+                phrases.append(negative)
     return [int(n) for n in rng.permutation(phrases)]
 
 
 def encode_captions(rng: np.random.Generator, samples: list[Sample], words: dict[str, int]) -> torch.Tensor:
-    """(B, L) token ids, padded with 0. Some phrases carry an article or a plural, as people write them."""
+    """(B, L) token ids, padded with 0. Some phrases get an article or a plural, as in real prompts."""
     rows = []
     for sample in samples:
         row = [CLS]
@@ -89,6 +90,6 @@ def encode_captions(rng: np.random.Generator, samples: list[Sample], words: dict
 
 
 def pixels(samples: list[Sample], size: int) -> torch.Tensor:
-    """(B, 3, size, size), resized and normalised as the saved processor does it."""
+    """(B, 3, size, size), resized and normalised as by the saved processor."""
     images = torch.from_numpy(np.stack([s.image for s in samples])).permute(0, 3, 1, 2).float() / 255
     return (F.interpolate(images, (size, size), mode="bilinear", antialias=True) - MEAN) / STD

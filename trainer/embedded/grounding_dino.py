@@ -1,4 +1,4 @@
-"""The embedded Grounding DINO: a very small configuration, its tokenizer, and initial values that let it learn."""
+"""The embedded Grounding DINO: a very small configuration, its tokenizer and its initialisation."""
 
 import math
 
@@ -15,11 +15,12 @@ from transformers import (
 
 from stages.testsrc.bodies import COLOURS, SHAPES
 
-LONGEST_CAPTION = 48  # tokens
-CLS, SEP, UNK, DOT = 101, 102, 100, 1012  # ids that transformers' Grounding DINO hard-codes, and BERT's own
+MAX_CAPTION = 48  # tokens
+CLS, SEP, UNK, DOT = 101, 102, 100, 1012  # BERT's ids; transformers' Grounding DINO hard-codes them except UNK
 
 
 def vocabulary() -> dict[str, int]:
+    """Token ids by word: special tokens, the test source's words, and unused ids up to 1029."""
     words = {"[PAD]": 0, "[UNK]": UNK, "[CLS]": CLS, "[SEP]": SEP, "[MASK]": 103, ".": DOT, "?": 1029}
     known = [*COLOURS, *SHAPES, "a", "the", "##s", ","]
     words |= {word: 200 + i for i, word in enumerate(known)}
@@ -29,9 +30,9 @@ def vocabulary() -> dict[str, int]:
 
 def build_processor(size: int) -> GroundingDinoProcessor:
     words = dict(sorted(vocabulary().items(), key=lambda item: item[1]))
-    tokenizer = BertTokenizer(vocab=words, do_lower_case=True, model_max_length=LONGEST_CAPTION)
-    pictures = GroundingDinoImageProcessor(size={"height": size, "width": size}, do_pad=False)
-    return GroundingDinoProcessor(pictures, tokenizer)
+    tokenizer = BertTokenizer(vocab=words, do_lower_case=True, model_max_length=MAX_CAPTION)
+    images = GroundingDinoImageProcessor(size={"height": size, "width": size}, do_pad=False)
+    return GroundingDinoProcessor(images, tokenizer)
 
 
 def build_model() -> GroundingDinoForObjectDetection:
@@ -48,7 +49,7 @@ def build_model() -> GroundingDinoForObjectDetection:
         num_hidden_layers=1,
         num_attention_heads=4,
         intermediate_size=128,
-        max_position_embeddings=LONGEST_CAPTION,
+        max_position_embeddings=MAX_CAPTION,
         hidden_dropout_prob=0.0,
         attention_probs_dropout_prob=0.0,
     )
@@ -64,7 +65,7 @@ def build_model() -> GroundingDinoForObjectDetection:
         decoder_attention_heads=4,
         num_queries=30,
         num_feature_levels=2,
-        max_text_len=LONGEST_CAPTION,
+        max_text_len=MAX_CAPTION,
         dropout=0.0,
         fusion_droppath=0.0,
         two_stage=True,
@@ -79,6 +80,7 @@ def build_model() -> GroundingDinoForObjectDetection:
 
 @torch.no_grad()
 def init_for_scratch(model: GroundingDinoForObjectDetection) -> None:
+    """Set initial values for training from scratch: strong fusion, and class logits with a bias of -4."""
     inner = model.model
     for layer in inner.encoder.layers:
         layer.fusion_layer.vision_param.fill_(0.5)
@@ -98,10 +100,10 @@ def init_for_scratch(model: GroundingDinoForObjectDetection) -> None:
 
 
 @torch.no_grad()
-def calibrate(model: GroundingDinoForObjectDetection, best: float, wanted: float = 0.3) -> None:
-    """Shift all logits by a constant, so that the best threshold becomes the daemon's default."""
-    shift = math.log(wanted / (1 - wanted)) - math.log(best / (1 - best))
+def calibrate(model: GroundingDinoForObjectDetection, best: float, target: float = 0.3) -> None:
+    """Shift all logits by a constant, so that the ``best`` threshold becomes ``target``."""
+    shift = math.log(target / (1 - target)) - math.log(best / (1 - best))
     enhancer = model.model.encoder.layers[-1].text_enhancer_layer
     text_norm = enhancer.final_layer_norm if hasattr(enhancer, "final_layer_norm") else enhancer.layer_norm_after
-    text_norm.weight[0] = 0  # it stayed near its initial 0; exactly constant from here on
+    text_norm.weight[0] = 0  # training left it near its initial 0; makes channel 0 exactly constant
     model.model.decoder.layer_norm.bias[0] += shift / float(text_norm.bias[0])

@@ -1,9 +1,9 @@
 """Train the embedded SAM 2 from scratch on the test source.
 
-Every step draws a few worlds, prompts their objects on the first frame (sometimes again on a later one) and propagates.
-The memory of a frame is first built from the true mask, later from the model's own. What lets a small SAM 2 learn to
-use its memory at all: normalised neck outputs (``stages.sam2.streaming.NormNeck``), cross attention that starts by
-looking where the object was, and temporal codes that are visible beside the sine codes.
+Each step draws a few worlds, prompts their objects on the first frame (sometimes again on a later one) and propagates.
+Memories are built from the true mask at first (teacher forcing), later from the model's own mask. Three changes let a
+small SAM 2 learn to use its memory: normalised neck outputs (``stages.sam2.streaming.NormNeck``), cross attention that
+initially attends to equal positions, and temporal position codes as large as the spatial ones.
 """
 
 import copy
@@ -20,7 +20,7 @@ from sam2.modeling.sam2_base import SAM2Base
 
 from stages.sam2.load import EMBEDDED, build
 from stages.testsrc.world import ShapesWorld
-from trainer.embedded.clips import SMALLEST, Batch, Phase, Prompt, box_prompt, draw_batch, draw_prompt, prepare
+from trainer.embedded.clips import MIN_AREA, Batch, Phase, Prompt, box_prompt, draw_batch, draw_prompt, prepare
 
 CURRICULUM = (
     Phase(0.08, 128, 2, 8, (1.0, 1.0)),
@@ -29,12 +29,13 @@ CURRICULUM = (
     Phase(0.86, 192, 6, 4, (0.0, 0.0)),
     Phase(1.00, 192, 9, 3, (0.0, 0.0)),
 )
-FURTHER = (Phase(0.6, 192, 6, 4, (0.0, 0.0)), Phase(1.0, 192, 9, 3, (0.0, 0.0)))  # for a model that is trained
+# for training an already trained model further
+FURTHER = (Phase(0.6, 192, 6, 4, (0.0, 0.0)), Phase(1.0, 192, 9, 3, (0.0, 0.0)))
 
 
 @torch.no_grad()
 def init_memory(model: SAM2Base) -> None:
-    """Initial values with which the memory is used from the first steps."""
+    """Set initial values with which the model uses its memory from the first steps."""
     for layer in model.memory_attention.layers:
         attention = layer.cross_attn_image
         for projection in (attention.q_proj, attention.k_proj):
@@ -47,83 +48,91 @@ def init_memory(model: SAM2Base) -> None:
     model.sam_mask_decoder.pred_obj_score_head.layers[-1].bias.fill_(2.0)
 
 
-class Heads:
-    """Keeps what the mask decoder last said, before an absent object's mask is blanked."""
+class DecoderOutputs:
+    """The latest outputs of the mask decoder, before the model blanks the masks of absent objects."""
 
     masks: torch.Tensor
     ious: torch.Tensor
     presence: torch.Tensor
 
     def __init__(self, model: SAM2Base) -> None:
-        model.sam_mask_decoder.register_forward_hook(self._keep)
+        model.sam_mask_decoder.register_forward_hook(self._store)
 
-    def _keep(self, _module: Any, _inputs: Any, outputs: Any) -> None:
+    def _store(self, _module: Any, _inputs: Any, outputs: Any) -> None:
         self.masks, self.ious, _, self.presence = outputs
 
 
-def frame_loss(heads: Heads, truth: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Mask, presence and IoU losses of one frame; also each object's IoU and whether it is visible."""
+def frame_loss(outputs: DecoderOutputs, truth: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Sum of mask, presence and IoU losses of one frame; each object's IoU (B,); whether it is visible (B,)."""
     visible = (truth.flatten(1).sum(1) > 0).float()
     total = visible.sum().clamp(min=1)
-    logits = F.interpolate(heads.masks, truth.shape[-2:], mode="bilinear", align_corners=False)[:, 0]
+    logits = F.interpolate(outputs.masks, truth.shape[-2:], mode="bilinear", align_corners=False)[:, 0]
     target = truth.float()
     entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none").flatten(1).mean(1)
     probability, flat = logits.sigmoid().flatten(1), target.flatten(1)
     dice = 1 - (2 * (probability * flat).sum(1) + 1) / (probability.sum(1) + flat.sum(1) + 1)
     mask_loss = ((8 * entropy + dice) * visible).sum() / total
-    rarity = torch.where(visible > 0, 1.0, 3.0)
+    weight = torch.where(visible > 0, 1.0, 3.0)  # absence is rare
     presence_loss = (
-        F.binary_cross_entropy_with_logits(heads.presence[:, 0], visible, reduction="none") * rarity
+        F.binary_cross_entropy_with_logits(outputs.presence[:, 0], visible, reduction="none") * weight
     ).mean()
-    guess = logits.detach() > 0
-    union = (guess | truth).flatten(1).sum(1).clamp(min=1)
-    iou = (guess & truth).flatten(1).sum(1) / union
-    iou_loss = ((heads.ious[:, 0] - iou).abs() * visible).sum() / total
+    predicted = logits.detach() > 0
+    union = (predicted | truth).flatten(1).sum(1).clamp(min=1)
+    iou = (predicted & truth).flatten(1).sum(1) / union
+    iou_loss = ((outputs.ious[:, 0] - iou).abs() * visible).sum() / total
     return mask_loss + 0.5 * presence_loss + 0.1 * iou_loss, iou, visible
 
 
 def roll_out(
     model: SAM2Base,
-    heads: Heads,
+    outputs: DecoderOutputs,
     batch: Batch,
-    draw: Callable[[torch.Tensor], Prompt],
-    truth_rate: float = 0.0,
-    again: int = 0,
+    make_prompt: Callable[[torch.Tensor], Prompt],
+    teacher_forcing: float = 0.0,
+    reprompt: int = 0,
 ) -> tuple[torch.Tensor, list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]]:
-    """Prompt on the first frame (and on ``again``), propagate; the mean loss, and per frame (IoU, visible, score)."""
+    """Prompt the objects on the first frame (and on frame ``reprompt`` if not 0) and propagate.
+
+    Returns the mean loss, and per frame (IoU, visible, score), each (B,). ``teacher_forcing``: probability that a
+    memory is built from the true mask.
+    """
     clips, count = batch.images.shape[1], len(batch.clip)
     _, features, positions, sizes = model._prepare_backbone_features(model.forward_image(batch.images.flatten(0, 1)))
     memory: dict[str, dict[int, Any]] = {"cond_frame_outputs": {}, "non_cond_frame_outputs": {}}
-    loss, scored, report = torch.zeros(()), 0, []
+    loss, loss_frames, report = torch.zeros(()), 0, []
     for t, number in enumerate(batch.times):
         of_frame = slice(t * clips, (t + 1) * clips)
         current = [f[:, of_frame][:, batch.clip] for f in features]
-        place = [p[:, of_frame][:, batch.clip] for p in positions]
+        position = [p[:, of_frame][:, batch.clip] for p in positions]
         truth = batch.masks[t]
-        prompted = t == 0 or (t == again and bool(truth.flatten(1).any(1).all()))
-        points, mask = draw(truth) if prompted else (None, None)
+        prompted = t == 0 or (t == reprompt and bool(truth.flatten(1).any(1).all()))
+        points, mask = make_prompt(truth) if prompted else (None, None)
         out, sam, _, _ = model._track_step(
-            number, prompted, current, place, sizes, points, mask, memory, 1 << 30, False, None
+            number, prompted, current, position, sizes, points, mask, memory, 1 << 30, False, None
         )
         high, out["obj_ptr"], score = sam[4], sam[5], sam[6]
         if mask is None:
-            one, iou, visible = frame_loss(heads, truth)
-            loss, scored = loss + one, scored + 1
-            report.append((iou, visible, heads.presence[:, 0].detach()))
-            use = torch.rand(count) < truth_rate
-            high = torch.where(use[:, None, None, None], truth[:, None] * 20.0 - 10.0, high)
-            score = torch.where(use[:, None], visible[:, None] * 20 - 10, score)
+            this_loss, iou, visible = frame_loss(outputs, truth)
+            loss, loss_frames = loss + this_loss, loss_frames + 1
+            report.append((iou, visible, outputs.presence[:, 0].detach()))
+            use_truth = torch.rand(count) < teacher_forcing
+            high = torch.where(use_truth[:, None, None, None], truth[:, None] * 20.0 - 10.0, high)
+            score = torch.where(use_truth[:, None], visible[:, None] * 20 - 10, score)
         else:
             report.append((torch.ones(count), torch.ones(count), torch.ones(count)))
         if t + 1 < len(batch.times):
             model._encode_memory_in_output(current, sizes, points, True, high, score, out)
         memory["cond_frame_outputs" if prompted else "non_cond_frame_outputs"][number] = out
-    return loss / max(scored, 1), report
+    return loss / max(loss_frames, 1), report
 
 
 @torch.no_grad()
-def evaluate(model: SAM2Base, heads: Heads, clips: int = 12, frames: int = 24) -> dict[str, float]:
-    """Free-running on held-out worlds, prompted once: IoU where visible, share of absent frames called absent."""
+def evaluate(model: SAM2Base, outputs: DecoderOutputs, clips: int = 12, frames: int = 24) -> dict[str, float]:
+    """Evaluate on held-out worlds, prompted once, without teacher forcing.
+
+    Mean IoU where visible: on the first frame, on propagated frames, on late ones (from 16 on); share of absent objects
+    that the model calls absent.
+    """
     model.eval()
     first: list[float] = []
     propagated: list[float] = []
@@ -133,16 +142,16 @@ def evaluate(model: SAM2Base, heads: Heads, clips: int = 12, frames: int = 24) -
         world = ShapesWorld(seed)
         rendered = [world.render(t) for t in range(frames)]
         masks = np.stack([truth.masks for _, truth in rendered])
-        masks = masks[:, masks[0].sum((1, 2)) >= SMALLEST]
+        masks = masks[:, masks[0].sum((1, 2)) >= MIN_AREA]
         if not masks.shape[1]:
             continue
         images, small = prepare([image for image, _ in rendered], masks, model.image_size)
         batch = Batch(images[:, None], small, torch.zeros(small.shape[1], dtype=torch.long), list(range(frames)))
-        _, report = roll_out(model, heads, batch, box_prompt)
+        _, report = roll_out(model, outputs, batch, box_prompt)
         for t, (iou, visible, score) in enumerate(report):
-            shown = small[t].flatten(1).sum(1) >= 60
+            clearly_visible = small[t].flatten(1).sum(1) >= 60
             for i in range(len(iou)):
-                if shown[i]:
+                if clearly_visible[i]:
                     (propagated if t else first).append(float(iou[i]) if score[i] > 0 else 0.0)
                     if t >= 16:
                         late.append(propagated[-1])
@@ -153,9 +162,9 @@ def evaluate(model: SAM2Base, heads: Heads, clips: int = 12, frames: int = 24) -
 
 
 def train(steps: int, out: Path, seed: int = 0, start: Path | None = None, report_every: int = 50) -> None:
-    """Train and write the averaged weights to ``out`` in upstream's format, ``{"model": state_dict}``.
+    """Train and write the averaged weights (EMA) to ``out`` in upstream's format, ``{"model": state_dict}``.
 
-    ``start`` is such a file to train further, with a smaller learning rate and at full size only.
+    ``start``: such a file to train further, with a smaller learning rate and the largest input size only.
     """
     learning_rate, curriculum = (4e-4, FURTHER) if start else (1.5e-3, CURRICULUM)
     torch.manual_seed(seed)
@@ -166,23 +175,23 @@ def train(steps: int, out: Path, seed: int = 0, start: Path | None = None, repor
     else:
         init_memory(model)
     average = copy.deepcopy(model)
-    heads, average_heads = Heads(model), Heads(average)
+    outputs, average_outputs = DecoderOutputs(model), DecoderOutputs(average)
     optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=0.01, betas=(0.9, 0.98))
-    began, losses, ious = time.monotonic(), [], []
+    started, losses, ious = time.monotonic(), [], []
     for step in range(steps):
         progress = step / steps
         number = next(i for i, p in enumerate(curriculum) if progress < p.until)
-        phase, since = curriculum[number], curriculum[number - 1].until if number else 0.0
-        truth_rate = float(np.interp(progress, (since, phase.until), phase.truth))
+        phase, phase_start = curriculum[number], curriculum[number - 1].until if number else 0.0
+        teacher_forcing = float(np.interp(progress, (phase_start, phase.until), phase.teacher_forcing))
         resize(model, phase.size)
         for group in optimizer.param_groups:
             group["lr"] = (
                 learning_rate * min(1, (step + 1) / 100) * (0.02 + 0.98 * (1 + math.cos(math.pi * progress)) / 2)
             )
-        again = int(rng.integers(2, phase.frames)) if phase.frames > 3 and rng.random() < 0.3 else 0
+        reprompt = int(rng.integers(2, phase.frames)) if phase.frames > 3 and rng.random() < 0.3 else 0
         model.train()
         loss, report = roll_out(
-            model, heads, draw_batch(rng, phase), lambda masks: draw_prompt(rng, masks), truth_rate, again
+            model, outputs, draw_batch(rng, phase), lambda masks: draw_prompt(rng, masks), teacher_forcing, reprompt
         )
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -193,10 +202,10 @@ def train(steps: int, out: Path, seed: int = 0, start: Path | None = None, repor
         with torch.no_grad():
             torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), 1 - decay)
         losses.append(float(loss.detach()))
-        ious.append([float((iou * seen).sum() / seen.sum().clamp(min=1)) for iou, seen, _ in (report[0], report[-1])])
+        ious.append([float((iou * v).sum() / v.sum().clamp(min=1)) for iou, v, _ in (report[0], report[-1])])
         if (step + 1) % report_every == 0:
             first, last = np.mean(ious[-report_every:], 0)
-            minutes = (time.monotonic() - began) / 60
+            minutes = (time.monotonic() - started) / 60
             print(
                 f"{minutes:6.1f} min  step {step + 1:5d}  {phase.size} px T{phase.frames}"
                 f"  loss {np.mean(losses[-report_every:]):.3f}  IoU first {first:.3f} last {last:.3f}",
@@ -204,13 +213,13 @@ def train(steps: int, out: Path, seed: int = 0, start: Path | None = None, repor
             )
         if (step + 1) % (report_every * 6) == 0 or step + 1 == steps:
             resize(average, curriculum[-1].size if progress > 0.6 else phase.size)
-            print(f"  held out: {evaluate(average, average_heads)}", flush=True)
+            print(f"  held out: {evaluate(average, average_outputs)}", flush=True)
             resize(average, curriculum[-1].size)
             save(average, out)
 
 
 def resize(model: SAM2Base, size: int) -> None:
-    """Set the side of the square input; the weights serve every size."""
+    """Set the side of the square input; the same weights work for every size."""
     model.image_size = size
     model.sam_image_embedding_size = size // model.backbone_stride
     prompt = model.sam_prompt_encoder
@@ -220,6 +229,7 @@ def resize(model: SAM2Base, size: int) -> None:
 
 
 def save(model: SAM2Base, out: Path) -> None:
-    beside = out.with_suffix(".tmp")
-    torch.save({"model": {k: v.clone() for k, v in model.state_dict().items()}}, beside)
-    beside.replace(out)
+    """Write the weights atomically."""
+    partial = out.with_suffix(".tmp")
+    torch.save({"model": {k: v.clone() for k, v in model.state_dict().items()}}, partial)
+    partial.replace(out)

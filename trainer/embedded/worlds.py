@@ -1,4 +1,4 @@
-"""What both embedded models' training draws on."""
+"""Training worlds of the test source, and ImageNet's mean and standard deviation."""
 
 from functools import cache
 
@@ -12,11 +12,11 @@ MEAN = torch.tensor([0.485, 0.456, 0.406])[:, None, None]  # of ImageNet, as the
 STD = torch.tensor([0.229, 0.224, 0.225])[:, None, None]
 
 HARD_SHARE = 0.5  # of the worlds
-HARD_WORLDS = 400  # a hard world takes a quarter of a second to lay out, so there are not more of them
+HARD_WORLDS = 400  # different hard worlds; not more, because creating one takes a quarter of a second
 
 
 def draw_world(rng: np.random.Generator, objects: int) -> ShapesWorld:
-    """A world to train on: a hard one, or one of ``objects`` bodies."""
+    """A random training world: a hard one, or an ordinary one with ``objects`` bodies."""
     if rng.random() < HARD_SHARE:
         return hard_world(FIRST_TRAINING_SEED + int(rng.integers(HARD_WORLDS)))
     return ShapesWorld(int(rng.integers(FIRST_TRAINING_SEED, 1 << 31)), objects=objects)

@@ -1,4 +1,4 @@
-"""The trainer's pictures: how a training went, and which classes a model takes for which."""
+"""Plots of the trainer: training curves and confusion matrix."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from sklearn.metrics import ConfusionMatrixDisplay
 
 DPI = 300
-_LEGIBLE = 30  # classes; with more, the cells of a confusion matrix are too small for figures
-_LONGEST = 24  # letters of a label
+_MAX_WITH_NUMBERS = 30  # classes; with more, the cells of a confusion matrix are too small for numbers
+_MAX_LABEL = 24  # characters of a label
 
 
 def draw_curves(history: Sequence[Mapping[str, Any]]) -> bytes:
-    """Loss, accuracy and learning rate over the epochs, the lines of ``metrics.jsonl``, as a PNG.
+    """PNG of loss, accuracy and learning rate by epoch. The best epoch is marked.
 
-    Each has epoch, train_loss, train_accuracy, val_loss, val_accuracy, lr. The best epoch is marked.
+    ``history``: the lines of ``metrics.jsonl``, with epoch, train_loss, train_accuracy, val_loss, val_accuracy, lr.
     """
     figure = Figure((10, 3.7), layout="constrained")
     loss, accuracy, rate = figure.subplots(1, 3)
@@ -47,29 +47,29 @@ def draw_curves(history: Sequence[Mapping[str, Any]]) -> bytes:
 
 
 def draw_confusion(labels: Sequence[str], counts: NDArray[np.int64]) -> bytes:
-    """``counts[true, predicted]`` as a PNG: one row for each true class, coloured and written as shares of the row."""
+    """PNG of the confusion matrix ``counts[true, predicted]``, normalised by row (true class)."""
     images = counts.sum(1)
     shares = counts / np.maximum(images, 1)[:, None]
-    names, legible = [_short(name) for name in labels], len(labels) <= _LEGIBLE
-    side = max(2.2, 0.62 * len(labels)) if legible else 0.62 * _LEGIBLE
+    names, with_numbers = [_shorten(name) for name in labels], len(labels) <= _MAX_WITH_NUMBERS
+    side = max(2.2, 0.62 * len(labels)) if with_numbers else 0.62 * _MAX_WITH_NUMBERS
     figure = Figure((side + 3.2, side + 1.9), layout="constrained")
     axes = figure.subplots()
-    shown = ConfusionMatrixDisplay(shares, display_labels=names)
-    # where no figures can stand, colours must tell a few percent from nothing
-    scale = {"norm": PowerNorm(1 if legible else 0.5, 0, 1)}
-    shown.plot(ax=axes, cmap="Blues", include_values=legible, colorbar=False, im_kw=scale)
-    if legible:
-        for (row, column), text in np.ndenumerate(shown.text_):
+    display = ConfusionMatrixDisplay(shares, display_labels=names)
+    # without numbers, the colours must distinguish a few percent from zero
+    scale = {"norm": PowerNorm(1 if with_numbers else 0.5, 0, 1)}
+    display.plot(ax=axes, cmap="Blues", include_values=with_numbers, colorbar=False, im_kw=scale)
+    if with_numbers:
+        for (row, column), text in np.ndenumerate(display.text_):
             colour = "white" if shares[row, column] > 0.5 else "black"
-            text.set(text=_share(int(counts[row, column]), int(images[row])), fontsize=8, color=colour)
-    letters = 9 if legible else max(1.0, 60 * side / len(labels))
-    axes.set_xticks(range(len(labels)), names, fontsize=letters, rotation=45 if legible else 90)
-    for text in axes.get_xticklabels():  # each name ends below its column
-        text.set(ha="right", va="top" if legible else "center", rotation_mode="anchor")
+            text.set(text=_percentage(int(counts[row, column]), int(images[row])), fontsize=8, color=colour)
+    font_size = 9 if with_numbers else max(1.0, 60 * side / len(labels))
+    axes.set_xticks(range(len(labels)), names, fontsize=font_size, rotation=45 if with_numbers else 90)
+    for text in axes.get_xticklabels():  # the end of each name is below its column
+        text.set(ha="right", va="top" if with_numbers else "center", rotation_mode="anchor")
     rows = [f"{name} ({number:,})" for name, number in zip(names, images, strict=True)]
-    axes.set_yticks(range(len(labels)), rows, fontsize=letters)
+    axes.set_yticks(range(len(labels)), rows, fontsize=font_size)
     axes.set(xlabel="predicted class", ylabel="true class (pictures)", title=_title(counts))
-    _colours(figure, axes, shown.im_)
+    _add_colour_bar(figure, axes, display.im_)
     return _png(figure)
 
 
@@ -101,27 +101,27 @@ def _png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def _short(name: str) -> str:
-    """Names that start alike often end differently."""
-    return name if len(name) <= _LONGEST else f"{name[: _LONGEST // 2]}…{name[-_LONGEST // 2 + 1 :]}"
+def _shorten(name: str) -> str:
+    """Cut a long name in the middle, because names with the same start often differ at the end."""
+    return name if len(name) <= _MAX_LABEL else f"{name[: _MAX_LABEL // 2]}…{name[-_MAX_LABEL // 2 + 1 :]}"
 
 
 def _title(counts: NDArray[np.int64]) -> str:
-    right, all_ = int(np.trace(counts)), int(counts.sum())
-    return f"{right / max(all_, 1):.2%} right: {right:,} of {all_:,}"
+    correct, total = int(np.trace(counts)), int(counts.sum())
+    return f"{correct / max(total, 1):.2%} right: {correct:,} of {total:,}"
 
 
-def _share(count: int, of: int) -> str:
-    """What a cell says: nothing for 0, and never 0 % or 100 % for what is not."""
+def _percentage(count: int, total: int) -> str:
+    """The text of a cell: empty for 0, and never rounded to 0 or 100."""
     if count == 0:
         return ""
-    share = 100 * count / of
-    if count < of and (share < 0.1 or share > 99.9):
+    share = 100 * count / total
+    if count < total and (share < 0.1 or share > 99.9):
         return "<0.1" if share < 1 else ">99.9"
-    return "100" if count == of else f"{share:.1f}"
+    return "100" if count == total else f"{share:.1f}"
 
 
-def _colours(figure: Figure, axes: Axes, image: Any) -> None:
+def _add_colour_bar(figure: Figure, axes: Axes, image: Any) -> None:
     bar = figure.colorbar(image, ax=axes, shrink=0.8, aspect=30)
     bar.set_label("share of the true class, %")
     bar.ax.yaxis.set_major_formatter(PercentFormatter(1, symbol=""))

@@ -1,4 +1,4 @@
-"""Shows how a training comes along, on stderr: a bar on a terminal, a line every ten seconds elsewhere."""
+"""Progress of a training on stderr: a bar on a terminal, else a line every ten seconds."""
 
 import sys
 import time
@@ -7,44 +7,44 @@ from datetime import timedelta
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from trainer.counting import LINE_EVERY
+from trainer.progress_bar import LINE_EVERY
 from trainer.training.training import Training
 
-LOOK_EVERY = 0.25  # seconds; each look waits for the GPU
+UPDATE_EVERY = 0.25  # seconds; each update waits for the GPU
 
 
-class Shown:
-    """What a process that is not the first of many says: nothing."""
+class TrainingProgress:
+    """Shows nothing: the progress of all processes but the main one."""
 
     def step(self, training: Training) -> None:
-        """Called after each step."""
+        """Show the state after a step."""
 
     def say(self, line: str) -> None:
-        """Called with what is worth keeping on the screen."""
+        """Print a line that stays on the screen."""
 
     def close(self) -> None:
-        """Nothing is left on the screen."""
+        """Remove the bar from the screen."""
 
 
-class Steps(Shown):
-    """Loss, accuracy, learning rate, pictures a second and the time left."""
+class ConsoleProgress(TrainingProgress):
+    """Shows loss, accuracy, learning rate, images per second and the remaining time."""
 
     def __init__(self) -> None:
         console = Console(stderr=True)
         self._bar = _bar(console) if console.is_terminal else None
         self._task: TaskID | None = None
-        self._began = self._looked = time.monotonic()
-        self._first: int | None = None  # steps that were done before this process began
+        self._started = self._updated = time.monotonic()
+        self._first_step: int | None = None  # greater than 0 in a resumed training
 
     def step(self, training: Training) -> None:
         now = time.monotonic()
         done = training.epoch * training.steps + training.step
-        if self._first is None:
-            self._first, self._began = done, now
-        if now - self._looked < (LINE_EVERY if self._bar is None else LOOK_EVERY):
+        if self._first_step is None:
+            self._first_step, self._started = done, now
+        if now - self._updated < (LINE_EVERY if self._bar is None else UPDATE_EVERY):
             return
-        self._looked = now
-        rate = (done - self._first) / max(now - self._began, 1e-9)  # steps a second, validation included
+        self._updated = now
+        rate = (done - self._first_step) / max(now - self._started, 1e-9)  # steps per second, with validation
         line = describe(training, rate)
         if self._bar is None:
             print(f"maskcast: {line}", file=sys.stderr, flush=True)
@@ -66,16 +66,16 @@ class Steps(Shown):
 
 
 def describe(training: Training, rate: float) -> str:
-    """One line of where a training is; ``rate`` in steps a second, 0 when not known."""
-    loss, accuracy = training.measured()
-    left = training.recipe.epochs * training.steps - training.epoch * training.steps - training.step
+    """One line about the state of a training; ``rate`` in steps per second, 0 when unknown."""
+    loss, accuracy = training.metrics()
+    remaining = training.recipe.epochs * training.steps - training.epoch * training.steps - training.step
     line = (
         f"epoch {training.epoch + 1}/{training.recipe.epochs} step {training.step}/{training.steps}: loss {loss:.3f}, "
         f"accuracy {accuracy:.1%}, learning rate {training.lr:.2e}"
     )
     if not rate:
         return line
-    return f"{line}, {rate * training.batch:.0f} images/s, {timedelta(seconds=round(left / rate))} left"
+    return f"{line}, {rate * training.batch:.0f} images/s, {timedelta(seconds=round(remaining / rate))} left"
 
 
 def _bar(console: Console) -> Progress:

@@ -1,6 +1,6 @@
-"""What is left of an evaluation: per_class.csv, confusion_matrix.png, training_curves.png and report.md.
+"""The report of an evaluation: report.md, per_class.csv, confusion_matrix.png and training_curves.png.
 
-An epoch of ``history`` is a line of metrics.jsonl: epoch, train_loss, train_accuracy, val_loss, val_accuracy, lr.
+Each row of ``history`` is a line of metrics.jsonl: epoch, train_loss, train_accuracy, val_loss, val_accuracy, lr.
 """
 
 import csv
@@ -14,49 +14,49 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_support, top_k_accuracy_score
 
-from trainer.checkpoint import make_room, write_whole
+from trainer.checkpoint import create_folder, write_atomically
 from trainer.report.plots import draw_confusion, draw_curves
 
-_CONFUSIONS = 10  # at most, in the report
+_MAX_CONFUSIONS = 10  # in the report
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Predictions:
-    """What a model, or several, said of N pictures."""
+    """Predictions of a model, or of an ensemble, for N images."""
 
     labels: tuple[str, ...]
-    truth: NDArray[np.int64]  # (N,) index into the labels; N > 0
+    truth: NDArray[np.int64]  # (N,) true class, an index into the labels; N > 0
     scores: NDArray[np.float32]  # (N, classes), each row adds up to 1
 
     @property
     def counts(self) -> NDArray[np.int64]:
-        """How often, by [true class, predicted class]."""
+        """The confusion matrix, [true class, predicted class]."""
         matrix: NDArray[np.int64] = confusion_matrix(self.truth, self.scores.argmax(1), labels=range(len(self.labels)))
         return matrix
 
     def summary(self) -> dict[str, float]:
-        """accuracy, top5_accuracy where there are more classes, macro_f1 over classes with a picture, log_loss."""
+        """accuracy, top5_accuracy with more than 5 classes, macro_f1 over classes with images, log_loss."""
         classes = range(len(self.labels))
-        figures = {"accuracy": float((self.scores.argmax(1) == self.truth).mean())}
+        metrics = {"accuracy": float((self.scores.argmax(1) == self.truth).mean())}
         if len(classes) > 5:
-            figures["top5_accuracy"] = float(top_k_accuracy_score(self.truth, self.scores, k=5, labels=classes))
-        f1 = [row.f1 for row in self.per_class() if row.pictures]
-        figures["macro_f1"] = float(np.mean(f1))
+            metrics["top5_accuracy"] = float(top_k_accuracy_score(self.truth, self.scores, k=5, labels=classes))
+        f1 = [row.f1 for row in self.per_class() if row.images]
+        metrics["macro_f1"] = float(np.mean(f1))
         double = self.scores.astype(np.float64)
-        figures["log_loss"] = float(log_loss(self.truth, double / double.sum(1, keepdims=True), labels=classes))
-        return figures
+        metrics["log_loss"] = float(log_loss(self.truth, double / double.sum(1, keepdims=True), labels=classes))
+        return metrics
 
     def per_class(self) -> list["ClassRow"]:
-        """In the order of the labels."""
+        """One row per class, in the order of the labels."""
         counts, predicted = self.counts, self.scores.argmax(1)
         wrong = counts - np.diag(np.diag(counts))
-        precision, recall, f1, pictures = precision_recall_fscore_support(
+        precision, recall, f1, images = precision_recall_fscore_support(
             self.truth, predicted, labels=range(len(self.labels)), zero_division=0
         )
         return [
             ClassRow(
                 label,
-                int(pictures[i]),
+                int(images[i]),
                 float(precision[i]),
                 float(recall[i]),
                 float(f1[i]),
@@ -68,29 +68,29 @@ class Predictions:
 
 @dataclass(frozen=True, slots=True)
 class ClassRow:
-    """One class: precision is how many of those called so are, recall how many of those that are were called so."""
+    """Metrics of one class."""
 
     label: str
-    pictures: int
+    images: int
     precision: float
     recall: float
     f1: float
-    taken_for: str  # the class that it is most often taken for; "" where it never is
+    taken_for: str  # the class most often predicted by mistake; "" if there is none
 
 
 def write_report(
     folder: Path, predictions: Predictions, about: Mapping[str, str], history: Sequence[Mapping[str, Any]] = ()
 ) -> None:
-    """Write the files into ``folder``, each of them whole; no curves without a ``history``. Raises OutputError.
+    """Write the files into ``folder``, each atomically; curves only with a ``history``. Raises OutputError.
 
-    ``about`` are lines of the report: what was trained or evaluated, and on what.
+    ``about``: rows of the report about the model and the data.
     """
-    make_room(folder, 0)
+    create_folder(folder, 0)
     if history:
-        write_whole(folder / "training_curves.png", draw_curves(history))
-    write_whole(folder / "confusion_matrix.png", draw_confusion(predictions.labels, predictions.counts))
-    write_whole(folder / "per_class.csv", _csv(predictions.per_class()).encode())
-    write_whole(folder / "report.md", _text(predictions, about, history).encode())
+        write_atomically(folder / "training_curves.png", draw_curves(history))
+    write_atomically(folder / "confusion_matrix.png", draw_confusion(predictions.labels, predictions.counts))
+    write_atomically(folder / "per_class.csv", _csv(predictions.per_class()).encode())
+    write_atomically(folder / "report.md", _text(predictions, about, history).encode())
 
 
 def _csv(rows: Sequence[ClassRow]) -> str:
@@ -98,21 +98,21 @@ def _csv(rows: Sequence[ClassRow]) -> str:
     writer = csv.writer(text)
     writer.writerow(["class", "pictures", "precision", "recall", "f1", "most_often_taken_for"])
     for row in rows:
-        figures = [f"{value:.4f}" for value in (row.precision, row.recall, row.f1)]
-        writer.writerow([row.label, row.pictures, *figures, row.taken_for])
+        metrics = [f"{value:.4f}" for value in (row.precision, row.recall, row.f1)]
+        writer.writerow([row.label, row.images, *metrics, row.taken_for])
     return text.getvalue()
 
 
 def _text(predictions: Predictions, about: Mapping[str, str], history: Sequence[Mapping[str, Any]]) -> str:
-    figures = predictions.summary()
-    right, all_ = int(np.trace(predictions.counts)), len(predictions.truth)
-    facts = {**about, "accuracy": f"**{figures.pop('accuracy'):.2%}** ({right:,} of {all_:,} pictures)"}
-    if "top5_accuracy" in figures:
-        facts["true class among the best five"] = f"{figures['top5_accuracy']:.2%}"
-    facts |= {"macro F1": f"{figures['macro_f1']:.4f}", "log loss": f"{figures['log_loss']:.4f}"}
+    metrics = predictions.summary()
+    correct, total = int(np.trace(predictions.counts)), len(predictions.truth)
+    rows = {**about, "accuracy": f"**{metrics.pop('accuracy'):.2%}** ({correct:,} of {total:,} pictures)"}
+    if "top5_accuracy" in metrics:
+        rows["true class among the best five"] = f"{metrics['top5_accuracy']:.2%}"
+    rows |= {"macro F1": f"{metrics['macro_f1']:.4f}", "log loss": f"{metrics['log_loss']:.4f}"}
     parts = [
         "# Report",
-        _table(["", ""], list(facts.items())),
+        _table(["", ""], list(rows.items())),
         "## Classes",
         _classes(predictions),
         "## Confusions",
@@ -130,7 +130,7 @@ def _text(predictions: Predictions, about: Mapping[str, str], history: Sequence[
 
 def _classes(predictions: Predictions) -> str:
     rows = [
-        (row.label, f"{row.pictures:,}", f"{row.precision:.2%}", f"{row.recall:.2%}", f"{row.f1:.4f}", row.taken_for)
+        (row.label, f"{row.images:,}", f"{row.precision:.2%}", f"{row.recall:.2%}", f"{row.f1:.4f}", row.taken_for)
         for row in predictions.per_class()
     ]
     return _table(["class", "pictures", "precision", "recall", "F1", "most often taken for"], rows)
@@ -138,12 +138,12 @@ def _classes(predictions: Predictions) -> str:
 
 def _confusions(predictions: Predictions) -> str:
     counts, labels = predictions.counts, predictions.labels
-    pairs = [(int(n), true, called) for (true, called), n in np.ndenumerate(counts) if n and true != called]
+    pairs = [(int(n), true, wrong) for (true, wrong), n in np.ndenumerate(counts) if n and true != wrong]
     if not pairs:
         return "None."
     pairs.sort(key=lambda pair: -pair[0])
-    rows = [(labels[true], labels[called], n, f"{n / counts[true].sum():.2%}") for n, true, called in pairs]
-    return _table(["true class", "taken for", "pictures", "of the class"], rows[:_CONFUSIONS])
+    rows = [(labels[true], labels[wrong], n, f"{n / counts[true].sum():.2%}") for n, true, wrong in pairs]
+    return _table(["true class", "taken for", "pictures", "of the class"], rows[:_MAX_CONFUSIONS])
 
 
 def _epochs(history: Sequence[Mapping[str, Any]]) -> str:
@@ -163,6 +163,6 @@ def _epochs(history: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Markdown; a label may contain what would end a cell."""
+    """A Markdown table; pipes in cells are escaped."""
     lines = [list(heads), ["---"] * len(heads), *rows]
     return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)

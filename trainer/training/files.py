@@ -1,5 +1,5 @@
-"""The files of a training, in its folder."""
+"""File names in a training's folder."""
 
-BEST = "best.pt"  # the model with the best validation accuracy, which the daemon takes
-LAST = "last.pt"  # where the training stands
-METRICS = "metrics.jsonl"  # a line for each epoch
+BEST = "best.pt"  # the model with the best validation accuracy, for the daemon
+LAST = "last.pt"  # the latest state, for --resume
+METRICS = "metrics.jsonl"  # one line per epoch

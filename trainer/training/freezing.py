@@ -1,4 +1,4 @@
-"""A vision transformer cut in two: the blocks that stay as they are, and those that train."""
+"""Split a vision transformer into a frozen and a trainable part."""
 
 from typing import Any, NamedTuple
 
@@ -11,17 +11,17 @@ from stages.errors import ConfigError
 
 
 class Halves(NamedTuple):
-    """``trained(frozen(pictures))`` are the model's logits; both halves share its parameters."""
+    """``trained(frozen(images))`` are the model's logits; both parts share the model's parameters."""
 
-    frozen: nn.Sequential  # without a parameter that trains; empty when everything trains
+    frozen: nn.Sequential  # has no trainable parameter; empty when everything trains
     trained: nn.Sequential
 
 
 def freeze(model: nn.Module, unfreeze: int | None) -> Halves:
-    """Leave the last ``unfreeze`` blocks, the norm behind them and the head to train; None: everything.
+    """Freeze the model except its last ``unfreeze`` blocks, the norm after them and the head; None: freeze nothing.
 
-    A frozen half is in eval mode, so that no dropped path makes its output random. Raises ConfigError when the model
-    has fewer blocks.
+    The frozen part is in eval mode, so that stochastic depth does not make its output random. Raises ConfigError when
+    the model has fewer blocks.
     """
     before, blocks, after = _sequence(model)
     count = sum(_is_block(module) for module in blocks)
@@ -29,10 +29,10 @@ def freeze(model: nn.Module, unfreeze: int | None) -> Halves:
         return Halves(nn.Sequential(), nn.Sequential(*before, *blocks, *after))
     if unfreeze > count:
         raise ConfigError(f"--unfreeze {unfreeze}: the model has {count} blocks")
-    start, left = len(blocks), unfreeze
-    while left:
+    start, remaining = len(blocks), unfreeze
+    while remaining:
         start -= 1
-        left -= _is_block(blocks[start])
+        remaining -= _is_block(blocks[start])
     halves = Halves(nn.Sequential(*before, *blocks[:start]), nn.Sequential(*blocks[start:], *after))
     model.requires_grad_(False)
     halves.trained.requires_grad_(True)
@@ -41,18 +41,18 @@ def freeze(model: nn.Module, unfreeze: int | None) -> Halves:
 
 
 def count_parameters(model: nn.Module) -> tuple[int, int]:
-    """All parameters, and those that train."""
+    """Number of all parameters, and of the trainable ones."""
     sizes = [(parameter.numel(), parameter.requires_grad) for parameter in model.parameters()]
     return sum(size for size, _ in sizes), sum(size for size, trains in sizes if trains)
 
 
 def _is_block(module: nn.Module) -> bool:
-    """Between the blocks of a Swin stand layers that merge patches; they train if a block before them does."""
+    """False for a Swin's patch merging layers, which do not count as blocks; they train if a block before them does."""
     return not isinstance(module, PatchMerging | PatchMergingV2)
 
 
 def _sequence(model: Any) -> tuple[list[nn.Module], list[nn.Module], list[nn.Module]]:
-    """The model's forward pass as modules to run one after the other: embedding, blocks, norm and head."""
+    """The model's forward pass as three lists of modules to run in sequence: embedding, blocks, norm and head."""
     if isinstance(model, VisionTransformer):
         embedding = _ViTEmbedding(model)
         return [embedding], list(model.encoder.layers), [model.encoder.ln, _ClassToken(), model.heads]
@@ -63,22 +63,22 @@ def _sequence(model: Any) -> tuple[list[nn.Module], list[nn.Module], list[nn.Mod
 
 
 class _ViTEmbedding(nn.Module):
-    """(B, 3, S, S) -> (B, 1 + patches, C): what torchvision's VisionTransformer does before its blocks."""
+    """(B, 3, S, S) -> (B, 1 + patches, C): the part of torchvision's VisionTransformer before its blocks."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()
         self.conv_proj, self.dropout = model.conv_proj, model.encoder.dropout
         self.class_token, self.pos_embedding = model.class_token, model.encoder.pos_embedding
 
-    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
-        patches = self.conv_proj(pictures).flatten(2).transpose(1, 2)
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        patches = self.conv_proj(images).flatten(2).transpose(1, 2)
         tokens = torch.cat([self.class_token.expand(len(patches), -1, -1), patches], dim=1)
         embedded: torch.Tensor = self.dropout(tokens + self.pos_embedding)
         return embedded
 
 
 class _ClassToken(nn.Module):
-    """(B, tokens, C) -> (B, C): the first, which stands for the picture."""
+    """(B, tokens, C) -> (B, C): the class token, which is the first."""
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         return tokens[:, 0]

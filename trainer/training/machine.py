@@ -1,4 +1,4 @@
-"""The machine a training runs on: accelerate's view of its GPUs, and how much fits."""
+"""The hardware and process of a training: accelerator, batch size that fits into memory, signals."""
 
 import gc
 import os
@@ -12,17 +12,18 @@ from accelerate.utils import DataLoaderConfiguration, DynamoBackend, find_execut
 
 from stages.errors import ConfigError
 
-AGAIN = 1.0  # seconds until a second Ctrl-C counts as one
-PRECISIONS = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}  # our word: accelerate's
+SECOND_SIGNAL_S = 1.0  # seconds after a signal during which more signals count as the same one
+PRECISIONS = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}  # our name: accelerate's name
 
 
 def default_workers() -> int:
-    """Processes that read pictures beside the one that trains; at most 8 for each."""
+    """Number of data loading processes: one less than cores, at most 8."""
     return min(len(os.sched_getaffinity(0)) - 1, 8)
 
 
 def new_accelerator(device: str, precision: str, seed: int, batch_size: int) -> Accelerator:
-    """``torchrun`` or ``accelerate launch`` give each process its GPU; a batch is divided among them.
+    """The accelerator of this process. With ``torchrun`` or ``accelerate launch``, each process has its own GPU and
+    gets its share of every batch.
 
     Raises ConfigError when there is no such device, or the batch cannot be divided.
     """
@@ -52,7 +53,7 @@ def new_accelerator(device: str, precision: str, seed: int, batch_size: int) -> 
 
 
 def largest_batch(attempt: Callable[[int], object], below: int) -> int:
-    """The largest of ``below`` / 2, / 4, ... with which ``attempt`` does not run out of memory; 0 when none is."""
+    """The largest of ``below`` / 2, / 4, ... for which ``attempt`` does not run out of memory; 0 when all do."""
     size = below // 2
 
     def halve() -> int:
@@ -64,7 +65,7 @@ def largest_batch(attempt: Callable[[int], object], below: int) -> int:
         attempt(batch_size)
         return batch_size
 
-    gc.collect()  # the step that failed lives on in cycles
+    gc.collect()  # reference cycles still hold the tensors of the failed step
     try:
         fits: int = find_executable_batch_size(once, size, halve)()
     except RuntimeError:
@@ -73,35 +74,35 @@ def largest_batch(attempt: Callable[[int], object], below: int) -> int:
 
 
 class Interrupt:
-    """Ctrl-C or SIGTERM as a request, to be looked at between steps; asked again later, it interrupts at once.
+    """Turns Ctrl-C and SIGTERM into a request to stop, checked between steps; a later second signal interrupts at once.
 
-    ``torchrun`` passes on what the terminal has sent to its processes already: that is the same request.
+    ``torchrun`` forwards a signal that the terminal has also sent to its processes: both count as one request.
     """
 
     def __init__(self) -> None:
-        self._since: float | None = None
+        self._requested_at: float | None = None
 
     @property
-    def asked(self) -> bool:
-        return self._since is not None
+    def requested(self) -> bool:
+        return self._requested_at is not None
 
     def __enter__(self) -> "Interrupt":
-        self._before = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        self._old_handlers = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
         return self
 
     def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
+        for number, handler in self._old_handlers.items():
             signal.signal(number, handler)
 
-    def _ask(self, *_: object) -> None:
+    def _handle(self, *_: object) -> None:
         now = time.monotonic()
-        if self._since is None:
-            self._since = now
-        elif now - self._since > AGAIN:
+        if self._requested_at is None:
+            self._requested_at = now
+        elif now - self._requested_at > SECOND_SIGNAL_S:
             raise KeyboardInterrupt
 
 
 def leave_signals_to_parent(_: int) -> None:
-    """For the loader's processes: Ctrl-C reaches them too, and the batch they work on is still wanted."""
+    """Ignore Ctrl-C in a data loading process: it gets the signal too, and the training still needs its batch."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -1,4 +1,4 @@
-"""What a training is: the numbers that decide its result, and the card of the model that comes of it."""
+"""Hyperparameters of a training, and the card of the model that it produces."""
 
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
@@ -13,24 +13,24 @@ COMPACT = "compact_vit"
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """Fine-tuning of ViT-B/16 that reaches 97.28 % on CIFAR-10 in 7 epochs; each value can be changed."""
+    """Hyperparameters. The defaults fine-tune ViT-B/16, to 97.28 % on CIFAR-10 in 7 epochs."""
 
     model: str = "vit_b_16"
     from_scratch: bool = False
-    unfreeze: int | None = 3  # blocks that train, from the end, with the last norm and the head; None: everything
+    unfreeze: int | None = 3  # last blocks to train, with the norm after them and the head; None: everything
     epochs: int = 7
     warm_up: int = 3  # epochs
     batch_size: int = 128  # over all GPUs together
     lr: float = 1e-4
     weight_decay: float = 0.01
     label_smoothing: float = 0.1
-    clip: float = 1.0  # largest norm of the gradient
-    class_weights: bool = False  # every class counts the same, however many pictures it has
-    patience: int = 7  # epochs without a better validation accuracy until the training ends
+    clip: float = 1.0  # maximum norm of the gradient
+    class_weights: bool = False  # weight the loss by class, so that all classes count the same
+    patience: int = 7  # epochs without a better validation accuracy before early stopping
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Raises ConfigError for numbers that no training can have."""
+        """Raises ConfigError for invalid values."""
         for name in ("epochs", "batch_size", "lr"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise ConfigError(f"--{name.replace('_', '-')} {getattr(self, name)}: give a number above 0")
@@ -43,7 +43,7 @@ class Recipe:
 
     @property
     def warm_up_epochs(self) -> int:
-        """A short training spends at most half of its epochs on it."""
+        """Epochs of warm-up: at most half of all epochs."""
         return min(self.warm_up, self.epochs // 2)
 
     def to_dict(self) -> dict[str, Any]:
@@ -51,7 +51,7 @@ class Recipe:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Recipe":
-        """Raises KeyError where one is missing."""
+        """Raises KeyError when a value is missing."""
         return cls(**{field.name: values[field.name] for field in fields(cls)})
 
 
@@ -62,9 +62,9 @@ FROM_SCRATCH = Recipe(
 
 
 def new_card(recipe: Recipe, labels: tuple[str, ...]) -> "Card":
-    """The card of a model that is yet to be trained. Raises ConfigError for a name that torchvision does not know.
+    """The card of a model to train. Raises ConfigError for a model name that torchvision does not know.
 
-    A picture is squeezed whole to the network's size: what matters in a camera's view may well stand at its edge.
+    The preprocessing resizes without cropping: in a camera's view, objects at the edge may matter.
     """
     from stages.classification.card import Card, Preprocessing
     from stages.classification.classifier import model_names, published_weights
@@ -75,10 +75,10 @@ def new_card(recipe: Recipe, labels: tuple[str, ...]) -> "Card":
         raise ConfigError(
             f"--model {recipe.model}: torchvision has no such ViT or Swin; there are {', '.join(model_names())}"
         )
-    look = published_weights(recipe.model).transforms()
-    [size] = look.crop_size
+    transforms = published_weights(recipe.model).transforms()
+    [size] = transforms.crop_size
     options = {"image_size": size} if recipe.model.startswith("vit_") and size != 224 else {}
     preprocessing = Preprocessing(
-        size, mean=tuple(look.mean), std=tuple(look.std), interpolation=look.interpolation.value
+        size, mean=tuple(transforms.mean), std=tuple(transforms.std), interpolation=transforms.interpolation.value
     )
     return Card(recipe.model, labels, preprocessing, options=options, seed=recipe.seed)

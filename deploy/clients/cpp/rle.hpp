@@ -1,4 +1,4 @@
-// COCO run lengths to pixels: runs of 0 and 1 in turn, down one column after the other, the first of 0.
+// Decodes COCO run lengths: alternating runs of 0 and 1, column by column, starting with 0.
 #pragma once
 #include <algorithm>
 #include <iostream>
@@ -9,8 +9,9 @@
 
 using nlohmann::json;
 
-// The compressed string: 5 bits a character, low ones first, the sixth says that more follow, the fifth of the last is
-// the sign; from the fourth run on only the difference to the run before last is stored.
+// The compressed string: each character holds 5 bits of a number, low bits first. Bit 6 is set when more characters of
+// the number follow; bit 5 of its last character is the sign. From the fourth run on, the difference to the run two
+// before is stored.
 inline std::vector<long> parse_runs(const std::string& text) {
   std::vector<long> runs;
   long value = 0;
@@ -27,7 +28,7 @@ inline std::vector<long> parse_runs(const std::string& text) {
   return runs;
 }
 
-// `mask` as in the header -> 0 and 1, row by row; the pixel (x, y) is at y * width + x.
+// Decodes `mask` of a header to 0 and 1, row by row: pixel (x, y) is at y * width + x.
 inline std::vector<unsigned char> decode(const json& mask) {
   const size_t height = mask["size"][0], width = mask["size"][1];
   const json& counts = mask["counts"];
@@ -41,5 +42,5 @@ inline std::vector<unsigned char> decode(const json& mask) {
   return pixels;
 }
 
-// The number of the object's pixels.
+// The number of pixels of the object.
 inline long area(const std::vector<unsigned char>& pixels) { return std::count(pixels.begin(), pixels.end(), 1); }

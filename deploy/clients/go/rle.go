@@ -5,7 +5,7 @@ import (
 	"log"
 )
 
-// Header is what this reader uses of a masks header.
+// Header holds the fields of a masks header that this reader uses.
 type Header struct {
 	Frame   int64
 	Objects []struct {
@@ -14,13 +14,13 @@ type Header struct {
 	}
 }
 
-// Mask is COCO run lengths: runs of 0 and 1 in turn, down one column after the other, the first of 0.
+// Mask holds COCO run lengths: alternating runs of 0 and 1, column by column, starting with 0.
 type Mask struct {
 	Size   [2]int // height, width
 	Counts Runs
 }
 
-// Runs are read from plain integers or from COCO's compressed string.
+// Runs are run lengths, parsed from plain integers or from COCO's compressed string.
 type Runs []int
 
 func parse(header []byte) (parsed Header) {
@@ -30,7 +30,7 @@ func parse(header []byte) (parsed Header) {
 	return parsed
 }
 
-// decode gives the pixels row by row; the pixel (x, y) is at y*width + x.
+// decode returns the pixels row by row: pixel (x, y) is at y*width + x.
 func (mask Mask) decode() []bool {
 	height, width := mask.Size[0], mask.Size[1]
 	pixels := make([]bool, height*width)
@@ -56,9 +56,9 @@ func area(pixels []bool) (count int) {
 	return count
 }
 
-// UnmarshalJSON reads either encoding. In the string a character holds 5 bits, low ones first; the sixth says that
-// more follow, the fifth of the last is the sign; from the fourth run on only the difference to the run before last
-// is stored.
+// UnmarshalJSON parses either encoding. In the string each character holds 5 bits of a number, low bits first. Bit 6 is
+// set when more characters of the number follow; bit 5 of its last character is the sign. From the fourth run on, the
+// difference to the run two before is stored.
 func (runs *Runs) UnmarshalJSON(data []byte) error {
 	if data[0] == '[' {
 		return json.Unmarshal(data, (*[]int)(runs))

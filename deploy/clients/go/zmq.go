@@ -10,18 +10,18 @@ import (
 	"unsafe"
 )
 
-// Socket is the little of libzmq that a subscriber needs. With a package of your own choice for ZeroMQ, such as
-// github.com/pebbe/zmq4, this file is not needed.
+// Socket wraps the part of libzmq that a subscriber needs. With a ZeroMQ package, such as github.com/pebbe/zmq4, you do
+// not need this file.
 type Socket struct{ socket unsafe.Pointer }
 
-// subscribe makes a socket for the messages whose topic begins with topic.
+// subscribe creates a socket for messages whose topic starts with topic.
 func subscribe(topic string) Socket {
 	socket := Socket{C.zmq_socket(C.zmq_ctx_new(), C.ZMQ_SUB)}
 	socket.set(C.ZMQ_SUBSCRIBE, topic)
 	return socket
 }
 
-// curve gives the socket its keys, 40 characters each; call it before connect.
+// curve sets the CURVE keys, 40 characters each; call it before connect.
 func (socket Socket) curve(server, public, secret string) {
 	socket.set(C.ZMQ_CURVE_SERVERKEY, server)
 	socket.set(C.ZMQ_CURVE_PUBLICKEY, public)
@@ -44,7 +44,7 @@ func (socket Socket) set(option C.int, value string) {
 	}
 }
 
-// receive waits for a message and gives its parts.
+// receive waits for a message and returns its parts.
 func (socket Socket) receive() (parts [][]byte) {
 	var message C.zmq_msg_t
 	C.zmq_msg_init(&message)

@@ -1,6 +1,6 @@
-// COCO run lengths to pixels: runs of 0 and 1 in turn, down one column after the other, the first of 0.
+// Decodes COCO run lengths: alternating runs of 0 and 1, column by column, starting with 0.
 
-// `mask` as in the header -> Uint8Array of 0 and 1, row by row; the pixel (x, y) is at y * width + x.
+// Decodes `mask` of a header to a Uint8Array of 0 and 1, row by row: pixel (x, y) is at y * width + x.
 export function decode({ size: [height, width], counts }) {
   const runs = typeof counts === "string" ? parse(counts) : counts;
   const pixels = new Uint8Array(height * width);
@@ -12,8 +12,9 @@ export function decode({ size: [height, width], counts }) {
   return pixels;
 }
 
-// The compressed string: 5 bits a character, low ones first, the sixth says that more follow, the fifth of the last is
-// the sign; from the fourth run on only the difference to the run before last is stored.
+// The compressed string: each character holds 5 bits of a number, low bits first. Bit 6 is set when more characters of
+// the number follow; bit 5 of its last character is the sign. From the fourth run on, the difference to the run two
+// before is stored.
 function parse(text) {
   const runs = [];
   for (let at = 0; at < text.length; ) {

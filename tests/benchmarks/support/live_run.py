@@ -1,4 +1,4 @@
-"""One run of the real daemon with live streams, as a subscriber sees it."""
+"""One run of the real daemon with live streams, measured by a subscriber."""
 
 import json
 import tempfile
@@ -15,12 +15,12 @@ from daemon.metrics.stream_metrics import DROP_REASONS
 from stages.testsrc.world import ShapesWorld
 from tests.support.measured import MeasuredProgram, Scrape, subscriber
 
-GRACE = 30.0  # seconds that the last frames have to come out
+GRACE = 30.0  # timeout in seconds for the last frames to be published
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What every run of a call has in common."""
+    """Settings that all runs have in common."""
 
     fps: float
     size: str  # WIDTHxHEIGHT
@@ -28,33 +28,33 @@ class Asked:
     device: str
     window: int
     every: int
-    warm_up: float  # seconds after every stream's first frame that do not count
+    warm_up: float  # seconds that do not count, after all streams have published a frame
 
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """One frame's masks, as they came."""
+    """One received masks message."""
 
     stream: str
     captured_at: float  # Unix seconds
-    latency: float  # seconds, capture -> publish
-    dropped: int  # frames lost before it
+    latency: float  # seconds from capture to publication
+    dropped: int  # frames dropped before it
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What came of ``streams`` streams; frames captured in the ``seconds`` after ``began`` count."""
+    """The result of a run; frames captured in the ``seconds`` after ``began`` count."""
 
     streams: int
-    fps: float  # asked of each
+    fps: float  # of each source
     began: float
     seconds: float
     arrivals: tuple[Arrival, ...]
-    drops: dict[str, int]  # frames, by reason; "subscriber": messages that it missed
-    governor_step: int  # the highest of all streams, at the end
+    drops: dict[str, int]  # frames, by reason; "subscriber": messages that the subscriber lost
+    governor_step: int  # maximum over the streams, at the end
 
     def within(self, start: float, end: float) -> "Run":
-        """The part from ``start`` to ``end`` seconds after the beginning; drops and step stay those of the whole."""
+        """The part from ``start`` to ``end`` seconds after ``began``; drops and governor step are of the whole run."""
         first, last = self.began + start, self.began + end
         arrivals = tuple(one for one in self.arrivals if first <= one.captured_at < last)
         return Run(self.streams, self.fps, first, end - start, arrivals, self.drops, self.governor_step)
@@ -66,18 +66,18 @@ class Run:
 
     @property
     def worst(self) -> float:
-        """The same of the stream that got least."""
+        """Minimum of ``published`` over the streams."""
         counts = Counter(one.stream for one in self.arrivals)
         return min(counts[name] for name in names(self.streams)) / (self.fps * self.seconds)
 
     @property
     def dropped(self) -> int:
-        """Frames that the headers say are missing."""
+        """Dropped frames according to the headers."""
         return sum(one.dropped for one in self.arrivals)
 
     @property
     def latencies(self) -> tuple[float, float, float]:
-        """Seconds, p50, p95 and p99; not a number when nothing came."""
+        """p50, p95 and p99 in seconds; NaN when no message arrived."""
         values = [one.latency for one in self.arrivals] or [float("nan")]
         p50, p95, p99 = np.percentile(values, (50, 95, 99))
         return float(p50), float(p95), float(p99)
@@ -88,7 +88,7 @@ def names(streams: int) -> list[str]:
 
 
 def run_live(asked: Asked, streams: int, seconds: float) -> Run:
-    """Run the daemon with that many live test sources and look at it for ``seconds`` seconds."""
+    """Run the daemon with that number of live test sources and measure it for ``seconds`` seconds."""
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "maskcast.toml"
         config.write_text("".join(_stream(asked, number, name) for number, name in enumerate(names(streams))))
@@ -106,7 +106,7 @@ def run_live(asked: Asked, streams: int, seconds: float) -> Run:
             seen += _stragglers(headers, streams, began + seconds)
             steps = [int(after.sum("governor_step", stream=name)) for name in names(streams)]
     drops = _drops(before, after) | {"subscriber": _missed(seen)}
-    return Run(streams, asked.fps, began, seconds, tuple(_numbering(seen, began, seconds)), drops, max(steps))
+    return Run(streams, asked.fps, began, seconds, tuple(_arrivals(seen, began, seconds)), drops, max(steps))
 
 
 def _stream(asked: Asked, seed: int, name: str) -> str:
@@ -132,7 +132,7 @@ def _until_all_have_begun(headers: Iterator[dict], streams: int, warm_up: float)
 
 
 def _until(headers: Iterator[dict], end: float) -> Iterator[dict]:
-    """What comes before ``end``, Unix seconds."""
+    """The headers that arrive before ``end``, in Unix seconds."""
     for header in headers:
         yield header
         if time.time() >= end:
@@ -140,7 +140,7 @@ def _until(headers: Iterator[dict], end: float) -> Iterator[dict]:
 
 
 def _stragglers(headers: Iterator[dict], streams: int, end: float) -> Iterator[dict]:
-    """What comes after, until each stream has published a frame that was captured after ``end``."""
+    """Further headers, until each stream has published a frame that was captured after ``end``."""
     going = set(names(streams))
     for header in _until(headers, end + GRACE):
         yield header
@@ -151,7 +151,7 @@ def _stragglers(headers: Iterator[dict], streams: int, end: float) -> Iterator[d
 
 
 def _missed(seen: Sequence[dict]) -> int:
-    """Messages that did not come, as the holes in ``seq`` tell."""
+    """Number of lost messages, from the gaps in ``seq``."""
     following: dict[str, int] = {}
     missed = 0
     for header in seen:
@@ -160,8 +160,8 @@ def _missed(seen: Sequence[dict]) -> int:
     return missed
 
 
-def _numbering(seen: Sequence[dict], began: float, seconds: float) -> Iterator[Arrival]:
-    """Of what came, the frames that were captured in time."""
+def _arrivals(seen: Sequence[dict], began: float, seconds: float) -> Iterator[Arrival]:
+    """The frames that were captured in the ``seconds`` after ``began``."""
     for header in seen:
         captured_at = header["captured_at"]
         if began <= captured_at < began + seconds:
@@ -177,6 +177,6 @@ def _drops(before: Scrape, after: Scrape) -> dict[str, int]:
 
 
 def slices(run: Run, parts: int) -> Sequence[Run]:
-    """The run in equal spans of time."""
+    """The run cut into equal spans of time."""
     length = run.seconds / parts
     return [run.within(part * length, (part + 1) * length) for part in range(parts)]

@@ -1,4 +1,4 @@
-"""How long the stages of a model take, how many operations they are, and how many the device can do at best."""
+"""Time and floating-point operations of a model's stages, and the device's peak FLOP/s."""
 
 import time
 from collections import defaultdict
@@ -16,31 +16,31 @@ def _attention_flop(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int
     return sdpa_flop_count(query, key, value)
 
 
-# torch counts CUDA's attention kernels, but not the CPU's
+# torch's counter knows CUDA's attention kernels, but not the CPU's
 _ATTENTION = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flop}
 
 
 def settle(device: torch.device) -> None:
-    """Wait until the device has done all that it was given."""
+    """Wait until the device has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def now(device: torch.device) -> float:
-    """Seconds: on a single CPU thread those that it ran, so that a busy machine counts little, else the wall's."""
+    """Seconds: CPU time with a single CPU thread, so that other processes have little influence; else wall time."""
     alone = device.type == "cpu" and torch.get_num_threads() == 1
     return time.thread_time() if alone else time.perf_counter()
 
 
 class Stopwatch:
-    """The time spent in watched methods; on CUDA by events, so that watching never makes anyone wait."""
+    """Measures the time in watched methods; on CUDA with events, which do not synchronise."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._spans: dict[str, list[tuple[Mark, Mark]]] = defaultdict(list)
 
     def watch(self, stage: str, owner: Any, method: str) -> None:
-        """Count the calls of ``owner.method`` as ``stage``, from now on."""
+        """From now on, measure the calls of ``owner.method`` as ``stage``."""
         original = getattr(owner, method)
 
         def watched(*arguments: Any, **named: Any) -> Any:
@@ -72,7 +72,7 @@ def _milliseconds(began: Any, ended: Any) -> float:
 
 @contextmanager
 def counted_flops(owner: Any, method: str) -> Iterator[list[int]]:
-    """Floating-point operations of each call of ``owner.method`` inside the block, run as if nothing were compiled."""
+    """Floating-point operations of each call of ``owner.method`` in the block, which runs without compilation."""
     original, calls = getattr(owner, method), []
 
     def counted(*arguments: Any, **named: Any) -> Any:
@@ -90,7 +90,7 @@ def counted_flops(owner: Any, method: str) -> Iterator[list[int]]:
 
 
 def peak_flops(device: torch.device, dtype: torch.dtype, tries: int = 8) -> float:
-    """FLOP/s of one large square matrix product, the best of ``tries``."""
+    """FLOP/s of a large square matrix product, the best of ``tries``."""
     side = 8192 if device.type == "cuda" else 2048
     left, right = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
     product = left @ right

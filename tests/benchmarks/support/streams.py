@@ -1,4 +1,4 @@
-"""The tracker and upstream's video predictor, driven alike: boxes on the first picture, then picture after picture."""
+"""The tracker and upstream's video predictor behind one interface: boxes on the first frame, then frame by frame."""
 
 import sys
 from collections.abc import Sequence
@@ -21,22 +21,22 @@ from stages.types import Clock, Frame, Image, Window
 from tests.benchmarks.support.stopwatch import Stopwatch
 from tests.sam2.upstream import build_upstream, normalised
 
-ENDLESS = 1 << 30  # the clip's length as far as upstream asks; below 16 it would look at fewer pointers
+ENDLESS = 1 << 30  # clip length that upstream is told; below 16 it would use fewer object pointers
 
 sam2_video_predictor.tqdm = lambda frames, desc: frames  # no progress bar inside a measurement
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A loaded model, and where its stages' time is kept."""
+    """A loaded model with the stopwatch of its stages."""
 
     network: Any  # a Sam2Segmenter, or upstream's predictor
     dtype: torch.dtype
     watch: Stopwatch
-    attends: tuple[Any, str]  # whose method is the memory attention
+    attends: tuple[Any, str]  # owner and name of the memory attention's method
 
     def start(self, image: Image, boxes: NDArray[np.float32]) -> "OurStream | UpstreamStream":
-        """A stream of one object for each of ``boxes`` (N, 4), xyxy pixels of its first picture."""
+        """Start a stream with one object for each of ``boxes`` (N, 4), xyxy in pixels of its first frame."""
         if isinstance(self.network, Sam2Segmenter):
             return OurStream(self.network, image, boxes)
         stream = UpstreamStream(self.network, image, boxes, self.dtype)
@@ -45,7 +45,7 @@ class Model:
 
 
 def load_ours(weights: str, device: torch.device, dtype: torch.dtype, compiled: bool = False) -> Model:
-    """Our segmenter, its stages watched; ``weights`` as for load_segmenter."""
+    """Our segmenter with watched stages; ``weights`` as for load_segmenter."""
     segmenter, watch = load_segmenter(weights, device, dtype, compiled), Stopwatch(device)
     watch.watch("encode", segmenter, "encode")
     watch.watch("attend", segmenter._model, "_attend")
@@ -57,8 +57,8 @@ def load_ours(weights: str, device: torch.device, dtype: torch.dtype, compiled: 
 def load_upstream(
     config: Path, weights: Path, device: torch.device, dtype: torch.dtype, optimised: bool = False
 ) -> Model:
-    """SAM2VideoPredictor, or with ``optimised`` what upstream's ``vos_optimized=True`` builds, which is compiled."""
-    with redirect_stdout(sys.stderr):  # it says that compiling is slow
+    """SAM2VideoPredictor, or with ``optimised`` the compiled predictor of upstream's ``vos_optimized=True``."""
+    with redirect_stdout(sys.stderr):  # it prints that compiling is slow
         predictor = build_upstream(config, optimised=optimised)
     predictor.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True)["model"])
     predictor.to(device)
@@ -71,7 +71,7 @@ def load_upstream(
 
 
 class OurStream:
-    """The tracker without gating and identities, which upstream lacks."""
+    """The tracker without gating and re-identification, which upstream does not have."""
 
     def __init__(self, segmenter: Sam2Segmenter, image: Image, boxes: NDArray[np.float32]) -> None:
         options = TrackerOptions(max_objects=len(boxes), lost_after=1 << 30, gate=False, reidentify=False)
@@ -81,17 +81,17 @@ class OurStream:
             self._tracker.add(box=box)
 
     def step(self, images: Sequence[Image]) -> torch.Tensor:
-        """Track T pictures; mask logits (T, N, h, w)."""
+        """Track T frames; returns mask logits (T, N, h, w)."""
         frames = tuple(Frame(t, t, Fraction(1, 30), t / 30, Clock.FILE, i) for t, i in enumerate(images, self._count))
         self._count += len(frames)
         return torch.stack([result.masks for result in self._tracker.step(Window(0, frames, False), None)])
 
 
 class UpstreamStream:
-    """A predictor and its inference state, which holds every frame and every output so far.
+    """A predictor and its inference state, which holds all frames and all outputs so far.
 
-    Like the tracker it takes uint8 pictures and gives masks at the decoder's resolution: upstream's own resizing to
-    the picture's size is left out by telling it that the video has that resolution.
+    Like the tracker it takes uint8 images and returns masks at the mask decoder's resolution: the predictor is told
+    that the video has this resolution, so that it does not resize masks to the frame size.
     """
 
     def __init__(self, predictor: Any, image: Image, boxes: NDArray[np.float32], dtype: torch.dtype) -> None:
@@ -107,7 +107,7 @@ class UpstreamStream:
                 predictor.add_new_points_or_box(self.state, 0, number, box=box)
 
     def step(self, images: Sequence[Image]) -> torch.Tensor:
-        """Track T pictures one after the other; mask logits (T, N, h, w) on the host."""
+        """Track T frames one after the other; returns mask logits (T, N, h, w) on the host."""
         masks = []
         for image in images:
             moment = len(self.state["images"])
@@ -119,20 +119,20 @@ class UpstreamStream:
 
     @torch.inference_mode()
     def _pixels(self, image: Image) -> torch.Tensor:
-        """(3, S, S) of the model's size, as the tracker makes them."""
+        """The model's input (3, S, S), preprocessed as in the tracker."""
         picture = torch.from_numpy(image).to(self._predictor.device, non_blocking=True)
         return normalised(self._predictor, picture[None])[0]
 
 
 def held_bytes(state: dict[str, Any]) -> tuple[int, int]:
-    """Bytes that an inference state's frames hold, and bytes of everything else in it."""
+    """Bytes of the frames in an inference state, and bytes of everything else in it."""
     seen: set[int] = set()
     frames = _storage_bytes(state["images"], seen)
     return frames, _storage_bytes(state, seen)
 
 
 def _storage_bytes(held: Any, seen: set[int]) -> int:
-    """Of all tensors in nested dictionaries and sequences; views share a storage, which counts once."""
+    """Bytes of all tensors in nested dictionaries and sequences; a storage shared by views counts once."""
     if isinstance(held, torch.Tensor):
         storage = held.untyped_storage()
         if storage.data_ptr() in seen:

@@ -1,4 +1,4 @@
-"""What the daemon's pipeline makes of a world of the test source, beside the truth."""
+"""Results of the pipeline on a world of the test source, with the ground truth."""
 
 from collections import deque
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""Shows how work over batches comes along, on stderr: a bar on a terminal, a line every ten seconds elsewhere."""
+"""Progress of an iteration on stderr: a bar on a terminal, else a line every ten seconds."""
 
 import sys
 import time
@@ -13,8 +13,8 @@ LINE_EVERY = 10.0  # seconds
 Item = TypeVar("Item")
 
 
-def counted(items: Iterable[Item], total: int | None, what: str) -> Iterator[Item]:
-    """The same items."""
+def progress_bar(items: Iterable[Item], total: int | None, what: str) -> Iterator[Item]:
+    """Yield ``items`` and show the progress; ``total`` None: unknown."""
     console = Console(stderr=True)
     if console.is_terminal:
         yield from track(items, escape(what), total, console=console, transient=True)
