@@ -6,7 +6,7 @@ from fastapi import Depends, Path, Request
 
 from daemon.api.auth import Rules
 from daemon.api.control import Control
-from daemon.api.models import Refusal
+from daemon.api.schemas import Refusal
 
 
 async def _control(request: Request) -> Control:

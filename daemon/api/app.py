@@ -9,10 +9,10 @@ from starlette.types import ASGIApp
 
 from daemon.api.auth import Auth, Rules
 from daemon.api.control import Control
-from daemon.api.description import describe
 from daemon.api.errors import handle_errors
 from daemon.api.headers import BrowserHeaders, HeadAsGet
 from daemon.api.limits import BodyLimiter, RequestLimiter
+from daemon.api.openapi import describe
 from daemon.api.routes import objects, pages, preview, streams
 from daemon.settings.schema import Http
 

@@ -8,7 +8,7 @@ import pycocotools.mask
 import pytest
 
 from daemon.api.control import StreamView
-from daemon.api.models import Stream, Track
+from daemon.api.schemas import Stream, Track
 from daemon.settings.schema import Detection, Settings
 from daemon.stream.snapshot import TrackAges
 from stages.errors import OutputError

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from daemon.api.models import MAX_POINTS, MAX_PROMPTS
+from daemon.api.schemas import MAX_POINTS, MAX_PROMPTS
 from stages.output import rle
 from tests.api.site import HEIGHT, WIDTH, Site
 

@@ -5,7 +5,7 @@ from fastapi import APIRouter, Response
 
 from daemon.api.access import BUSY, CONFLICT, INVALID, NOT_FOUND, ControlDep, Name, TrackId
 from daemon.api.errors import ConflictError
-from daemon.api.models import MorePoints, NewObject, NewTrack, Point
+from daemon.api.schemas import MorePoints, NewObject, NewTrack, Point
 
 router = APIRouter(prefix="/api/streams/{name}/objects", tags=["objects"], responses={**BUSY, **NOT_FOUND})
 

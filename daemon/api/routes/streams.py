@@ -5,7 +5,7 @@ from fastapi import APIRouter, Response
 from daemon.api.access import BUSY, CONFLICT, INVALID, NOT_FOUND, ControlDep, Name, RulesDep
 from daemon.api.control import StreamView
 from daemon.api.errors import ConflictError
-from daemon.api.models import NewPrompts, NewStream, Stream, Streams
+from daemon.api.schemas import NewPrompts, NewStream, Stream, Streams
 from stages.errors import ConfigError
 
 router = APIRouter(prefix="/api/streams", tags=["streams"], responses=BUSY)
