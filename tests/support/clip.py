@@ -1,4 +1,4 @@
-"""A video file of the built-in source, in place of a recording of your own.
+"""Writes a video file of the built-in test source, as a substitute for a recording.
 
 python -m tests.support.clip FILE.mp4 [--seconds S] [--size WIDTHxHEIGHT] [--seed N]
 """
@@ -11,7 +11,7 @@ from tests.support.media import write_video
 
 
 def make_clip(path: Path, size: tuple[int, int] = (128, 96), seconds: float = 4, fps: int = 25, seed: int = 0) -> Path:
-    """An MP4 of ShapesWorld, (width, height), with a key picture twice a second and no reordered pictures."""
+    """An MP4 of ShapesWorld, with an I-frame twice a second and no B-frames; ``size`` is (width, height)."""
     width, height = size
     world = ShapesWorld(seed, width, height, fps=fps)
     pictures = [world.render(t)[0] for t in range(round(seconds * fps))]

@@ -74,24 +74,24 @@ def draw_confusion(labels: Sequence[str], counts: NDArray[np.int64]) -> bytes:
 
 
 def draw_search(points: Sequence[Mapping[str, float]], accuracies: Sequence[float]) -> bytes:
-    """Validation accuracy against each parameter as a PNG: a dot for each training, the later the darker.
+    """PNG of the validation accuracy against each parameter: a dot per training, darker for later trainings.
 
-    The axis of a whole-number parameter (int) is linear, that of any other logarithmic.
+    The axis of an integer parameter is linear, all others are logarithmic.
     """
     figure = Figure((3.2 * len(points[0]) + 0.8, 4.8), layout="constrained")
-    every = figure.subplots(1, len(points[0]), sharey=True, squeeze=False)[0]
-    for axes, name in zip(every, points[0], strict=True):
+    all_axes = figure.subplots(1, len(points[0]), sharey=True, squeeze=False)[0]
+    for axes, name in zip(all_axes, points[0], strict=True):
         values = [point[name] for point in points]
         if not all(isinstance(value, int) for value in values):
             axes.set_xscale("log")
         dots = axes.scatter(values, accuracies, c=range(len(values)), cmap="Blues", edgecolors="grey", zorder=2)
         axes.minorticks_off()
-        axes.set_xticks(tried := sorted(set(values)), [f"{value:g}" for value in tried], rotation=45)
+        axes.set_xticks(ticks := sorted(set(values)), [f"{value:g}" for value in ticks], rotation=45)
         axes.set_xlabel(name)
         axes.grid(alpha=0.3)
-    every[0].set_ylabel("validation accuracy")
-    every[0].yaxis.set_major_formatter(PercentFormatter(1))
-    figure.colorbar(dots, ax=every, label="training", ticks=MaxNLocator(integer=True))
+    all_axes[0].set_ylabel("validation accuracy")
+    all_axes[0].yaxis.set_major_formatter(PercentFormatter(1))
+    figure.colorbar(dots, ax=all_axes, label="training", ticks=MaxNLocator(integer=True))
     return _png(figure)
 
 
