@@ -1,9 +1,7 @@
 """The verb: write a checkpoint as ONNX, and prove that it computes the same."""
 
 import json
-import logging
 import tempfile
-import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -59,19 +57,16 @@ def export(checkpoint: str, out: Path) -> Exported:
 def _write(card: Card, model: nn.Module, path: Path, external: bool) -> None:
     look = card.preprocessing
     pictures = torch.randn(2, 3, look.size, look.size, generator=torch.Generator().manual_seed(0))
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it tells of each of its steps
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter's own
-        program = torch.onnx.export(
-            model,
-            (pictures,),
-            input_names=["pictures"],
-            output_names=["logits"],
-            dynamic_shapes=({0: Dim("batch", min=1)},),
-            dynamo=True,
-            optimize=True,
-            verbose=False,
-        )
+    program = torch.onnx.export(
+        model,
+        (pictures,),
+        input_names=["pictures"],
+        output_names=["logits"],
+        dynamic_shapes=({0: Dim("batch", min=1)},),
+        dynamo=True,
+        optimize=True,
+        verbose=False,
+    )
     assert program is not None
     program.model.metadata_props[KEY] = json.dumps(card.to_dict(), ensure_ascii=False)
     program.save(path, external_data=external)

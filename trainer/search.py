@@ -3,17 +3,12 @@
 import csv
 import io
 import itertools
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import optuna
-from matplotlib import pyplot as plt
-from matplotlib import rc_context
-from matplotlib.ticker import PercentFormatter
 from optuna.samplers import GridSampler
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
@@ -23,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from stages.errors import ConfigError, OutputError
 from trainer.checkpoint import make_room, write_whole
 from trainer.errors import TrainingError
-from trainer.report.plots import DPI
+from trainer.report.plots import draw_search
 
 DATABASE, TABLE, PLOT = "search.db", "search.csv", "search.png"
 COLUMNS = ("val_accuracy", "test_accuracy", "best_epoch", "seconds", "checkpoint", "failed")  # beside the parameters
@@ -142,28 +137,12 @@ def _keep(study: optuna.Study, out: Path) -> list[dict[str, Any]]:
         writer.writeheader()
         writer.writerows(rows)
         write_whole(out / TABLE, text.getvalue().encode())
-    if len(_complete(study)) > 1:
-        write_whole(out / PLOT, _plot(study))
+    if len(complete := _complete(study)) > 1:
+        write_whole(
+            out / PLOT, draw_search([t.params for t in complete], [t.user_attrs["val_accuracy"] for t in complete])
+        )
     return rows
 
 
 def _row(trial: FrozenTrial) -> dict[str, Any]:
     return trial.params | {name: trial.user_attrs.get(name) for name in COLUMNS}
-
-
-def _plot(study: optuna.Study) -> bytes:
-    """Accuracy against each parameter, a dot for each training."""
-    with rc_context(), warnings.catch_warnings(action="ignore"):  # it changes the style, and warns of single values
-        drawn = optuna.visualization.matplotlib.plot_slice(study, target_name="validation accuracy")
-    every = np.atleast_1d(np.asarray(drawn, dtype=object))
-    for axes in every:
-        tried = sorted({trial.params[axes.get_xlabel()] for trial in _complete(study)})
-        axes.minorticks_off()
-        axes.set_xticks(tried, [f"{value:g}" for value in tried], rotation=45)
-    every[0].yaxis.set_major_formatter(PercentFormatter(1))
-    figure = every[0].figure
-    figure.suptitle("")
-    buffer = io.BytesIO()
-    figure.savefig(buffer, dpi=DPI, format="png", bbox_inches="tight")
-    plt.close(figure)
-    return buffer.getvalue()
