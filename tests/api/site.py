@@ -20,6 +20,7 @@ from daemon.settings.schema import Http, StreamSettings
 from daemon.sinks.preview import Preview
 from stages.detection.prompts import Prompt
 from stages.errors import ConfigError
+from tests.support.program import PATIENCE
 
 WIDTH, HEIGHT = 32, 24
 PREVIEW = "/api/streams/gate/preview.mjpeg"
@@ -170,7 +171,7 @@ class Site:
             body = json.dumps(body).encode()
         if body is not None:
             sent = {"Content-Type": "application/json", **sent}
-        connection = http.client.HTTPConnection(urlsplit(self.api.url).hostname or "", self.port, timeout=30)
+        connection = http.client.HTTPConnection(urlsplit(self.api.url).hostname or "", self.port, timeout=PATIENCE)
         try:
             connection.request(method, path, body, sent)
             answer = connection.getresponse()
@@ -185,7 +186,7 @@ class Site:
 
     def say(self, sent: bytes) -> socket.socket:
         """A client that has said so much, and stays."""
-        client = socket.create_connection(("127.0.0.1", self.port), 30)
+        client = socket.create_connection(("127.0.0.1", self.port), PATIENCE)
         client.sendall(sent)
         return client
 

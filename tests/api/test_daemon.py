@@ -6,7 +6,7 @@ import json
 import socket
 
 from stages.testsrc.world import ShapesWorld
-from tests.support.program import Program, get, lines_of, wait_until
+from tests.support.program import PATIENCE, Program, get, lines_of, wait_until
 
 FRAMES = 60
 NONSENSE = [
@@ -38,7 +38,7 @@ def test_a_thousand_requests_of_nonsense_cost_the_stream_no_frame(tmp_path):
 
     def ask(number: int) -> tuple[int, bytes]:
         method, path, body = NONSENSE[number % len(NONSENSE)]
-        connection = http.client.HTTPConnection(place, timeout=60)
+        connection = http.client.HTTPConnection(place, timeout=PATIENCE)
         try:
             sent = None if body is None else json.dumps(body)
             connection.request(method, path, sent, {"Content-Type": "application/json"})
@@ -49,7 +49,7 @@ def test_a_thousand_requests_of_nonsense_cost_the_stream_no_frame(tmp_path):
         finally:
             connection.close()
 
-    silent = [socket.create_connection(tuple(place.split(":")), 30) for _ in range(100)]
+    silent = [socket.create_connection(tuple(place.split(":")), PATIENCE) for _ in range(100)]
     with concurrent.futures.ThreadPoolExecutor(50) as crowd:
         answers = list(crowd.map(ask, range(1000)))
     for client in silent:

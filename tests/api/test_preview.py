@@ -52,7 +52,7 @@ def test_a_preview_ends_with_its_stream(site, preview):
         wait_until(lambda: preview.need() is Need.JPEG)
         preview.show(b"\xff\xd8 one \xff\xd9")
         preview.finish()
-        client.settimeout(30)
+        client.settimeout(PATIENCE)
         received = b"".join(iter(lambda: client.recv(65536), b""))
     assert b"Content-Type: image/jpeg\r\nContent-Length: 9\r\n\r\n\xff\xd8 one \xff\xd9\r\n--frame" in received
 
@@ -83,7 +83,7 @@ def test_more_watchers_than_there_is_room_for_are_told_to_come_back(site, previe
 def test_a_watcher_that_does_not_read_holds_up_nobody(site, preview):
     with site.watch():
         wait_until(lambda: preview.need() is Need.JPEG)
-        with urllib.request.urlopen(site.api.url + PREVIEW, timeout=30) as reading:
+        with urllib.request.urlopen(site.api.url + PREVIEW, timeout=PATIENCE) as reading:
             for number in range(40):
                 picture = b"\xff\xd8" + bytes([number]) * 200_000 + b"\xff\xd9"
                 preview.show(picture)
@@ -115,7 +115,7 @@ def test_closing_ends_previews_and_half_requests_and_frees_the_port(preview, sit
         wait_until(lambda: preview.need() is Need.JPEG)
         closing = threading.Thread(target=site.close)
         closing.start()
-        closing.join(30)
+        closing.join(PATIENCE)
         assert not closing.is_alive()
         while watching.recv(65536):
             pass
@@ -131,6 +131,6 @@ def test_closing_does_not_wait_for_the_engine(site):
         wait_until(lambda: any("AnyIO" in t.name for t in threading.enumerate()))
         closing = threading.Thread(target=site.close)
         closing.start()
-        closing.join(30)
+        closing.join(PATIENCE)
         assert not closing.is_alive()
         go_on.set()

@@ -12,12 +12,12 @@ import pytest
 
 from daemon import __main__ as program
 from daemon.commands import watch
+from tests.support.program import PATIENCE
 
 EMBEDDED = ("--detector", "embedded", "--segmenter", "embedded", "--device", "cpu")
 FREE = ("--publish", "tcp://127.0.0.1:0", "--http", "127.0.0.1:0")
 SHAPES = "testsrc://shapes?frames=4&size=128x128"
 NO_HUB = {"HF_ENDPOINT": "http://127.0.0.1:9"}  # refuses every connection: no test downloads a model
-SECONDS = 120  # no command may hang
 
 
 def maskcast(*arguments: str, before: Sequence[str] = (), **environment: str) -> subprocess.CompletedProcess[str]:
@@ -25,7 +25,7 @@ def maskcast(*arguments: str, before: Sequence[str] = (), **environment: str) ->
     clean = {name: value for name, value in os.environ.items() if not name.startswith("MASKCAST_")}
     command = [*before, sys.executable, "-m", "daemon", *arguments]
     everything = {**clean, "OMP_NUM_THREADS": "1", **environment}
-    return subprocess.run(command, capture_output=True, text=True, env=everything, timeout=SECONDS, check=False)
+    return subprocess.run(command, capture_output=True, text=True, env=everything, timeout=PATIENCE, check=False)
 
 
 def error_of(*arguments: str, code: int, before: Sequence[str] = (), **environment: str) -> str:
@@ -63,7 +63,7 @@ def test_help_imports_no_model_library(command: list[str]) -> None:
         "import sys\nfrom daemon.__main__ import main\n"
         f"try: main({[*command, '--help']!r})\nexcept SystemExit: print(sorted(sys.modules), file=sys.stderr)"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=SECONDS, check=True)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=PATIENCE, check=True)
     assert "'argparse'" in done.stderr
     for heavy in ("torch", "transformers", "cv2", "sam2", "supervision"):
         assert f"'{heavy}'" not in done.stderr
@@ -164,7 +164,7 @@ def test_reader_that_goes_away_ends_the_program_quietly() -> None:
     process.stdout.close()
     assert process.stderr is not None
     err = process.stderr.read()
-    assert (process.wait(SECONDS), err) == (141, "")
+    assert (process.wait(PATIENCE), err) == (141, "")
 
 
 def test_source_that_does_not_exist_is_an_error() -> None:

@@ -40,10 +40,7 @@ class Rotated:
             wait_until(lambda: self.log.exists() and "models are loaded" in self.log.read_text())
             self.log.rename(self.old)
             program.process.send_signal(signal.SIGHUP)
-            deadline = time.monotonic() + 30
-            while not self.log.exists():
-                assert time.monotonic() < deadline, "no new file"
-                time.sleep(0.05)
+            wait_until(self.log.exists)
             self.kept = self.old.read_text()
             program.process.send_signal(signal.SIGTERM)
             self.code, self.out, self.wrong = program.end()

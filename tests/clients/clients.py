@@ -16,6 +16,8 @@ from typing import NoReturn
 
 import pytest
 
+from tests.support.program import PATIENCE
+
 CLIENTS = Path(__file__).parents[2] / "deploy" / "clients"
 SOURCES = {"python": "watch.py", "javascript": "watch.mjs", "go": "main.go", "cpp": "watch.cpp"}
 RUN = {  # as in the README of deploy/clients
@@ -40,7 +42,7 @@ def build(language: str, folder: Path, change: Callable[[Path], object] = lambda
         return place
     if shutil.which(command[0]) is None:
         _unavailable(f"no {command[0]}: install what deploy/clients/README.md names")
-    done = subprocess.run(command, cwd=place, capture_output=True, text=True, check=False, timeout=250)
+    done = subprocess.run(command, cwd=place, capture_output=True, text=True, check=False, timeout=PATIENCE)
     if done.returncode:
         _unavailable(f"{' '.join(command[:2])} failed: {done.stderr.strip()[-600:]}")
     return place

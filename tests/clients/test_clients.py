@@ -14,7 +14,7 @@ import zmq
 from tests.clients.clients import CLIENTS, SOURCES, build, reading
 from tests.golden.make import FOLDER
 from tests.golden.scenes import FOREIGN, STREAM
-from tests.support.program import Program
+from tests.support.program import PATIENCE, Program
 
 INDEX = json.loads((FOLDER / "index.json").read_text())
 LANGUAGES = list(SOURCES)
@@ -104,7 +104,9 @@ def test_readers_of_a_live_daemon_print_the_areas_of_the_reference_reader(
         endpoint = program.address("masks")
         readers = {name: stack.enter_context(reading(name, place, endpoint, "shapes")) for name, place in ready.items()}
         watch = [sys.executable, "-m", "daemon", "watch", endpoint, "--stream", "shapes", "--json"]
-        done = subprocess.run([*watch, "--count", str(FRAMES)], capture_output=True, text=True, check=True, timeout=240)
+        done = subprocess.run(
+            [*watch, "--count", str(FRAMES)], capture_output=True, text=True, check=True, timeout=PATIENCE
+        )
         headers = [json.loads(line) for line in done.stdout.splitlines()]
         masks = [header for header in headers if header["schema"] == "maskcast/v1/masks"]
         expected = [

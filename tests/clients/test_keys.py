@@ -10,6 +10,7 @@ from zmq.auth.thread import ThreadAuthenticator
 
 from tests.clients.clients import CLIENTS, SOURCES, build, reading
 from tests.golden.make import FOLDER
+from tests.support.program import PATIENCE
 
 SERVER, CLIENT, STRANGER = zmq.curve_keypair(), zmq.curve_keypair(), zmq.curve_keypair()
 MESSAGE = [(FOLDER / "masks-one-pixel-rle" / part).read_bytes() for part in ("topic", "header.json")]
@@ -24,7 +25,7 @@ def guarded() -> Iterator["zmq.Socket[bytes]"]:
         doorman.configure_curve_callback(credentials_provider=OneKey())
         with context.socket(zmq.XPUB) as socket:
             socket.set(zmq.LINGER, 0)
-            socket.set(zmq.RCVTIMEO, 60_000)
+            socket.set(zmq.RCVTIMEO, PATIENCE * 1000)
             socket.curve_secretkey, socket.curve_publickey, socket.curve_server = SERVER[1], SERVER[0], True
             socket.bind("tcp://127.0.0.1:0")
             yield socket

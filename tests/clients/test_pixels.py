@@ -9,6 +9,7 @@ import pytest
 
 from tests.clients.clients import RUN, SOURCES, build
 from tests.golden.make import FOLDER
+from tests.support.program import PATIENCE
 
 PRINTERS = {  # in the place of the reader: a mask a line on stdin, its pixels row by row on stdout
     "python": """
@@ -64,7 +65,7 @@ def test_every_pixel_of_every_mask_is_at_its_place(language: str, tmp_path: Path
     masks = golden()
     lines = "".join(json.dumps(mask) + "\n" for mask, _ in masks)
     done = subprocess.run(
-        RUN[language], cwd=place, input=lines, capture_output=True, text=True, check=True, timeout=100
+        RUN[language], cwd=place, input=lines, capture_output=True, text=True, check=True, timeout=PATIENCE
     )
     assert len(masks) > 100
     for printed, (_, png) in zip(done.stdout.splitlines(), masks, strict=True):

@@ -14,7 +14,8 @@ from pathlib import Path
 import av
 import pytest
 
-PATIENCE = 240  # seconds
+from tests.support.program import PATIENCE
+
 FRAMES = 40
 
 

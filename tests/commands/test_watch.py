@@ -20,6 +20,7 @@ from stages.errors import ConfigError, OutputError, WireError
 from stages.output import wire
 from stages.output.wire import Kind
 from stages.types import Clock, Frame, Label, Result, StreamEvent, Track, TrackChange, TrackState
+from tests.support.program import PATIENCE
 
 JPEG = b"\xff\xd8 a picture \xff\xd9"
 
@@ -30,7 +31,7 @@ class Station:
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]]) -> None:
         self.socket: zmq.Socket[bytes] = context.socket(zmq.XPUB)
         self.socket.set(zmq.LINGER, 0)
-        self.socket.set(zmq.RCVTIMEO, 30_000)
+        self.socket.set(zmq.RCVTIMEO, PATIENCE * 1000)
         self.endpoint = f"tcp://127.0.0.1:{self.socket.bind_to_random_port('tcp://127.0.0.1')}"
 
     def wait(self) -> str:
@@ -211,6 +212,6 @@ def test_silence_is_explained_and_interrupt_ends_with_success() -> None:
     assert process.stderr is not None
     hint = process.stderr.readline()
     process.send_signal(signal.SIGINT)
-    out, rest = process.communicate(timeout=60)
+    out, rest = process.communicate(timeout=PATIENCE)
     assert hint == "maskcast: nothing from tcp://127.0.0.1:9 yet; does `maskcast run` publish there?\n"
     assert (process.returncode, out, rest) == (0, "", "")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from stages.detection.grounding_dino import EMBEDDED
 from tests.support.hub import serving
+from tests.support.program import PATIENCE
 
 LOAD_EACH = """
 import sys, torch
@@ -37,7 +38,7 @@ def test_a_hub_id_is_downloaded_or_refused_in_one_line(tmp_path: Path) -> None:
     with serving({"owner/shapes": EMBEDDED}) as hub:
         online = _load_elsewhere(tmp_path / "a", ["owner/shapes", "owner/none"], HF_ENDPOINT=hub.endpoint)
         offline = _load_elsewhere(tmp_path / "b", ["owner/shapes"], HF_HUB_OFFLINE="1")
-        online_out, offline_out = online.communicate(timeout=120), offline.communicate(timeout=120)
+        online_out, offline_out = online.communicate(timeout=PATIENCE), offline.communicate(timeout=PATIENCE)
     known, unknown = online_out[0].splitlines()
     (unreachable,) = offline_out[0].splitlines()
     assert known == "loaded owner/shapes"

@@ -23,8 +23,7 @@ from stages.errors import ConfigError, ModelError, WindowError
 from stages.types import Detections, StreamEvent, Window
 from tests.lane.lanes import new_lane
 from tests.support.fakes import FakeDetector, FakeTracker, models, window
-
-PATIENCE = 20.0  # seconds until a test gives up
+from tests.support.program import PATIENCE, wait_until
 
 
 class Bench:
@@ -296,9 +295,7 @@ def test_a_file_whose_writer_is_slow_waits_in_its_inbox_and_loses_nothing_while_
 def test_the_writer_of_a_live_stream_is_never_waited_for(bench):
     live = bench.lane("live", *(window(i) for i in range(50)), outcomes=1, live=True)
     bench.go()
-    deadline = time.monotonic() + PATIENCE
-    while live.inbox.peek() and time.monotonic() < deadline:
-        time.sleep(0.01)
+    wait_until(lambda: not live.inbox.peek())
     [last] = outcomes(live)
     assert indices([last]) == [49]
     assert last.lost_frames == 49

@@ -19,6 +19,7 @@ from stages.source.container import Timeouts
 from stages.source.source import open_source
 from stages.types import Clock, Frame
 from tests.support.media import free_port, http_server, numbered, numbers, write_video
+from tests.support.program import PATIENCE
 from tests.support.rtsp import RtspServer, frameless_server, needs_rtsp_server, silent_server
 
 SHORT = Timeouts(open=10, read=0.5, decode=1)
@@ -165,7 +166,7 @@ def test_closing_is_noticed_while_only_sound_comes(clip):
         time.sleep(2)  # 40 frames last 1.6 s
         assert not read_to_end.is_set()
         source.close()
-        thread.join(30)
+        thread.join(PATIENCE)
         assert read_to_end.is_set()
 
 

@@ -5,6 +5,7 @@ import threading
 import pytest
 
 from daemon.lane.mailbox import Mailbox
+from tests.support.program import PATIENCE
 
 
 def _start(target, *args) -> threading.Thread:
@@ -22,8 +23,8 @@ def test_items_come_out_in_the_order_they_went_in():
 def test_a_full_mailbox_makes_the_sender_wait_and_loses_nothing():
     box: Mailbox[int] = Mailbox(2)
     sender = _start(lambda: [box.put(number) for number in range(100)])
-    received = [box.get(10) for _ in range(100)]
-    sender.join(10)
+    received = [box.get(PATIENCE) for _ in range(100)]
+    sender.join(PATIENCE)
     assert received == list(range(100))
 
 
@@ -33,8 +34,8 @@ def test_a_full_mailbox_is_never_over_its_capacity():
     sender = _start(lambda: [box.put(number) for number in range(50)])
     for _ in range(50):
         sizes.append(len(box.peek()))
-        box.get(10)
-    sender.join(10)
+        box.get(PATIENCE)
+    sender.join(PATIENCE)
     assert max(sizes) <= 2
 
 
@@ -60,7 +61,7 @@ def test_closing_releases_a_waiting_sender_without_taking_its_item():
     taken: list[bool] = []
     sender = _start(lambda: taken.append(box.put(2)))
     box.close()
-    sender.join(10)
+    sender.join(PATIENCE)
     assert taken == [False]
     assert box.get() == 1
 
@@ -70,7 +71,7 @@ def test_closing_releases_a_waiting_receiver_and_it_gets_none():
     received: list[int | None] = []
     receiver = _start(lambda: received.append(box.get()))
     box.close()
-    receiver.join(10)
+    receiver.join(PATIENCE)
     assert received == [None]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import zmq
 
 from stages.output.curve_keys import key_pair, new_client, new_server, server_public
+from tests.support.program import PATIENCE
 
 Pair = tuple[bytes, bytes]
 
@@ -51,8 +52,8 @@ def subscriber(
 
 
 def eventually(condition: Callable[[], Any]) -> bool:
-    """Whether it comes true within ten seconds."""
-    deadline = time.monotonic() + 10
+    """Whether it comes true; False once ``PATIENCE`` is over."""
+    deadline = time.monotonic() + PATIENCE
     while not condition():
         if time.monotonic() > deadline:
             return False

@@ -14,6 +14,7 @@ import zmq
 from stages.output.publisher import Publisher
 from tests.output import zmtp
 from tests.output.keys import Keys, Pair, eventually, subscriber
+from tests.support.program import PATIENCE
 
 TOPIC = b"v1/gate/masks"
 Context = zmq.Context[zmq.Socket[bytes]]
@@ -74,7 +75,7 @@ class Site:
         self._sent += messages
         for number in numbers:
             assert self.publisher.send([TOPIC, str(number).encode()])
-            assert self._good.poll(30_000)
+            assert self._good.poll(PATIENCE * 1000)
             assert int(self._good.recv_multipart()[1]) == number
         return True
 
@@ -162,7 +163,7 @@ def test_many_thousand_subscriptions_are_one_subscriber_that_gets_what_it_asked_
 ) -> None:
     greedy = context.socket(zmq.SUB)
     greedy.set(zmq.SNDHWM, 0)
-    greedy.set(zmq.RCVTIMEO, 20_000)
+    greedy.set(zmq.RCVTIMEO, PATIENCE * 1000)
     for number in range(5000):
         greedy.subscribe(f"v1/{number:06}/masks")
     greedy.subscribe(TOPIC)

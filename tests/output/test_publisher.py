@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,8 @@ import zmq
 
 from stages.errors import OutputError
 from stages.output.publisher import Publisher
+from tests.output.keys import eventually
+from tests.support.program import PATIENCE, wait_until
 
 BIG = b"x" * 200_000  # large enough to fill the kernel's buffers after a few
 TOPIC = b"v1/gate/masks"
@@ -66,20 +68,18 @@ def subscribe(context: zmq.Context[zmq.Socket[bytes]]) -> Subscribe:
 
 def reaches(publisher: Publisher, count: int) -> bool:
     """Whether the publisher comes to have exactly ``count`` subscribers."""
-    deadline = time.monotonic() + 10
-    while publisher.subscribers != count and time.monotonic() < deadline:
-        time.sleep(0.01)
-    return publisher.subscribers == count
+    return eventually(lambda: publisher.subscribers == count)
 
 
 def message(number: int, topic: bytes = TOPIC) -> list[bytes]:
     return [topic, str(number).encode(), BIG]
 
 
-def received(subscriber: zmq.Socket[bytes], topic: bytes = TOPIC) -> list[int]:
-    """The numbers of the messages of ``topic`` that arrive until none has for 0.3 seconds."""
-    numbers = []
-    while subscriber.poll(300):
+def received(subscriber: zmq.Socket[bytes], expected: Iterable[int], topic: bytes = TOPIC) -> list[int]:
+    """The numbers of the messages of ``topic``: all ``expected`` ones, then until none has come for 0.3 seconds."""
+    numbers: list[int] = []
+    missing = set(expected)
+    while subscriber.poll(1000 * PATIENCE if missing.difference(numbers) else 300):
         parts = subscriber.recv_multipart()
         if parts[0] == topic:
             numbers.append(int(parts[1]))
@@ -93,6 +93,11 @@ def fill(publisher: Publisher, fast: zmq.Socket[bytes]) -> list[bool]:
         sent.append(publisher.send(message(len(sent))))
         assert int(fast.recv_multipart()[1]) == len(sent) - 1
     return sent
+
+
+def complete(sent: list[bool]) -> set[int]:
+    """The numbers of the messages that no subscriber lost."""
+    return {number for number, whole in enumerate(sent) if whole}
 
 
 def test_a_subscriber_gets_every_part_of_the_topics_that_it_asked_for(drop: Publisher, subscribe: Subscribe) -> None:
@@ -176,10 +181,7 @@ def test_a_topic_is_wanted_while_somebody_has_subscribed_to_it_or_to_what_it_beg
     assert reaches(drop, 1)
     assert [drop.wants(topic) for topic in topics] == [True, False, False]
     masks.subscribe(b"")
-    deadline = time.monotonic() + 10
-    while not drop.wants(b"v1/yard/frame") and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert all(map(drop.wants, topics))
+    assert eventually(lambda: all(map(drop.wants, topics)))
     drop.close()
     assert not any(map(drop.wants, topics))
 
@@ -208,10 +210,10 @@ def test_wait_for_returns_once_enough_subscribers_can_receive(drop: Publisher, s
     first = subscribe(drop)
     assert waiting.is_alive()
     second = subscribe(drop)
-    waiting.join(10)
+    waiting.join(PATIENCE)
     assert arrived == [True]
     drop.send(message(0))
-    assert received(first) == received(second) == [0]
+    assert received(first, [0]) == received(second, [0]) == [0]
 
 
 def test_wait_for_gives_up_when_told_to_stop(drop: Publisher) -> None:
@@ -227,27 +229,24 @@ def test_dropping_costs_the_slow_subscriber_alone_and_every_loss_is_reported(
     sent = fill(drop, fast)
     assert not drop.send(message(0, b"v1/gate/frame"))
     assert drop.send(message(0, b"v1/yard/masks")), "the slow subscriber did not ask for it"
-    arrived = received(slow)
-    assert {number for number, complete in enumerate(sent) if complete} <= set(arrived)
+    arrived = received(slow, complete(sent))
+    assert complete(sent) <= set(arrived)
     assert len(arrived) < len(sent)
 
 
 def test_a_slow_subscriber_that_has_caught_up_loses_no_more(drop: Publisher, subscribe: Subscribe) -> None:
     slow, fast = subscribe(drop, hwm=1), subscribe(drop)
-    fill(drop, fast)
-    received(slow)
+    sent = fill(drop, fast)
+    received(slow, complete(sent))
     assert drop.send(message(1000))
-    assert received(slow) == received(fast) == [1000]
+    assert received(slow, [1000]) == received(fast, [1000]) == [1000]
 
 
 def test_a_stuck_subscriber_that_leaves_loses_no_more(drop: Publisher, subscribe: Subscribe) -> None:
     stuck, fast = subscribe(drop, hwm=1), subscribe(drop)
     fill(drop, fast)
     stuck.close()
-    deadline = time.monotonic() + 10
-    while not drop.send(message(1000)):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    assert eventually(lambda: drop.send(message(1000)))
 
 
 def test_waiting_loses_nothing_with_a_slow_subscriber(wait: Publisher, subscribe: Subscribe) -> None:
@@ -255,10 +254,10 @@ def test_waiting_loses_nothing_with_a_slow_subscriber(wait: Publisher, subscribe
     sent: list[bool] = []
     sending = threading.Thread(target=lambda: sent.extend(wait.send(message(number)) for number in range(150)))
     sending.start()
-    assert slow.poll(5000)
+    assert slow.poll(1000 * PATIENCE)
     time.sleep(0.3)
     assert sending.is_alive(), "the sender is held back"
-    assert received(slow) == received(fast) == list(range(150))
+    assert received(slow, range(150)) == received(fast, range(150)) == list(range(150))
     sending.join()
     assert sent == [True] * 150
 
@@ -271,18 +270,18 @@ def test_waiting_ends_when_told_to_stop_and_costs_the_stuck_subscriber_alone(
     sent: list[bool] = []
 
     def send() -> None:
-        while not stop.is_set():
+        while not sent or sent[-1]:
             sent.append(wait.send(message(len(sent)), stop))
 
     sending = threading.Thread(target=send)
     sending.start()
     time.sleep(0.5)
     stop.set()
-    sending.join(10)
+    sending.join(PATIENCE)
     assert not sending.is_alive()
     assert sent == [True] * (len(sent) - 1) + [False]
-    assert received(fast) == list(range(len(sent)))
-    assert received(stuck) == list(range(len(sent) - 1))
+    assert received(fast, range(len(sent))) == list(range(len(sent)))
+    assert received(stuck, range(len(sent) - 1)) == list(range(len(sent) - 1))
 
 
 def test_closing_frees_whoever_waits_for_a_stuck_subscriber(wait: Publisher, subscribe: Subscribe) -> None:
@@ -297,7 +296,7 @@ def test_closing_frees_whoever_waits_for_a_stuck_subscriber(wait: Publisher, sub
     sending.start()
     time.sleep(0.3)
     wait.close()
-    sending.join(10)
+    sending.join(PATIENCE)
     assert not sending.is_alive()
     assert sent[-1] is False
 
@@ -308,7 +307,7 @@ def test_closing_delivers_what_is_on_its_way(subscribe: Subscribe) -> None:
     for number in range(50):
         assert publisher.send(message(number))
     publisher.close()
-    assert received(subscriber) == list(range(50))
+    assert received(subscriber, range(50)) == list(range(50))
 
 
 def test_threads_may_share_a_publisher(wait: Publisher, subscribe: Subscribe) -> None:
@@ -336,7 +335,5 @@ def test_topics_of_streams_that_have_gone_are_forgotten_once_their_messages_have
     for number in range(100):
         topic = b"v1/camera-%d/masks" % number
         assert drop.send([topic, b"{}"])
-        deadline = time.monotonic() + 10
-        while not all(tracker.done for trackers in drop._drops._recent.values() for tracker in trackers):
-            assert time.monotonic() < deadline
+        wait_until(lambda: all(t.done for trackers in drop._drops._recent.values() for t in trackers))
     assert len(drop._drops._recent) == 1

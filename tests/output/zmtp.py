@@ -3,6 +3,8 @@
 import socket
 import struct
 
+from tests.support.program import PATIENCE
+
 GREETING_BYTES = 64
 
 
@@ -28,7 +30,7 @@ def frame(body: bytes, more: bool = False) -> bytes:
 def connect(endpoint: str) -> socket.socket:
     host, port = endpoint.removeprefix("tcp://").rsplit(":", 1)
     connection = socket.create_connection((host, int(port)))
-    connection.settimeout(20)
+    connection.settimeout(PATIENCE)
     return connection
 
 

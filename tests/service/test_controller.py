@@ -20,7 +20,7 @@ from stages.detection.prompts import parse_prompts
 from stages.errors import ConfigError
 from stages.output.wire import unpack
 from stages.testsrc.world import ShapesWorld
-from tests.support.program import wait_until
+from tests.support.program import PATIENCE, wait_until
 
 WORLD = ShapesWorld(4)
 FIRST, SECOND = list(dict.fromkeys(WORLD.labels))[:2]
@@ -92,7 +92,7 @@ def test_the_tracks_of_a_prompt_that_is_gone_end_and_say_why(steer):
         control.set_prompts("gate", parse_prompts([SECOND]))
         ended: dict[int, tuple[str, str]] = {}
         while not tracked(before, FIRST) <= ended.keys():
-            assert socket.poll(20_000)
+            assert socket.poll(PATIENCE * 1000)
             header = unpack(socket.recv_multipart()).header
             if header["type"] == "track_ended":
                 ended[header["track"]] = header["prompt"], header["reason"]
@@ -227,7 +227,7 @@ class Blocker:
 
         def hold(_: object) -> None:
             begun.set()
-            self._go.wait(60)
+            self._go.wait(PATIENCE)
 
         def ask_it() -> None:
             with suppress(BusyError):
@@ -235,7 +235,7 @@ class Blocker:
 
         self._thread = threading.Thread(target=ask_it)
         self._thread.start()
-        assert begun.wait(60)
+        assert begun.wait(PATIENCE)
 
     def go(self) -> None:
         self._go.set()

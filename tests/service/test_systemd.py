@@ -18,7 +18,7 @@ from daemon.settings.schema import Settings
 from stages.errors import ModelError
 from stages.output.publisher import LINGER_MS
 from tests.support.fakes import FakeTracker, models
-from tests.support.program import Program, lines_of, pictures_in, wait_until
+from tests.support.program import PATIENCE, Program, lines_of, pictures_in, wait_until
 
 LIVE = "testsrc://shapes?size=96x96&live=1"
 WATCHDOG = {"WATCHDOG_USEC": "4000000"}
@@ -154,7 +154,7 @@ class Stuck:
     def __call__(self, *_: object) -> None:
         if self.hang.is_set():
             self.hangs.set()
-            assert self.released.wait(60)
+            assert self.released.wait(PATIENCE)
 
 
 class Doctor:

@@ -18,6 +18,7 @@ from stages.source.source import is_live, open_source, redact
 from stages.testsrc.world import ShapesWorld
 from stages.types import Clock
 from tests.support.media import free_port, http_server, numbered, numbers, quarters, turn, write_video
+from tests.support.program import PATIENCE
 
 CLIPS = Path(__file__).parents[3] / "shared" / "data" / "clips"
 
@@ -176,9 +177,9 @@ def test_another_thread_may_close_a_source_that_is_being_read(tmp_path):
 
         thread = threading.Thread(target=reader, daemon=True)
         thread.start()
-        assert started.wait(30)
+        assert started.wait(PATIENCE)
         source.close()
-        thread.join(30)
+        thread.join(PATIENCE)
         assert read_to_end == [True]
 
 
@@ -222,7 +223,7 @@ def test_a_udp_stream_is_live_and_joined_in_the_middle_without_counting_errors(t
     frames = list(islice(source.frames(), 10))
     source.close()
     stop.set()
-    sender.join(30)
+    sender.join(PATIENCE)
     assert (source.live, source.frames_expected, source.decode_errors) == (True, None, 0)
     assert all(later == (first + 1) % 50 for first, later in pairwise(numbers(frames)))
     assert {frame.clock for frame in frames} == {Clock.ARRIVAL}

@@ -1,5 +1,6 @@
 """What keeps a stream's frames coming. Sources are small fakes, so that they fail exactly as a test wants."""
 
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,8 +20,7 @@ from stages.errors import ConfigError, OutputError, SourceError, SourceStalled
 from stages.types import Clock, Frame, Window
 from tests.lane.lanes import new_lane
 from tests.support.fakes import frames
-
-PATIENCE = 20.0  # seconds until a test gives up
+from tests.support.program import PATIENCE, wait_until
 
 
 @pytest.fixture(autouse=True)
@@ -112,6 +112,34 @@ def for_ever() -> None:
     threading.Event().wait(PATIENCE)
 
 
+def stands_still(bench: Bench) -> bool:
+    """Whether the reader reports no progress for the last tenth of a second."""
+    moment = time.monotonic()
+    return bench.reader.progress < moment - 0.1
+
+
+class Hang:
+    """Item of a source: connections count as silent after 0.2 s from here on, until the source of ``over`` opens.
+
+    So only the connection that hangs is given up, however slow the machine is.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._monkeypatch = monkeypatch
+
+    def __call__(self) -> None:
+        self._monkeypatch.setattr(connection, "FRAME_AGE", 0.2)
+
+    def over(self, source: FakeSource) -> Callable[[], FakeSource]:
+        """An opening that gives ``source``."""
+
+        def opening() -> FakeSource:
+            self._monkeypatch.setattr(connection, "FRAME_AGE", PATIENCE)
+            return source
+
+        return opening
+
+
 def test_a_file_is_read_once_and_its_end_is_the_end():
     bench = Bench(FakeSource(*frames(0, 1, 2), live=False), live=False)
     bench.thread.join(PATIENCE)
@@ -151,15 +179,12 @@ def test_the_loss_is_told_once_with_its_reason_and_so_is_the_return():
         FakeSource(*frames(0), SourceStalled("gate broke off")), down, down, FakeSource(*frames(0, 1), for_ever)
     )
     bench.windows(1)
-    deadline = time.monotonic() + PATIENCE
-    while not bench.reconnects() and time.monotonic() < deadline:
-        time.sleep(0.01)
+    wait_until(bench.reconnects)
     bench.end()
-    assert bench.told() == [
-        ("source_up", "opened"),
-        ("source_down", "gate broke off"),
-        ("source_up", "connected again after 0 s"),
-    ]
+    *told, (event, reason) = bench.told()
+    assert told == [("source_up", "opened"), ("source_down", "gate broke off")]
+    assert event == "source_up"
+    assert re.fullmatch(r"connected again after \d+ s", reason)
     assert bench.reconnects() == {"stalled": 1}
 
 
@@ -195,10 +220,9 @@ def test_times_never_run_backwards_over_a_reconnect():
 
 
 def test_a_connection_that_hangs_is_left_to_itself_and_nothing_of_it_is_taken_later(monkeypatch):
-    monkeypatch.setattr(connection, "FRAME_AGE", 0.2)
-    wake = threading.Event()
-    hanging = FakeSource(*frames(0), lambda: wake.wait(PATIENCE) and None, *frames(1, 2), for_ever)
-    bench = Bench(hanging, FakeSource(*frames(0, 1), for_ever), window=1)
+    hang, wake = Hang(monkeypatch), threading.Event()
+    hanging = FakeSource(*frames(0), hang, lambda: wake.wait(PATIENCE) and None, *frames(1, 2), for_ever)
+    bench = Bench(hanging, hang.over(FakeSource(*frames(0, 1), for_ever)), window=1)
     assert [(w.epoch, w.frames[0].index) for w in bench.windows(3)] == [(0, 0), (1, 1), (1, 2)]
     assert hanging.closed.is_set()
     wake.set()
@@ -218,18 +242,12 @@ def test_openings_that_hang_do_not_pile_up(monkeypatch):
         raise SourceError("at last")
 
     bench = Bench(hang)
-    deadline = time.monotonic() + PATIENCE
-    while bench.opened < reconnect.MOST_STUCK and time.monotonic() < deadline:
-        time.sleep(0.01)
+    wait_until(lambda: bench.opened >= reconnect.MOST_STUCK)
     time.sleep(0.5)
     assert bench.opened == reconnect.MOST_STUCK
-    before = bench.reader.progress
-    time.sleep(0.1)
-    assert bench.reader.progress == before  # a watchdog may end this: nothing else can
+    wait_until(lambda: stands_still(bench))  # a watchdog may end this: nothing else can
     release.set()
-    while bench.opened == reconnect.MOST_STUCK and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert bench.opened > reconnect.MOST_STUCK
+    wait_until(lambda: bench.opened > reconnect.MOST_STUCK)
     bench.end()
 
 
@@ -256,14 +274,12 @@ def test_a_full_mailbox_of_a_live_stream_drops_its_oldest_window_and_counts_the_
 def test_a_file_that_stands_still_makes_no_progress_but_one_that_waits_for_room_does():
     stuck = Bench(FakeSource(*frames(0), for_ever, live=False), live=False, window=1)
     stuck.windows(1)
-    time.sleep(0.1)
-    before = stuck.reader.progress
-    time.sleep(0.1)
-    assert stuck.reader.progress == before
+    wait_until(lambda: stands_still(stuck))
     full = Bench(FakeSource(*frames(*range(8)), live=False), live=False, window=1, room=1)
+    wait_until(lambda: full.lane.inbox.full)
+    wait_until(lambda: full.reader._connection.waiting)
     time.sleep(0.2)
-    moment = time.monotonic()
-    assert full.reader.progress >= moment
+    assert not stands_still(full)
 
 
 def test_waits_grow_to_their_limit_with_jitter_and_start_again_after_a_success():
@@ -306,8 +322,10 @@ def test_a_live_stream_whose_inbox_the_engine_has_closed_is_over():
 
 
 def test_frames_that_an_abandoned_connection_takes_with_it_are_counted_and_told(monkeypatch):
-    monkeypatch.setattr(connection, "FRAME_AGE", 0.2)
-    bench = Bench(FakeSource(*frames(0, 1, 2), for_ever), FakeSource(*frames(0, 1), for_ever), window=2)
+    hang = Hang(monkeypatch)
+    bench = Bench(
+        FakeSource(*frames(0, 1, 2), hang, for_ever), hang.over(FakeSource(*frames(0, 1), for_ever)), window=2
+    )
     first, second = bench.windows(2)
     assert indices([first]) == [0, 1]
     assert [(frame.index, frame.dropped_before) for frame in second.frames] == [(3, 1), (4, 0)]

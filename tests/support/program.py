@@ -16,7 +16,7 @@ from typing import Any
 import av
 import zmq
 
-PATIENCE = 240  # seconds; nothing takes that long unless it hangs
+PATIENCE = 240  # seconds to wait for anything, on a busy machine too; only what hangs takes longer
 
 
 class Program:
@@ -54,7 +54,7 @@ class Program:
 
 def get(url: str) -> tuple[int, str]:
     try:
-        with urllib.request.urlopen(url, timeout=30) as answer:
+        with urllib.request.urlopen(url, timeout=PATIENCE) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()

@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.media import free_port
+from tests.support.program import PATIENCE
 
 PYTHON = "/usr/bin/python3"  # the one that has GStreamer's bindings
 SCRIPT = Path(__file__).with_name("rtsp_server.py")
@@ -27,14 +28,15 @@ ADVICE = (
     "apt-get install --no-install-recommends gir1.2-gst-rtsp-server-1.0 python3-gi "
     "gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad"
 )
-SECONDS = 20  # for a server to come up; far more than it needs
 
 
 @functools.cache
 def missing_server() -> str | None:
     """Why GStreamer's RTSP server cannot run here; None if it can."""
     try:
-        result = subprocess.run([PYTHON, SCRIPT, "--check"], capture_output=True, text=True, timeout=60, check=False)
+        result = subprocess.run(
+            [PYTHON, SCRIPT, "--check"], capture_output=True, text=True, timeout=PATIENCE, check=False
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"no RTSP server ({error}): {ADVICE}"
     if result.returncode:
@@ -67,7 +69,7 @@ class RtspServer:
             self._process = subprocess.Popen(
                 self._command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=said
             )
-            deadline = time.monotonic() + SECONDS
+            deadline = time.monotonic() + PATIENCE
             while not _accepts(self.port):
                 if self._process.poll() is not None or time.monotonic() > deadline:
                     self.kill()
@@ -175,4 +177,4 @@ def _peer(serve: Callable[[socket.socket, threading.Event], object]) -> Iterator
         finally:
             stop.set()
             for thread in threads:
-                thread.join(SECONDS)
+                thread.join(PATIENCE)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-PATIENCE = 240  # seconds
+from tests.support.program import PATIENCE
+
 MOUNT = ("unshare", "--map-root-user", "--mount", "sh", "-c")
 RUN = """
 mount -t tmpfs -o size=2m none "$0/small" || exit
