@@ -28,6 +28,13 @@ def _descriptors() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
+@pytest.fixture
+def patient_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A crowd in this process may need seconds between a connection and its request, and is not cut off for that."""
+    monkeypatch.setattr(connections, "NEW", PATIENCE)
+    monkeypatch.setattr(connections, "HEADERS", PATIENCE)
+
+
 def first_answers(port: int, number: int, request: bytes, seen: list[bytes]) -> threading.Thread:
     """``seen`` grows by the head of what each of ``number`` clients gets that ask at once and then stay connected."""
 
@@ -49,6 +56,7 @@ def first_answers(port: int, number: int, request: bytes, seen: list[bytes]) -> 
     return thread
 
 
+@pytest.mark.usefixtures("patient_server")
 def test_of_a_thousand_requests_at_once_those_beyond_the_bound_are_told_to_come_back(site):
     """While the engine keeps the first ones waiting, metrics and health still answer."""
     go_on = threading.Event()
@@ -67,6 +75,7 @@ def test_of_a_thousand_requests_at_once_those_beyond_the_bound_are_told_to_come_
     assert site.ask("GET", "/api/streams/gate").status == 200
 
 
+@pytest.mark.usefixtures("patient_server")
 def test_while_the_engine_keeps_changes_waiting_reading_goes_on(site):
     go_on = threading.Event()
     site.control.before_change = lambda: go_on.wait(PATIENCE)
@@ -82,6 +91,7 @@ def test_while_the_engine_keeps_changes_waiting_reading_goes_on(site):
     assert site.ask("DELETE", "/api/streams/gate").status == 404
 
 
+@pytest.mark.usefixtures("patient_server")
 def test_a_thousand_scrapes_at_once_are_all_answered(site):
     answers: list[bytes] = []
     first_answers(site.port, 1000, b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n", answers).join()
