@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 export SAM2_BUILD_CUDA = 0
 
-.PHONY: install demo test lint clean
+.PHONY: install demo test quick lint clean
 .DELETE_ON_ERROR:
 
 install: $(VENV)/installed
@@ -27,6 +27,10 @@ lint: install
 
 test: lint
 	$(VENV)/bin/pytest -n 2 --dist loadfile
+
+# the checks and the tests of at most a second or two in one process: minutes; test has all
+quick: lint
+	$(VENV)/bin/pytest -n 2 --dist loadfile -m "not process and not slow"
 
 clean:
 	rm -rf $(VENV) build dist demo .mypy_cache .ruff_cache .pytest_cache

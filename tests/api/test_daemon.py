@@ -5,8 +5,12 @@ import http.client
 import json
 import socket
 
+import pytest
+
 from stages.testsrc.world import ShapesWorld
 from tests.support.program import PATIENCE, Program, get, lines_of, wait_until
+
+pytestmark = pytest.mark.process
 
 FRAMES = 60
 NONSENSE = [

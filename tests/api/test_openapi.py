@@ -101,6 +101,7 @@ def test_pictures_and_text_have_their_own_types(described):
     assert types("/") == {"text/html"}
 
 
+@pytest.mark.process
 def test_schemathesis_finds_nothing(tmp_path):
     """All its checks, over a real socket and where the token guards most, while metrics and health go on answering."""
     (tmp_path / "schemathesis.toml").write_text(CONFIGURATION)

@@ -10,6 +10,8 @@ import pytest
 from tests.benchmarks.memory import Sample, conclude
 from tests.support.program import PATIENCE
 
+pytestmark = pytest.mark.process  # most of these tests
+
 
 def run(name: str, *arguments: str) -> dict:
     command = [sys.executable, "-m", f"tests.benchmarks.{name}", *arguments, "--json"]

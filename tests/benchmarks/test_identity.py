@@ -105,6 +105,7 @@ def test_sequences_count_by_their_frames_and_share_no_ids():
     assert scores["idsw"] == 0
 
 
+@pytest.mark.process
 def test_the_command_tracks_hard_worlds_in_processes_and_prints_their_figures():
     command = [sys.executable, "-m", "tests.benchmarks.identity", "--seeds", "200", "201", "--frames", "9"]
     command += ["--jobs", "1", "--json"]

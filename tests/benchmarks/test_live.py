@@ -12,6 +12,7 @@ from tests.benchmarks.support.live_run import Arrival, Run
 from tests.support.program import PATIENCE
 
 
+@pytest.mark.process
 def test_the_live_benchmark_runs_the_daemon_and_draws_its_plot(tmp_path):
     """Each run has a share of what was asked, percentiles that rise and drops by reason; overload is cut in six."""
     picture = tmp_path / "live.png"

@@ -14,6 +14,8 @@ from tests.output.test_wire import validate
 from tests.support.program import Program, get, lines_of
 from trainer.embedded.classifier import LABELS, name_colour
 
+pytestmark = pytest.mark.process  # most of these tests
+
 FRAMES, SEED, EVERY = 20, 6, 5
 SHAPES = f"testsrc://shapes?seed={SEED}&frames={FRAMES}"
 

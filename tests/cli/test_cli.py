@@ -14,6 +14,8 @@ from daemon import __main__ as program
 from daemon.commands import watch
 from tests.support.program import PATIENCE
 
+pytestmark = pytest.mark.process  # most of these tests
+
 EMBEDDED = ("--detector", "embedded", "--segmenter", "embedded", "--device", "cpu")
 FREE = ("--publish", "tcp://127.0.0.1:0", "--http", "127.0.0.1:0")
 SHAPES = "testsrc://shapes?frames=4&size=128x128"

@@ -53,6 +53,7 @@ def rotated(tmp_path_factory: pytest.TempPathFactory) -> Rotated:
     return Rotated(tmp_path_factory.mktemp("log"))
 
 
+@pytest.mark.process
 def test_every_line_has_a_time_a_level_and_a_text(rotated):
     for file in (rotated.old, rotated.log):
         lines = file.read_text().splitlines()
@@ -60,6 +61,7 @@ def test_every_line_has_a_time_a_level_and_a_text(rotated):
         assert all(LINE.fullmatch(line) for line in lines), lines
 
 
+@pytest.mark.process
 def test_the_log_tells_of_streams_models_and_errors(rotated):
     told = rotated.old.read_text()
     assert f"INFO shapes: {LIVE}, looking for: red circle\n" in told
@@ -67,6 +69,7 @@ def test_the_log_tells_of_streams_models_and_errors(rotated):
     assert re.search(r"ERROR stream missing: cannot open .*missing\.mp4", told)
 
 
+@pytest.mark.process
 def test_after_a_hangup_new_lines_go_to_a_new_file_and_none_to_the_old_one(rotated):
     first, *_, last = rotated.log.read_text().splitlines()
     assert first.endswith("INFO the log file was opened again")
@@ -75,17 +78,20 @@ def test_after_a_hangup_new_lines_go_to_a_new_file_and_none_to_the_old_one(rotat
     assert "opened again" not in rotated.kept
 
 
+@pytest.mark.process
 def test_errors_are_on_stderr_too_and_nothing_else_is(rotated):
     [line] = rotated.wrong
     assert line.startswith("maskcast: error: stream missing: cannot open ")
     assert rotated.code == 1
 
 
+@pytest.mark.process
 def test_a_stream_that_never_started_is_not_announced(rotated):
     assert "shapes: testsrc" in rotated.out
     assert "missing" not in rotated.out
 
 
+@pytest.mark.process
 def test_without_a_log_a_hangup_changes_nothing(tmp_path):
     program = Program(LIVE, "--prompt", "red circle", "--record", str(tmp_path))
     lines = tmp_path / "shapes.masks.jsonl"
@@ -98,6 +104,7 @@ def test_without_a_log_a_hangup_changes_nothing(tmp_path):
     assert program.end()[0] == 0
 
 
+@pytest.mark.process
 def test_a_log_on_a_full_disk_is_one_warning_and_stops_nothing():
     program = Program("testsrc://shapes?frames=5&size=64x64", "--prompt", "red circle", "--log", "/dev/full")
     code, out, wrong = program.end()
@@ -106,6 +113,7 @@ def test_a_log_on_a_full_disk_is_one_warning_and_stops_nothing():
     assert "shapes: 5 frames" in out
 
 
+@pytest.mark.process
 def test_a_log_that_cannot_be_opened_is_one_line_and_exit_code_2(tmp_path):
     file = tmp_path / "missing" / "maskcast.log"
     program = Program("testsrc://shapes?frames=5", "--prompt", "red circle", "--log", str(file))
@@ -160,6 +168,7 @@ def test_a_folder_is_no_log(tmp_path):
         log.LogFile(tmp_path)
 
 
+@pytest.mark.process
 def test_a_daemon_whose_stderr_nobody_reads_any_more_goes_on() -> None:
     """Past the line every ten seconds; when it is stopped its exit code is that of a daemon that was well."""
     program = Program(LIVE, "--prompt", "red circle")

@@ -16,6 +16,8 @@ from tests.golden.make import FOLDER
 from tests.golden.scenes import FOREIGN, STREAM
 from tests.support.program import PATIENCE, Program
 
+pytestmark = pytest.mark.process  # most of these tests
+
 INDEX = json.loads((FOLDER / "index.json").read_text())
 LANGUAGES = list(SOURCES)
 FRAMES = 30

@@ -12,6 +12,8 @@ from tests.clients.clients import CLIENTS, SOURCES, build, reading
 from tests.golden.make import FOLDER
 from tests.support.program import PATIENCE
 
+pytestmark = pytest.mark.process
+
 SERVER, CLIENT, STRANGER = zmq.curve_keypair(), zmq.curve_keypair(), zmq.curve_keypair()
 MESSAGE = [(FOLDER / "masks-one-pixel-rle" / part).read_bytes() for part in ("topic", "header.json")]
 

@@ -11,6 +11,8 @@ from tests.clients.clients import RUN, SOURCES, build
 from tests.golden.make import FOLDER
 from tests.support.program import PATIENCE
 
+pytestmark = pytest.mark.process
+
 PRINTERS = {  # in the place of the reader: a mask a line on stdin, its pixels row by row on stdout
     "python": """
 import json, sys

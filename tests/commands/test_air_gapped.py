@@ -18,6 +18,8 @@ from tests.support.hub import serving
 from tests.support.program import lines_of
 from tests.trainer.training import two_colours
 
+pytestmark = pytest.mark.process
+
 DETECTOR, SEGMENTER = "IDEA-Research/grounding-dino-tiny", "facebook/sam2.1-hiera-tiny"
 NO_NETWORK = ("unshare", "-rn")  # not even a name server
 RUN = ("run", SHAPES, "--prompt", "car", *EMBEDDED_FLAGS, *FREE)

@@ -16,6 +16,8 @@ import pytest
 
 from tests.support.program import PATIENCE
 
+pytestmark = pytest.mark.process
+
 FRAMES = 40
 
 

@@ -13,6 +13,8 @@ from stages.testsrc.world import ShapesWorld
 from tests.support.checkpoints import write_grounding_dino, write_sam2
 from tests.support.media import write_video
 
+pytestmark = pytest.mark.process
+
 CLIP = Path(__file__).parents[3] / "shared" / "data" / "clips" / "driving.mp4"
 FRAMES = 3
 

@@ -29,6 +29,7 @@ def test_embedded_local_and_absent_models_are_told_apart(tmp_path: Path, capsys:
     assert models["segmenter"]["place"] == str(weights)
 
 
+@pytest.mark.process
 def test_model_in_the_hubs_cache_is_found_without_network(tmp_path: Path) -> None:
     snapshot = tmp_path / "hub" / "models--owner--name" / "snapshots" / "abc"
     snapshot.mkdir(parents=True)
@@ -64,12 +65,14 @@ def test_fetch_has_nothing_to_do_for_what_is_here(tmp_path: Path, capsys: pytest
     ]
 
 
+@pytest.mark.process
 def test_fetch_without_network_is_one_line(tmp_path: Path) -> None:
     home = {"HF_HOME": str(tmp_path), **NO_HUB}
     error = error_of("models", "fetch", "--to", str(tmp_path / "to"), code=1, **home)
     assert error.startswith("detector IDEA-Research/grounding-dino-tiny: the hub cannot be reached")
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("flag", "name", "reason"),
     [

@@ -15,6 +15,8 @@ from stages.testsrc.world import ShapesWorld
 from tests.support.media import write_video
 from tests.support.program import PATIENCE, Program, deaf_subscriber, get, lines_of, pictures_in, wait_until
 
+pytestmark = pytest.mark.process
+
 FRAMES = 20
 NAMES = [*dict.fromkeys(ShapesWorld(0, 128, 128).labels)]  # of what the test source shows
 WRITTEN = [name.title() for name in NAMES]

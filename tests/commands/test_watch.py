@@ -206,6 +206,7 @@ def test_wrong_argument_is_a_configuration_error(executor: ThreadPoolExecutor, a
         start(executor, *arguments).result(60)
 
 
+@pytest.mark.process
 def test_silence_is_explained_and_interrupt_ends_with_success() -> None:
     command = [sys.executable, "-m", "daemon", "watch", "tcp://127.0.0.1:9"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)

@@ -26,6 +26,7 @@ def expectations() -> Iterator[dict[str, Any]]:
         yield from test["alert_rule_test"]
 
 
+@pytest.mark.process
 @needs_promtool
 @pytest.mark.parametrize("check", ["config prometheus.yml", "rules alerts.yml"])
 def test_prometheus_accepts_the_files(check):
@@ -35,12 +36,14 @@ def test_prometheus_accepts_the_files(check):
     assert done.stderr == ""
 
 
+@pytest.mark.process
 @needs_promtool
 def test_every_alert_fires_and_is_silent_as_its_test_says():
     done = promtool("test", "rules", "alerts.test.yml")
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.process
 @needs_promtool
 @pytest.mark.parametrize("always", ["vector(0) == 1", "vector(1)"], ids=["silent", "firing"])
 def test_alerts_that_never_or_always_fire_do_not_pass_their_tests(always, tmp_path):

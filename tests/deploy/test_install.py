@@ -17,6 +17,8 @@ from tests.deploy.prometheus import DEPLOY
 from tests.support.small_disk import small_disk
 from tests.support.tools import needs_tool
 
+pytestmark = pytest.mark.process  # most of these tests
+
 INSTALL = DEPLOY / "install.sh"
 LENT = {**os.environ, "PYTHONPATH": sysconfig.get_path("purelib")}
 TREE = {

@@ -20,7 +20,7 @@ from tests.support.program import get
 PANELS = panels()
 WORDS = {"and", "or", "unless", "by", "on", "without", "ignoring", "group_left", "group_right", "offset", "bool"}
 
-pytestmark = needs_prometheus
+pytestmark = [pytest.mark.process, needs_prometheus]
 
 
 @pytest.fixture(scope="module")

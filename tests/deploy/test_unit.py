@@ -18,6 +18,7 @@ def analyze(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(["systemd-analyze", *arguments], capture_output=True, text=True, check=False)
 
 
+@pytest.mark.process
 @needs_systemd
 def test_systemd_finds_nothing_wrong_with_the_unit(tmp_path):
     program = tmp_path / "maskcast"
@@ -28,6 +29,7 @@ def test_systemd_finds_nothing_wrong_with_the_unit(tmp_path):
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+@pytest.mark.process
 @needs_systemd
 def test_the_unit_is_exposed_little():
     done = analyze("security", "--offline=yes", f"--threshold={THRESHOLD * 10:.0f}", "--no-pager", str(UNIT))

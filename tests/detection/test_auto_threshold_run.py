@@ -9,6 +9,8 @@ import zmq
 from stages.testsrc.world import ShapesWorld
 from tests.support.program import PATIENCE, Program
 
+pytestmark = pytest.mark.process
+
 SHOWN = [name.title() for name in dict.fromkeys(ShapesWorld(3).labels)]
 ABSENT = "Something Else"
 CONFIGURATION = "".join(

@@ -5,9 +5,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from stages.detection.grounding_dino import EMBEDDED
 from tests.support.hub import serving
 from tests.support.program import PATIENCE
+
+pytestmark = pytest.mark.process
 
 LOAD_EACH = """
 import sys, torch

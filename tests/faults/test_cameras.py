@@ -16,7 +16,7 @@ from tests.support.rtsp import RtspServer, frameless_server, needs_rtsp_server, 
 
 SECRET = "hush-9f3"
 
-pytestmark = needs_rtsp_server
+pytestmark = [pytest.mark.process, needs_rtsp_server]
 
 
 @pytest.fixture(scope="module")

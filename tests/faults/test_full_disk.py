@@ -11,6 +11,8 @@ import zmq
 from tests.support.program import PATIENCE, Program, get, lines_of, pictures_in
 from tests.support.small_disk import small_disk
 
+pytestmark = pytest.mark.process
+
 FRAMES = 90
 SOURCE = f"testsrc://shapes?frames={FRAMES}&size=256x256"
 # the JPEGs of so many pictures are larger than the disk

@@ -14,6 +14,8 @@ from tests.faults.mutations_reader import Reader, read
 from tests.support.fakes import frames
 from tests.support.media import numbered, write_video
 
+pytestmark = pytest.mark.process  # most of these tests
+
 
 @pytest.fixture
 def reader():

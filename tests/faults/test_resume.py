@@ -38,6 +38,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.process
 def test_a_killed_recording_goes_on_with_every_frame_once_and_what_was_there_stays(tmp_path: Path) -> None:
     record_and_die(tmp_path, 70)
     before = contents(tmp_path)
@@ -248,6 +249,7 @@ def resumed(tmp_path_factory: pytest.TempPathFactory) -> Resumed:
     return Resumed(tmp_path_factory.mktemp("resumed"))
 
 
+@pytest.mark.process
 def test_a_file_whose_runs_were_killed_has_every_frame_once_and_in_order(resumed: Resumed) -> None:
     assert (resumed.code, resumed.wrong) == (0, [])
     assert numbers(resumed.out / LINES) == list(range(FRAMES))
@@ -256,6 +258,7 @@ def test_a_file_whose_runs_were_killed_has_every_frame_once_and_in_order(resumed
     assert {path.name for path in (resumed.out / "gate-frames").iterdir()} == {f"{i:06d}.jpg" for i in range(FRAMES)}
 
 
+@pytest.mark.process
 def test_every_video_of_killed_runs_plays(resumed: Resumed) -> None:
     middle, start = resumed.first.count(b"\n"), resumed.second.count(b"\n")
     assert start < FRAMES, "the second run was killed before its end"
@@ -264,18 +267,21 @@ def test_every_video_of_killed_runs_plays(resumed: Resumed) -> None:
     assert videos[f"gate+from{start}.mp4"] == FRAMES - start
 
 
+@pytest.mark.process
 def test_each_run_has_a_session_of_its_own_because_ids_are_counted_anew(resumed: Resumed) -> None:
     runs = [line["session"] for line in lines_of(resumed.out / LINES)]
     middle, start = resumed.first.count(b"\n"), resumed.second.count(b"\n")
     assert [len(set(part)) for part in (runs, runs[:middle], runs[middle:start], runs[start:])] == [3, 1, 1, 1]
 
 
+@pytest.mark.process
 def test_the_program_leaves_a_complete_recording_as_it_is(resumed: Resumed) -> None:
     before = contents(resumed.out)
     assert resumed.again() == (0, [])
     assert contents(resumed.out) == before
 
 
+@pytest.mark.process
 def test_the_program_does_not_go_on_with_the_recording_of_another_file(resumed: Resumed, tmp_path: Path) -> None:
     other, before = clip(tmp_path / "gate.mp4", 64), contents(resumed.out)
     code, _, [wrong] = Program(str(other), *ASKED, "--record", str(resumed.out), "--resume").end()
@@ -284,6 +290,7 @@ def test_the_program_does_not_go_on_with_the_recording_of_another_file(resumed: 
     assert contents(resumed.out) == before
 
 
+@pytest.mark.process
 def test_a_live_source_appends_and_its_frames_are_numbered_on(tmp_path: Path) -> None:
     source, file = "testsrc://shapes?live=1&fps=200&size=64x64", tmp_path / "shapes.masks.jsonl"
     first = killed(source, file, 10)

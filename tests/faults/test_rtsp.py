@@ -50,6 +50,7 @@ def first(url: str, count: int) -> list[Frame]:
 # --- a camera that works
 
 
+@pytest.mark.process
 @needs_rtsp_server
 def test_a_camera_is_live_and_its_frames_carry_rising_times_of_arrival(server):
     before = time.time()
@@ -68,6 +69,7 @@ def test_a_camera_is_live_and_its_frames_carry_rising_times_of_arrival(server):
     assert [other - one for one, other in pairwise(times[50:])] == pytest.approx([0.04] * 24, abs=0.03)
 
 
+@pytest.mark.process
 @needs_rtsp_server
 def test_two_may_watch_one_camera(server):
     sources = [open_source(server.url) for _ in range(2)]
@@ -77,6 +79,7 @@ def test_two_may_watch_one_camera(server):
         source.close()
 
 
+@pytest.mark.process
 @needs_rtsp_server
 def test_a_camera_that_changes_its_resolution_gives_each_frame_in_its_own(tmp_path):
     small = write_video(tmp_path / "small.mp4", numbered(25), codec_options=HALF_SECOND_GOP)
@@ -87,6 +90,7 @@ def test_a_camera_that_changes_its_resolution_gives_each_frame_in_its_own(tmp_pa
     assert numbers(frames) == [n % 25 for n in range(60)]
 
 
+@pytest.mark.process
 @needs_rtsp_server
 def test_rtp_time_stamps_that_wrap_do_not_disturb_the_times(clip):
     """2**32 ticks are 13 hours; this camera gets there within two seconds."""
@@ -96,6 +100,7 @@ def test_rtp_time_stamps_that_wrap_do_not_disturb_the_times(clip):
     assert_times_of_arrival(frames, before)
 
 
+@pytest.mark.process
 @needs_rtsp_server
 def test_the_first_frame_may_lack_a_pts(server):
     """FFmpeg knows RTP time only from the second packet on."""
@@ -105,6 +110,7 @@ def test_the_first_frame_may_lack_a_pts(server):
 # --- a camera that fails
 
 
+@pytest.mark.process
 @needs_rtsp_server
 def test_a_killed_camera_ends_its_frames_and_may_be_opened_again_when_it_is_back(clip):
     with RtspServer(clip) as server:
@@ -120,6 +126,7 @@ def test_a_killed_camera_ends_its_frames_and_may_be_opened_again_when_it_is_back
         assert len(first(server.url, 10)) == 10
 
 
+@pytest.mark.process
 @needs_rtsp_server
 def test_a_camera_that_is_stopped_with_its_connection_open_has_stalled(clip):
     with RtspServer(clip) as server:
@@ -135,12 +142,14 @@ def test_a_camera_that_is_stopped_with_its_connection_open_has_stalled(clip):
         assert len(first(server.url, 10)) == 10
 
 
+@pytest.mark.process
 @needs_rtsp_server
 def test_a_camera_that_ends_its_stream_ends_the_frames(clip):
     with RtspServer(clip, options=("--once",)) as server:
         assert numbers(open_source(server.url).frames()) == list(range(50))
 
 
+@pytest.mark.process
 @needs_rtsp_server
 def test_a_camera_that_sends_sound_but_no_more_pictures_has_stalled(clip):
     """Packets come all the time: it is not the read that times out."""
@@ -151,6 +160,7 @@ def test_a_camera_that_sends_sound_but_no_more_pictures_has_stalled(clip):
     assert numbers(frames) == list(range(39))  # the last one waits for its successor
 
 
+@pytest.mark.process
 @needs_rtsp_server
 def test_closing_is_noticed_while_only_sound_comes(clip):
     with RtspServer(clip, options=("--sound", "--freeze-after", "40")) as server:
@@ -209,6 +219,7 @@ def test_a_refused_connection_tells_nobody_the_password(everything_said):
     assert "hunter2" not in said
 
 
+@pytest.mark.process
 @needs_rtsp_server
 def test_a_camera_that_wants_another_password_tells_nobody_the_one_it_got(clip, everything_said):
     with RtspServer(clip, options=("--login", "user:right")) as server:

@@ -14,6 +14,8 @@ from stages.tracking.tracker import Tracker
 from tests.support.media import write_video
 from tests.support.program import Program, get, lines_of, pictures_in, wait_until
 
+pytestmark = pytest.mark.process  # most of these tests
+
 FRAMES = 20
 GOOD = 6
 WAITS = {"MASKCAST_PUBLISH__WAIT_FOR": "1", "MASKCAST_PUBLISH__WHEN_FULL": "wait"}

@@ -113,6 +113,7 @@ def test_a_stream_that_is_not_admitted_ends_with_the_reason_and_the_others_go_on
     assert sorted(released) == ["greedy", "modest"]
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("limit", ["80%", "2GiB"])
 def test_the_program_refuses_a_stream_that_does_not_fit_with_the_figures(tmp_path, limit):
     file = tmp_path / "maskcast.toml"

@@ -21,6 +21,8 @@ from tests.output import zmtp
 from tests.output.keys import Keys, eventually
 from tests.support.program import PATIENCE, Program, get, lines_of, wait_until
 
+pytestmark = pytest.mark.process  # most of these tests
+
 FRAMES = 30
 
 

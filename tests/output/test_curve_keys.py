@@ -67,6 +67,7 @@ def test_folders_and_files_are_their_owner_s_alone_whatever_the_umask(tmp_path: 
     }
 
 
+@pytest.mark.process
 def test_no_moment_passes_at_which_others_could_read_a_secret(tmp_path: Path) -> None:
     """Without a umask a file has the mode that it was created with, unless it is changed later: nothing is."""
     code = (

@@ -136,6 +136,7 @@ def test_a_unix_socket_in_use_is_not_taken_away(tmp_path: Path, subscribe: Subsc
     publisher.close()
 
 
+@pytest.mark.process
 def test_a_unix_socket_left_by_a_dead_program_is_taken(tmp_path: Path) -> None:
     path = tmp_path / "masks"
     script = "import socket, sys; socket.socket(socket.AF_UNIX).bind(sys.argv[1])"
@@ -186,6 +187,7 @@ def test_a_topic_is_wanted_while_somebody_has_subscribed_to_it_or_to_what_it_beg
     assert not any(map(drop.wants, topics))
 
 
+@pytest.mark.process
 def test_a_killed_subscriber_stops_counting_and_its_successors_count_anew(drop: Publisher) -> None:
     script = """
 import sys, time, zmq

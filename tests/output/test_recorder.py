@@ -224,6 +224,7 @@ sys.stdin.read()
         assert process.wait() == -signal.SIGKILL
 
 
+@pytest.mark.process
 def test_a_killed_recording_can_be_read_up_to_its_last_second(tmp_path: Path) -> None:
     record_and_die(tmp_path, 150)
     assert [line["frame"] for line in lines(tmp_path / "gate.masks.jsonl")] == list(range(150))
@@ -232,6 +233,7 @@ def test_a_killed_recording_can_be_read_up_to_its_last_second(tmp_path: Path) ->
     assert times == pytest.approx([index / 30 for index in range(len(times))], abs=1e-4)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("frames", [1, 2, 11, 12])
 def test_wherever_a_recording_is_killed_its_video_opens_and_its_lines_are_whole(tmp_path: Path, frames: int) -> None:
     record_and_die(tmp_path, frames, fps=10.0)
@@ -336,6 +338,7 @@ again.close()
 """
 
 
+@pytest.mark.process
 def test_a_disk_that_is_full_breaks_a_recording_off_whole_and_it_goes_on_once_there_is_room(tmp_path: Path) -> None:
     script = [sys.executable, "-c", FILL_A_DISK, str(tmp_path / "small")]
     code, out, err = on_small_disk(tmp_path, script)
@@ -351,6 +354,7 @@ def test_a_disk_that_is_full_breaks_a_recording_off_whole_and_it_goes_on_once_th
     assert jpegs == {f"{index:06d}.jpg": 5000 for index in range(total)}
 
 
+@pytest.mark.process
 def test_a_file_system_that_is_read_only_is_one_clear_line(tmp_path: Path) -> None:
     script = """
 import subprocess, sys

@@ -14,6 +14,8 @@ import pytest
 
 from tests.support.program import Program, get, wait_until
 
+pytestmark = pytest.mark.process
+
 [SECTION] = re.findall(
     r"^## HTTP\n(.*?)^## ", (Path(__file__).parents[2] / "daemon/README.md").read_text(), re.DOTALL | re.MULTILINE
 )

@@ -8,9 +8,12 @@ import sys
 from pathlib import Path
 
 import pycocotools.mask
+import pytest
 
 from stages.testsrc.world import ShapesWorld
 from tests.support.program import PATIENCE, wait_until
+
+pytestmark = pytest.mark.process
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 FRAMES = 20

@@ -12,6 +12,8 @@ import pytest
 from tests.support.clip import make_clip
 from tests.support.program import PATIENCE
 
+pytestmark = pytest.mark.process
+
 ROOT = Path(__file__).parents[2]
 SMALL = {  # what each needs to run without a download, a GPU or an evening
     "train": ("--from-scratch", "--epochs", "1", "--batch-size", "4", "--workers", "0", "--device", "cpu"),

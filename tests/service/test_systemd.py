@@ -92,6 +92,7 @@ def life(tmp_path_factory: pytest.TempPathFactory) -> tuple[Life, Path]:
     return Life(folder), folder
 
 
+@pytest.mark.process
 def test_ready_comes_once_and_after_the_models_are_loaded(life):
     told = life[0].told
     assert told.count("READY=1") == 1
@@ -100,32 +101,38 @@ def test_ready_comes_once_and_after_the_models_are_loaded(life):
     assert "loading" not in status_after
 
 
+@pytest.mark.process
 def test_nothing_is_fed_before_the_models_are_loaded(life):
     told = life[0].told
     assert "WATCHDOG=1" not in told[: told.index("READY=1")]
 
 
+@pytest.mark.process
 def test_the_watchdog_is_fed_again_and_again_while_one_camera_is_down(life):
     assert life[0].running.count("WATCHDOG=1") >= 3
 
 
+@pytest.mark.process
 def test_the_status_says_how_many_streams_are_up_and_which_is_not(life):
     assert life[0].status.startswith("STATUS=1 stream up, 1 retrying (yard), ")
     assert life[0].status.endswith(" FPS")
 
 
+@pytest.mark.process
 def test_the_end_is_told_before_it_comes(life):
     told = life[0].told
     assert "STOPPING=1" not in life[0].running
     assert told[-2:] == ["STOPPING=1", "STATUS=stopping"]
 
 
+@pytest.mark.process
 def test_a_signal_closes_the_recording_and_a_camera_that_is_down_does_not_spoil_the_exit_code(life):
     seen, folder = life
     assert seen.code == 0
     assert pictures_in(folder / "gate.mp4") == len(lines_of(folder / "gate.masks.jsonl")) > 0
 
 
+@pytest.mark.process
 def test_a_signal_while_the_models_load_ends_the_program_well(manager):
     program = Program(LIVE, "--prompt", "red circle", NOTIFY_SOCKET=manager.address)
     wait_until(lambda: manager.told)

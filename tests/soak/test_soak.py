@@ -11,6 +11,8 @@ from tests.soak.sampling import Sample, Soak
 from tests.soak.verdict import conclude
 from tests.support.program import PATIENCE
 
+pytestmark = pytest.mark.process
+
 
 def test_a_short_soak_counts_every_message_and_fills_its_table_and_plot(tmp_path):
     """All masks and pictures of 448 frames arrive, tracks start and end, and no figure is judged."""

@@ -18,6 +18,8 @@ from trainer.evaluate import open_network, pick, predict, views
 from trainer.export import export
 from trainer.training.machine import new_accelerator
 
+pytestmark = pytest.mark.process  # most of these tests
+
 CPU = ("--device", "cpu", "--workers", "0")
 DEVICE = torch.device("cpu")
 

@@ -55,6 +55,7 @@ def test_the_daemons_stage_takes_the_onnx_file_in_the_checkpoints_place(trained:
         assert [label.score for label in one] == pytest.approx([label.score for label in other], abs=1e-5)
 
 
+@pytest.mark.process
 def test_other_programs_find_labels_and_preprocessing_in_the_metadata(trained: Path, tmp_path: Path) -> None:
     model = onnx.load(export(str(trained), tmp_path / "gate.onnx").files[0])
     onnx.checker.check_model(model)
@@ -110,6 +111,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(trained: Path, tmp_path: Pat
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.process
 def test_the_command_writes_beside_the_checkpoint_and_says_how_exact_it_is(trained: Path) -> None:
     done = maskcast("export", str(trained))
     assert done.returncode == 0, done.stderr
@@ -120,6 +122,7 @@ def test_the_command_writes_beside_the_checkpoint_and_says_how_exact_it_is(train
     assert trained.with_suffix(".onnx").exists()
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [

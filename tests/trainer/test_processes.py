@@ -11,6 +11,8 @@ import pytest
 from tests.support.program import PATIENCE
 from tests.trainer.training import two_colours
 
+pytestmark = pytest.mark.process
+
 FLAGS = ("--from-scratch", "--epochs", "1", "--batch-size", "8", "--device", "cpu", "--workers", "0", "--json")
 
 

@@ -102,6 +102,7 @@ def test_results_of_other_settings_are_not_mixed(tmp_path: Path) -> None:
         search(GRID, {**SETTINGS, "epochs": 2}, tmp_path, Trainer())
 
 
+@pytest.mark.process
 def test_the_command_trains_real_models(tmp_path: Path) -> None:
     """Two points, each with its model and report; the same command again only prints the table."""
     data, out = two_colours(tmp_path / "pictures", 20), tmp_path / "out"
@@ -124,6 +125,7 @@ def test_the_command_trains_real_models(tmp_path: Path) -> None:
     assert again.stdout.splitlines()[-1] == f"table: {out / 'search.csv'}"
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -22,6 +22,7 @@ from tests.trainer.training import cifar, two_colours, write_picture
 QUICK = ("--from-scratch", "--epochs", "2", "--batch-size", "16", "--device", "cpu", "--workers")
 
 
+@pytest.mark.process
 def test_200_real_pictures_become_a_classifier_with_its_report(tmp_path: Path) -> None:
     """The whole command line, on CIFAR-10."""
     data = cifar(tmp_path / "cifar", train=15, test=5)
@@ -76,6 +77,7 @@ def test_a_classifier_learns_to_tell_two_colours(tmp_path: Path, capsys: pytest.
     assert named == {("red", "red"): 8, ("blue", "blue"): 8}
 
 
+@pytest.mark.process
 def test_ctrl_c_saves_says_how_to_go_on_and_that_works(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data, out = two_colours(tmp_path / "pictures", 40), tmp_path / "out"
     command = [sys.executable, "-m", "daemon", "train", "--data", str(data), "--out", str(out), *QUICK, "1"]
@@ -129,6 +131,7 @@ def test_wrong_usage_is_one_line(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.process
 def test_no_room_for_the_checkpoints_shows_before_the_training(tmp_path: Path) -> None:
     data = two_colours(tmp_path / "pictures", 4)
     out = tmp_path / "small" / "out"
