@@ -111,7 +111,7 @@ def test_who_sends_no_whole_request_is_cut_off(site, monkeypatch, sent):
 def test_who_sends_a_header_drop_by_drop_is_cut_off_too(site, monkeypatch):
     monkeypatch.setattr(connections, "HEADERS", 0.5)
     with site.say(GATE[:30]) as client, suppress(ConnectionError):
-        for _ in range(200):
+        for _ in range(20 * PATIENCE):
             client.sendall(b"x")
             time.sleep(0.05)
         pytest.fail("it is still listened to")

@@ -98,7 +98,7 @@ def test_each_frame_is_a_line_of_ids_prompts_scores_and_classes(
     station.masks("gate", 0)
     station.picture("gate", 0)
     station.masks("gate", 1)
-    assert running.result(60) == 0
+    assert running.result(PATIENCE) == 0
     objects = "7 car 0.62, 9 person 0.80 occluded, 11 object 1.00 new | daylight 0.93"
     assert capsys.readouterr().out == f"gate 0: {objects}\ngate 1: {objects}\n"
 
@@ -107,7 +107,7 @@ def test_stream_narrows_the_subscription_itself(station: Station, executor: Thre
     running = start(executor, station.endpoint, "--stream", "gate", "--count", "1")
     assert {station.wait(), station.wait()} == {"v1/gate/masks", "v1/gate/event"}
     station.masks("gate", 0)
-    assert running.result(60) == 0
+    assert running.result(PATIENCE) == 0
 
 
 def test_what_happens_to_a_stream_is_a_line_too_but_not_what_happens_to_its_tracks(
@@ -118,7 +118,7 @@ def test_what_happens_to_a_stream_is_a_line_too_but_not_what_happens_to_its_trac
     station.event("gate", 0, TrackChange.STARTED, "detected")
     station.event("gate", 1, StreamEvent.SOURCE_DOWN, "connection refused")
     station.masks("gate", 0)
-    assert running.result(60) == 0
+    assert running.result(PATIENCE) == 0
     first, second = capsys.readouterr().out.splitlines()
     assert first == "gate: source_down: connection refused"
     assert second.startswith("gate 0: ")
@@ -131,7 +131,7 @@ def test_json_prints_every_header_as_it_came(
     station.wait()
     station.picture("gate", 0)
     station.masks("gate", 0)
-    assert running.result(60) == 0
+    assert running.result(PATIENCE) == 0
     frame, masks = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert (frame["schema"], masks["schema"]) == ("maskcast/v1/frame", "maskcast/v1/masks")
     assert masks["objects"][0]["mask"]["size"] == [8, 12]
@@ -145,7 +145,7 @@ def test_save_writes_the_annotated_frames_byte_for_byte(
     assert {station.wait(), station.wait()} == {"v1/gate/frame", "v1/gate/event"}
     station.picture("gate", 41)
     station.picture("gate", 42)
-    assert running.result(60) == 0
+    assert running.result(PATIENCE) == 0
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == {
         "gate-000041.jpg": JPEG,
         "gate-000042.jpg": JPEG,
@@ -166,7 +166,7 @@ def test_hole_in_seq_is_reported_as_lost_messages(
         ("gate", 3, "b"),
     ):
         station.masks(stream, seq, session)
-    assert running.result(60) == 0
+    assert running.result(PATIENCE) == 0
     assert capsys.readouterr().err == "maskcast: gate: 3 masks messages lost before 9\n"
 
 
@@ -178,7 +178,7 @@ def test_folder_that_cannot_be_written_is_an_error(
     station.wait()
     station.picture("gate", 0)
     with pytest.raises(OutputError, match=r"cannot write .*; choose another folder with --save"):
-        running.result(60)
+        running.result(PATIENCE)
 
 
 def test_name_from_the_network_cannot_choose_the_folder(
@@ -188,7 +188,7 @@ def test_name_from_the_network_cannot_choose_the_folder(
     station.wait()
     station.picture("../outside", 0)
     with pytest.raises(OutputError, match="no name for a file"):
-        running.result(60)
+        running.result(PATIENCE)
     assert not list(tmp_path.iterdir())
 
 
@@ -197,13 +197,13 @@ def test_other_publisher_is_an_error(station: Station, executor: ThreadPoolExecu
     station.wait()
     station.socket.send_multipart([b"v1/weather", b"rain"])
     with pytest.raises(WireError, match="is this a maskcast endpoint"):
-        running.result(60)
+        running.result(PATIENCE)
 
 
 @pytest.mark.parametrize("arguments", [["127.0.0.1:5555"], ["tcp://nowhere"], ["--count", "0"]])
 def test_wrong_argument_is_a_configuration_error(executor: ThreadPoolExecutor, arguments: list[str]) -> None:
     with pytest.raises(ConfigError):
-        start(executor, *arguments).result(60)
+        start(executor, *arguments).result(PATIENCE)
 
 
 @pytest.mark.process

@@ -12,7 +12,7 @@ from daemon.settings.schema import Settings
 from stages.testsrc.world import ShapesWorld
 from stages.tracking.tracker import Tracker
 from tests.support.media import write_video
-from tests.support.program import Program, get, lines_of, pictures_in, wait_until
+from tests.support.program import PATIENCE, Program, get, lines_of, pictures_in, wait_until
 
 pytestmark = pytest.mark.process  # most of these tests
 
@@ -132,8 +132,9 @@ def test_a_stage_that_raises_on_one_window_costs_that_window_only_and_identities
         socket.connect(endpoint)
         service = build(service_settings(endpoint, tmp_path))
         assert service.run(Lines()) == 0
-        events = []
-        while socket.poll(1000):
+        socket.set(zmq.RCVTIMEO, PATIENCE * 1000)
+        events = [json.loads(socket.recv_multipart()[1])]
+        while events[-1]["type"] != "source_down":
             events.append(json.loads(socket.recv_multipart()[1]))
     told = [event["reason"] for event in events if event["type"] == "error"]
     assert told == ["RuntimeError: a kernel failed"]

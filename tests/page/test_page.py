@@ -159,7 +159,13 @@ def test_nothing_is_asked_for_while_the_page_is_hidden(browser, address):
             document.dispatchEvent(new Event("visibilitychange"));
         }"""
         visitor.page.evaluate(turn, True)
-        visitor.page.wait_for_timeout(1500)  # what was asked for before arrives
+
+        def quiet(milliseconds: int) -> bool:
+            before = len(visitor.requests), visitor.picture()
+            visitor.page.wait_for_timeout(milliseconds)
+            return (len(visitor.requests), visitor.picture()) == before
+
+        visitor.until(lambda: quiet(1500))  # what was asked for before has arrived
         asked, still = len(visitor.requests), visitor.picture()
         visitor.page.wait_for_timeout(3000)
         assert (len(visitor.requests), visitor.picture()) == (asked, still)
