@@ -27,7 +27,7 @@ SHAPES = f"testsrc://shapes?frames={FRAMES}&size=128x128"
 SUBSCRIBER = """
 import json, sys, zmq
 socket = zmq.Context().socket(zmq.SUB)
-socket.setsockopt(zmq.RCVTIMEO, 240_000)
+socket.setsockopt(zmq.RCVTIMEO, 600_000)
 socket.subscribe("v1/")
 socket.connect(sys.argv[1])
 waiting = set(sys.argv[2:])

@@ -6,7 +6,7 @@ import pytest
 
 from tests.page.browser import SOURCE, STREAM, ask, chromium, running, visiting
 
-pytestmark = [pytest.mark.process, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.process
 
 
 @pytest.fixture(scope="module")

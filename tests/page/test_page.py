@@ -4,7 +4,7 @@ import pytest
 
 from tests.page.browser import SOURCE, STREAM, Visitor, ask, chromium, id_in, overlap, place_of, running, visiting
 
-pytestmark = [pytest.mark.process, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.process
 
 
 @pytest.fixture(scope="module")

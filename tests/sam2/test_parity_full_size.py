@@ -29,7 +29,7 @@ STRIDE = 3  # frames of the clip from one to the next: more motion
 LEAST_IOU, CLOSE = 0.999, 1e-2  # CLOSE is in standard deviations of the logits
 EXACT = TrackerOptions(max_objects=4, gate=False, endless=False)
 
-pytestmark = pytest.mark.timeout(900)  # the longest takes less than a minute, on free cores
+pytestmark = pytest.mark.slow
 
 
 class Case(NamedTuple):

@@ -16,7 +16,7 @@ from typing import Any
 import av
 import zmq
 
-PATIENCE = 240  # seconds to wait for anything, on a busy machine too; only what hangs takes longer
+PATIENCE = 600  # seconds to wait for anything, also on a very busy machine; only what hangs takes longer
 
 
 class Program:

@@ -16,7 +16,6 @@ pytestmark = pytest.mark.process
 FLAGS = ("--from-scratch", "--epochs", "1", "--batch-size", "8", "--device", "cpu", "--workers", "0", "--json")
 
 
-@pytest.mark.timeout(2 * PATIENCE)
 def test_two_processes_train_one_model_and_one_of_them_tells(tmp_path: Path) -> None:
     """31 held-out pictures, which two processes cannot share evenly, are each measured once."""
     data, out = two_colours(tmp_path / "pictures", 16), tmp_path / "out"
