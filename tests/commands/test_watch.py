@@ -154,8 +154,12 @@ def test_save_writes_the_annotated_frames_byte_for_byte(
 
 
 def test_hole_in_seq_is_reported_as_lost_messages(
-    station: Station, executor: ThreadPoolExecutor, capsys: pytest.CaptureFixture[str]
+    station: Station,
+    executor: ThreadPoolExecutor,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(watch, "_PATIENCE", PATIENCE * 1000)  # no hint, however slow the machine is
     running = start(executor, station.endpoint, "--count", "5")
     station.wait()
     for stream, seq, session in (

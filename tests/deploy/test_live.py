@@ -15,7 +15,7 @@ from tests.deploy.dcgm import FIGURES
 from tests.deploy.operated import Site, site
 from tests.deploy.prometheus import needs_prometheus
 from tests.deploy.test_alerts import RULES, needs_promtool
-from tests.support.program import get
+from tests.support.program import get, wait_until
 
 PANELS = panels()
 WORDS = {"and", "or", "unless", "by", "on", "without", "ignoring", "group_left", "group_right", "offset", "bool"}
@@ -45,8 +45,7 @@ def metrics_of(expression: str) -> set[str]:
 @pytest.mark.parametrize("panel", PANELS, ids=[panel.title for panel in PANELS])
 def test_every_panel_has_figures_while_a_daemon_works(panel, live):
     for expression in panel.expressions:
-        values = live.prometheus.values(expression)
-        assert any(math.isfinite(value) for value in values), (expression, values)
+        wait_until(lambda: any(map(math.isfinite, live.prometheus.values(expression))), expression)  # noqa: B023 - now
 
 
 @pytest.mark.parametrize("variable", dashboard()["templating"]["list"][1:], ids=lambda variable: variable["name"])
@@ -58,7 +57,7 @@ def test_a_variable_offers_what_there_is(variable, live):
 
 def test_a_daemon_and_its_gpu_go_by_one_name(live):
     on_both = 'count by (instance) (up{job="maskcast"}) and on (instance) DCGM_FI_DEV_GPU_UTIL'
-    assert live.prometheus.values(on_both) == [1]
+    wait_until(lambda: live.prometheus.values(on_both) == [1])
 
 
 def test_prometheus_works_out_every_alert_and_none_rings_for_a_daemon_that_is_well(live):

@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -27,7 +28,9 @@ FRAMES = 30
 
 
 class Watch:
-    """``maskcast watch`` as a process."""
+    """``maskcast watch`` as a process, without the hint that it gives where messages are slow to come."""
+
+    HINT = "yet; does `maskcast run` publish there?\n"
 
     def __init__(self, endpoint: str, *arguments: object) -> None:
         command = [sys.executable, "-m", "daemon", "watch", endpoint, *map(str, arguments)]
@@ -37,14 +40,15 @@ class Watch:
     def complaint(self) -> str:
         """Its next line on stderr."""
         assert self.process.stderr is not None
-        return self.process.stderr.readline()
+        return next((line for line in self.process.stderr if not line.endswith(self.HINT)), "")
 
     def end(self) -> tuple[int, str, str]:
         """Exit code, stdout and the rest of stderr."""
         _, err = self.process.communicate(timeout=PATIENCE)
         with self._out:
             self._out.seek(0)
-            return self.process.returncode, self._out.read(), err
+            complaints = [line for line in err.splitlines(keepends=True) if not line.endswith(self.HINT)]
+            return self.process.returncode, self._out.read(), "".join(complaints)
 
 
 @pytest.fixture
@@ -70,6 +74,7 @@ def refused(metrics: str) -> float:
 
 
 def test_the_daemon_s_stream_reaches_a_client_whole_whatever_strangers_do(keys: Keys, tmp_path: Path) -> None:
+    begun = time.monotonic()
     program = Program(
         *(f"testsrc://shapes?seed=4&frames={FRAMES}", "--prompt", "red circle", "--record", str(tmp_path / "out")),
         MASKCAST_PUBLISH__CURVE_DIR=str(keys.folder),
@@ -92,7 +97,7 @@ def test_the_daemon_s_stream_reaches_a_client_whole_whatever_strangers_do(keys: 
     assert any(
         f"nobody may subscribe yet: maskcast keys new --client NAME --dir {keys.folder}" in line for line in wrong
     )
-    assert len(wrong) <= 2 + PATIENCE // 10, "at most one line in ten seconds"
+    assert len(wrong) <= 2 + (time.monotonic() - begun) // 10, "at most one line in ten seconds"
     without.process.send_signal(signal.SIGINT)
     code, out, err = known.end()
     assert (code, err) == (0, "")

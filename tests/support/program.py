@@ -60,10 +60,10 @@ def get(url: str) -> tuple[int, str]:
         return error.code, error.read().decode()
 
 
-def wait_until(condition: Any) -> None:
+def wait_until(condition: Any, what: str = "it") -> None:
     deadline = time.monotonic() + PATIENCE
     while not condition():
-        assert time.monotonic() < deadline, "it never happened"
+        assert time.monotonic() < deadline, f"{what} never happened"
         time.sleep(0.05)
 
 
