@@ -196,6 +196,7 @@ def test_bfloat16_names_the_same(embedded: Classifier, frames: list[Image]) -> N
         assert rounded[0].score == pytest.approx(exact[0].score, abs=0.05)
 
 
+@pytest.mark.slow
 def test_an_exported_classifier_names_the_same_with_the_same_scores(
     tmp_path: Path, embedded: Classifier, frames: list[Image]
 ) -> None:

@@ -84,6 +84,7 @@ def full_size_detector(full_size: Written) -> GroundingDino:
     return _load(full_size.folder)
 
 
+@pytest.mark.slow
 def test_full_size_checkpoint_is_loaded_key_for_key(full_size: Written, full_size_detector: GroundingDino) -> None:
     """All of the 172 million weights that were written are in the model, bit for bit, and no others."""
     assert sum(p.numel() for p in full_size_detector.network.parameters()) > 172_000_000

@@ -26,6 +26,8 @@ from stages.types import Image
 from tests.sam2.parity import Act, Agreement, Ours, Upstream, compare, torch_without_bfloat16
 from tests.sam2.upstream import build_upstream
 
+pytestmark = pytest.mark.slow
+
 FRAMES, JOINS, LEAVES = 24, 5, 9
 CLOSE, ROUNDED = 1e-4, 2e-2  # of logits around 40: with memories in float32, and in bfloat16
 SHIPPED = TrackerOptions(max_objects=8, gate=False, endless=False)

@@ -19,6 +19,8 @@ from trainer.errors import InterruptedTraining, TrainingError
 from trainer.training.files import BEST, LAST, METRICS
 from trainer.training.training import Training
 
+pytestmark = pytest.mark.slow
+
 TIMES = ("seconds", "images_per_second")
 
 

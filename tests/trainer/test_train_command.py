@@ -61,6 +61,7 @@ def error_here(capsys: pytest.CaptureFixture[str], *arguments: str, code: int) -
     return line
 
 
+@pytest.mark.slow
 def test_a_classifier_learns_to_tell_two_colours(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Pictures of one class are all named so afterwards, also those it never saw."""
     data, out = two_colours(tmp_path / "pictures", 60), tmp_path / "out"
