@@ -67,6 +67,7 @@ def test_the_table_of_commands_has_all_of_them():
     assert sorted(COMMANDS) == sorted(NAMED)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("command", NAMED)
 def test_every_command_has_a_help_with_an_example(command):
     shown = subprocess.run([sys.executable, "-m", "daemon", command, "--help"], capture_output=True, text=True)

@@ -12,6 +12,8 @@ import pytest
 
 from tests.support.program import PATIENCE, pictures_in
 
+pytestmark = pytest.mark.process
+
 ROOT = Path(__file__).parents[2]
 SECTION = (ROOT / "README.md").read_text().split("## Run it on your video")[1].split("\n## ")[0]
 FREE = ("--publish", "tcp://127.0.0.1:0", "--http", "127.0.0.1:0", "--device", "cpu")  # not taken by other tests
@@ -23,7 +25,6 @@ def run(command: list[str], folder: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.timeout(2 * PATIENCE)
 def test_two_commands_lead_to_an_annotated_video_and_its_masks(tmp_path: Path) -> None:
     clip, daemon = (
         shlex.split(line) for line in re.findall(r"^    (\S.*)$", SECTION.replace("\\\n", ""), re.MULTILINE)

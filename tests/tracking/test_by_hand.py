@@ -7,7 +7,7 @@ import torch
 from stages.errors import ConfigError
 from stages.tracking.tracker import Tracker, TrackerOptions
 from stages.types import Detections, TrackChange, Window
-from tests.support.truth import truth_detections
+from tests.tracking.truth import truth_detections
 
 
 @pytest.mark.parametrize("kind", ["box", "points", "mask"])

@@ -13,7 +13,7 @@ from stages.tracking.memory_ring import Ring
 from stages.tracking.state import TrackerState
 from stages.tracking.tracker import Tracker, TrackerOptions
 from stages.types import Detections, Result, TrackChange, Window
-from tests.support.truth import truth_detections
+from tests.tracking.truth import truth_detections
 
 # a function that is called in the window that fails, and the number of the call that runs out of memory
 CALLED = [

@@ -12,7 +12,7 @@ from stages.tracking.cues import Cues
 from stages.tracking.state import state_bytes
 from stages.tracking.tracker import Tracker, TrackerOptions
 from stages.types import Detections, Frame, Result, TrackChange, TrackState, Window
-from tests.support.truth import truth_detections
+from tests.tracking.truth import truth_detections
 
 PLACES = TrackerOptions(max_objects=8)
 

@@ -6,7 +6,7 @@ import torch
 
 from stages.tracking.tracker import Tracker, TrackerOptions
 from stages.types import Detections, Frame, TrackChange, TrackState, Window
-from tests.support.truth import truth_detections
+from tests.tracking.truth import truth_detections
 
 
 def detections(boxes, score=0.9, prompts=None) -> Detections:
