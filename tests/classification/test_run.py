@@ -16,6 +16,8 @@ from trainer.embedded.classifier import LABELS, dominant_colour
 
 pytestmark = pytest.mark.process  # most of these tests
 
+pytestmark = pytest.mark.process  # most of these tests
+
 FRAMES, SEED, EVERY = 20, 6, 5
 SHAPES = f"testsrc://shapes?seed={SEED}&frames={FRAMES}"
 

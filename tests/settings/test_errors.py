@@ -6,7 +6,7 @@ import pytest
 
 from daemon.settings.load import load
 from stages.errors import ConfigError
-from tests.support.configuration import GATE
+from tests.settings.configuration import GATE
 
 pytestmark = pytest.mark.usefixtures("bare_machine")
 

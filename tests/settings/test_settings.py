@@ -10,7 +10,7 @@ from daemon.settings.load import load
 from daemon.settings.schema import Settings
 from stages.detection.prompts import Prompt
 from stages.errors import ConfigError
-from tests.support.configuration import GATE
+from tests.settings.configuration import GATE
 
 EXAMPLE = Path(__file__).parents[2] / "deploy" / "maskcast.toml"
 pytestmark = pytest.mark.usefixtures("bare_machine")

@@ -68,6 +68,7 @@ def test_other_programs_find_labels_and_preprocessing_in_the_metadata(trained: P
     assert [axis.dim_value for axis in inputs.type.tensor_type.shape.dim] == [0, 3, 32, 32]
 
 
+@pytest.mark.slow
 def test_large_weights_go_into_a_second_file_and_both_can_be_moved(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -54,7 +54,8 @@ def test_every_point_is_trained_once_and_the_best_comes_first(tmp_path: Path) ->
     assert [(row["lr"], row["batch_size"]) for row in rows] == order
     assert [(float(row["lr"]), int(row["batch_size"])) for row in table(tmp_path)] == order
     assert float(table(tmp_path)[0]["val_accuracy"]) == rows[0]["val_accuracy"] == pytest.approx(0.906)
-    assert Image.open(tmp_path / "search.png").info["dpi"] == pytest.approx((300, 300), abs=0.1)
+    with Image.open(tmp_path / "search.png") as plot:
+        assert plot.info["dpi"] == pytest.approx((300, 300), abs=0.1)
 
 
 def test_a_finished_search_trains_nothing_again(tmp_path: Path) -> None:
