@@ -95,28 +95,6 @@ def draw_search(points: Sequence[Mapping[str, float]], accuracies: Sequence[floa
     return _png(figure)
 
 
-def draw_search(points: Sequence[Mapping[str, float]], accuracies: Sequence[float]) -> bytes:
-    """Validation accuracy against each parameter as a PNG: a dot for each training, the later the darker.
-
-    The axis of a whole-number parameter (int) is linear, that of any other logarithmic.
-    """
-    figure = Figure((3.2 * len(points[0]) + 0.8, 4.8), layout="constrained")
-    every = figure.subplots(1, len(points[0]), sharey=True, squeeze=False)[0]
-    for axes, name in zip(every, points[0], strict=True):
-        values = [point[name] for point in points]
-        if not all(isinstance(value, int) for value in values):
-            axes.set_xscale("log")
-        dots = axes.scatter(values, accuracies, c=range(len(values)), cmap="Blues", edgecolors="grey", zorder=2)
-        axes.minorticks_off()
-        axes.set_xticks(tried := sorted(set(values)), [f"{value:g}" for value in tried], rotation=45)
-        axes.set_xlabel(name)
-        axes.grid(alpha=0.3)
-    every[0].set_ylabel("validation accuracy")
-    every[0].yaxis.set_major_formatter(PercentFormatter(1))
-    figure.colorbar(dots, ax=every, label="training", ticks=MaxNLocator(integer=True))
-    return _png(figure)
-
-
 def _png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, dpi=DPI, format="png")
