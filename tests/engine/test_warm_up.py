@@ -1,5 +1,6 @@
 """A daemon that says that it is ready has nothing left to compile."""
 
+import pytest
 import torch
 
 from daemon.engine.warm_up import warm_up
@@ -8,6 +9,7 @@ from stages.sam2.load import load_segmenter
 from tests.sam2.test_static_shapes import CPU, run
 
 
+@pytest.mark.slow
 def test_after_the_warm_up_nothing_is_left_to_compile_whatever_a_windows_length(world, shapes_frame, graphs):
     segmenter = load_segmenter("embedded", CPU, torch.float32, compiled=True)
     warm_up(GroundingDino(EMBEDDED, CPU, torch.float32), segmenter, max_objects=2, window=8)

@@ -29,6 +29,7 @@ def test_a_checkpoint_of_sam_2_loads_as_well_as_of_sam_2_1(tmp_path):
     assert load_segmenter(str(path), CPU, torch.float32).state_dict().keys() == written.keys()
 
 
+@pytest.mark.slow
 def test_a_folder_that_holds_one_checkpoint_stands_for_it_and_frames_of_720p_go_through(tmp_path):
     """Full-size weights run the same path as the embedded ones: two objects prompted, then propagated."""
     write_sam2(tmp_path, "tiny")

@@ -1,6 +1,7 @@
 """What a GPU needs: few tensor shapes, reused graphs, and no device synchronisation inside a window."""
 
 import numpy as np
+import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
@@ -55,6 +56,7 @@ def test_the_key_mask_is_left_out_once_all_are_full(segmenter, world, shapes_fra
     assert all(mask is None for mask in masks[full:])
 
 
+@pytest.mark.slow
 def test_objects_that_come_and_go_compile_nothing_anew(world, shapes_frame, graphs):
     """After one, two and four objects have run, with partial and full memory, every graph has been compiled."""
     segmenter = load_segmenter("embedded", CPU, torch.float32, compiled=True)
@@ -78,6 +80,7 @@ def test_objects_that_come_and_go_compile_nothing_anew(world, shapes_frame, grap
     assert (bank._memories.values.data_ptr(), bank._pointers.values.data_ptr()) == places
 
 
+@pytest.mark.filterwarnings("ignore:CUDA is not available:UserWarning")  # the tensors are fake, and so is the device
 def test_a_frame_needs_no_device_synchronisation(monkeypatch):
     """With fake tensors, an operation that needs a value raises; tracking a whole frame raises nothing."""
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor)  # fakes cannot be pinned

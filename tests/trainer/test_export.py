@@ -16,6 +16,8 @@ from tests.support.small_disk import full_at
 from trainer import export as module
 from trainer.export import TOLERANCE, export
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 CARD = Card(
     "compact_vit",
@@ -68,7 +70,6 @@ def test_other_programs_find_labels_and_preprocessing_in_the_metadata(trained: P
     assert [axis.dim_value for axis in inputs.type.tensor_type.shape.dim] == [0, 3, 32, 32]
 
 
-@pytest.mark.slow
 def test_large_weights_go_into_a_second_file_and_both_can_be_moved(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -53,6 +53,7 @@ def test_rows_of_the_confusion_matrix_are_true_classes_and_columns_predicted_one
     assert upper[1] > lower[1] + 0.2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("classes", [2, 20, 60])
 def test_the_pictures_have_300_dots_an_inch_and_room_for_every_class(classes: int) -> None:
     labels = [f"a class with a long name, number {index}" for index in range(classes)]
