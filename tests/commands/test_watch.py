@@ -159,7 +159,7 @@ def test_hole_in_seq_is_reported_as_lost_messages(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(watch, "_PATIENCE", PATIENCE * 1000)  # no hint, however slow the machine is
+    monkeypatch.setattr(watch, "_HINT_AFTER", PATIENCE * 1000)  # no hint, however slow the machine is
     running = start(executor, station.endpoint, "--count", "5")
     station.wait()
     for stream, seq, session in (
