@@ -17,7 +17,7 @@ COMMANDS = {
     "run": "the daemon: video in, masks out",
     "image": "masks, boxes and an annotated copy of single pictures",
     "watch": "subscribe to a mask stream",
-    "keys": "make CURVE keys, without which nobody subscribes",
+    "keys": "make CURVE keys, for encryption and access to the mask stream",
     "check": "say whether this machine can do what the configuration asks",
     "bench": "throughput and latency of this machine with the configured models",
     "models": "list the configured models, or download them ahead of time",

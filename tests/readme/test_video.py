@@ -35,4 +35,4 @@ def test_two_commands_lead_to_an_annotated_video_and_its_masks(tmp_path: Path) -
     video, lines = re.findall(r"`(out/[\w.]+)`", SECTION)
     frames = [json.loads(line) for line in (tmp_path / lines).read_text().splitlines()]
     assert pictures_in(tmp_path / video) == len(frames) == 250
-    assert {thing["prompt"] for frame in frames for thing in frame["objects"]} == {"purple star", "red triangle"}
+    assert {thing["prompt"] for frame in frames for thing in frame["objects"]} == {"blue star", "red square"}

@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("path", type=Path, metavar="FILE.mp4")
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--size", default="256x256", metavar="WIDTHxHEIGHT")
-    parser.add_argument("--seed", type=int, default=12, help="of the world; 12 is the one of maskcast demo")
+    parser.add_argument("--seed", type=int, default=103, help="of the world")
     arguments = parser.parse_args()
     width, height = map(int, arguments.size.split("x"))
     make_clip(arguments.path, (width, height), arguments.seconds, seed=arguments.seed)
