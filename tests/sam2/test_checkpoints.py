@@ -12,6 +12,8 @@ from stages.tracking.tracker import Tracker, TrackerOptions
 from stages.types import Clock, Detections, Frame, Window
 from tests.support.checkpoints import SAM2_SIZES, write_sam2
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 
 

@@ -22,6 +22,8 @@ from stages.output.wire import unpack
 from stages.testsrc.world import ShapesWorld
 from tests.support.program import PATIENCE, wait_until
 
+pytestmark = pytest.mark.slow
+
 WORLD = ShapesWorld(4)
 FIRST, SECOND = list(dict.fromkeys(WORLD.labels))[:2]
 LIVE = "testsrc://shapes?seed=4&live=1&fps=10&frames=100000"

@@ -203,6 +203,7 @@ def serve(manager: Manager, stuck: Stuck, observers: dict[str, Callable[..., Non
     return doctor
 
 
+@pytest.mark.slow
 def test_an_engine_that_hangs_in_a_model_is_not_fed_until_it_moves_again(manager, monkeypatch):
     stuck = Stuck()
     monkeypatch.setattr(composition, "build_models", lambda *_, **__: models(FakeTracker(stuck)))
@@ -211,6 +212,7 @@ def test_an_engine_that_hangs_in_a_model_is_not_fed_until_it_moves_again(manager
     assert doctor.after > 0
 
 
+@pytest.mark.slow
 def test_a_stream_that_hangs_in_its_writer_is_not_fed_until_it_moves_again(manager, monkeypatch):
     stuck = Stuck()
     monkeypatch.setattr(composition, "build_models", lambda *_, **__: models(FakeTracker()))

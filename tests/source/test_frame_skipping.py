@@ -18,6 +18,8 @@ from stages.source.source import open_source
 from stages.source.to_rgb import RgbConverter
 from tests.support.media import http_server, number, numbered, write_video
 
+pytestmark = pytest.mark.slow
+
 FRAMES, RATE, KEYS = 150, 25, 10
 SLOW = 0.08  # seconds; a picture comes every 0.04
 

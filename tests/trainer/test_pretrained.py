@@ -17,6 +17,8 @@ from trainer.training.machine import new_accelerator
 from trainer.training.recipe import Recipe, new_card
 from trainer.training.training import Training
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
