@@ -1,6 +1,5 @@
 """Sends what leaves a stream to its sinks, in order: masks, events, status, annotated frames."""
 
-import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,8 +24,6 @@ from stages.output.wire import Header, Kind
 from stages.types import Result, StreamEvent, TrackChange, TrackEvent
 
 STATUS_EVERY = 5.0  # seconds
-
-log = logging.getLogger(__name__)
 
 Observer = Callable[[Result, NDArray[np.bool_]], None]
 
@@ -221,6 +218,7 @@ class Writer:
         try:
             yield
         except OutputError as error:
-            self._sinks.remove(sink)
+            # a sink may fail a second time while the error event of another one is sent
+            self._sinks = [other for other in self._sinks if other is not sink]
             self.failure = self.failure or error
             self._event(StreamEvent.ERROR, one_line(error), frame=frame)
