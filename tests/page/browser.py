@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -119,6 +120,15 @@ def ask(address: str, path: str = "/api/streams/shapes", method: str = "GET", bo
     with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
         text = answer.read()
     return json.loads(text) if text else None
+
+
+def remove_object(address: str, track: int) -> None:
+    """Ends ``track``; it may have ended between the question and the request."""
+    try:
+        ask(address, f"/api/streams/shapes/objects/{track}", "DELETE")
+    except urllib.error.HTTPError as refusal:
+        if refusal.code != 404:
+            raise
 
 
 def place_of(address: str, label: str) -> tuple[float, float]:

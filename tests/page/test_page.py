@@ -2,7 +2,19 @@
 
 import pytest
 
-from tests.page.browser import SOURCE, STREAM, Visitor, ask, chromium, id_in, overlap, place_of, running, visiting
+from tests.page.browser import (
+    SOURCE,
+    STREAM,
+    Visitor,
+    ask,
+    chromium,
+    id_in,
+    overlap,
+    place_of,
+    remove_object,
+    running,
+    visiting,
+)
 
 pytestmark = pytest.mark.process
 
@@ -26,7 +38,7 @@ def address(daemon):
     yield daemon
     for track in ask(daemon)["tracks"]:
         if track["prompt"] is None:
-            ask(daemon, f"/api/streams/shapes/objects/{track['id']}", "DELETE")
+            remove_object(daemon, track["id"])
     ask(daemon, "/api/streams/shapes/prompts", "PUT", {"prompts": ["red circle"]})
 
 
@@ -113,7 +125,7 @@ def test_a_box_that_is_drawn_adds_an_object_of_the_chosen_prompt(browser, addres
         expected = [max(0, x - 40), max(0, y - 40), min(255, x + 40), min(255, y + 40)]
         assert added.value.status == 201
         assert sent == {"prompt": "red circle", "box": pytest.approx(expected, abs=1)}
-        ask(address, f"/api/streams/shapes/objects/{added.value.json()['id']}", "DELETE")
+        remove_object(address, added.value.json()["id"])
 
 
 def test_an_object_is_added_without_a_mouse(browser, address):
