@@ -4,11 +4,14 @@ import json
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from stages.source.source import open_source
+from stages.testsrc.world import ShapesWorld
 from tests.faults.subscriber import Subscriber, subscribed, whole
 from tests.support.clip import make_clip
 from tests.support.program import Program, get
@@ -49,6 +52,19 @@ def daemon(folder: Path, **sources: str) -> Iterator[tuple[Program, Subscriber, 
 def value(metrics: str, name: str) -> float:
     [line] = [line for line in get(metrics)[1].splitlines() if line.startswith(f"maskcast_{name} ")]
     return float(line.split()[-1])
+
+
+@pytest.mark.parametrize("size", [(128, 96), (192, 128), (256, 256)])
+def test_the_camera_of_these_tests_sends_the_pictures_of_its_clip(tmp_path, size):
+    world = ShapesWorld(3, *size, fps=25)
+    with RtspServer(make_clip(tmp_path / "clip.mp4", size, seconds=1, seed=3)) as server:
+        source = open_source(server.url)
+        frames = list(islice(source.frames(), 20))
+        source.close()
+    for frame in frames:
+        # halves one by one: a slice that is missing leaves a half of the picture
+        halves = np.abs(frame.image.astype(int) - world.render(frame.index)[0]).reshape(2, -1).mean(axis=1)
+        assert halves.max() < 6, f"frame {frame.index} is not as it was sent"
 
 
 def test_a_camera_that_dies_and_comes_back_twenty_times_goes_on_as_the_same_stream(tmp_path, clip):

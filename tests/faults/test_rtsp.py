@@ -18,7 +18,7 @@ from stages.errors import SourceError, SourceStalled
 from stages.source.container import Timeouts
 from stages.source.source import open_source
 from stages.types import Clock, Frame
-from tests.support.media import free_port, http_server, numbered, numbers, write_video
+from tests.support.media import free_port, http_server, numbered, numbers_of_whole_pictures, write_video
 from tests.support.program import PATIENCE
 from tests.support.rtsp import RtspServer, frameless_server, needs_rtsp_server, silent_server
 
@@ -60,7 +60,7 @@ def test_a_camera_is_live_and_its_frames_carry_rising_times_of_arrival(server):
     assert (source.live, source.frames_expected) == (True, None)
     assert (source.rate, source.decoder, source.decode_errors) == (25.0, "software", 0)
     assert [frame.index for frame in frames] == list(range(75))
-    assert all(later == (one + 1) % 50 for one, later in pairwise(numbers(frames)))
+    assert all(later == (one + 1) % 50 for one, later in pairwise(numbers_of_whole_pictures(frames)))
     assert {frame.clock for frame in frames} == {Clock.ARRIVAL}
     times = [frame.captured_at for frame in frames]
     assert before <= times[0] <= times[-1] <= time.time()
@@ -87,7 +87,17 @@ def test_a_camera_that_changes_its_resolution_gives_each_frame_in_its_own(tmp_pa
     with RtspServer(small, large) as server:
         frames = first(server.url, 60)
     assert [frame.image.shape[:2] for frame in frames[:55]] == [(48, 64)] * 25 + [(96, 128)] * 25 + [(48, 64)] * 5
-    assert numbers(frames) == [n % 25 for n in range(60)]
+    assert numbers_of_whole_pictures(frames) == [n % 25 for n in range(60)]
+
+
+@pytest.mark.process
+@needs_rtsp_server
+@pytest.mark.parametrize("slices", [1, 3])
+def test_pictures_arrive_whole_in_however_many_slices_they_are_sent(tmp_path, slices):
+    options = HALF_SECOND_GOP | {"x264-params": f"sliced-threads=0:slices={slices}"}
+    path = write_video(tmp_path / "clip.mp4", numbered(30, 160, 120), codec_options=options)
+    with RtspServer(path) as server:
+        assert numbers_of_whole_pictures(first(server.url, 30)) == list(range(30))
 
 
 @pytest.mark.process
@@ -146,7 +156,7 @@ def test_a_camera_that_is_stopped_with_its_connection_open_has_stalled(clip):
 @needs_rtsp_server
 def test_a_camera_that_ends_its_stream_ends_the_frames(clip):
     with RtspServer(clip, options=("--once",)) as server:
-        assert numbers(open_source(server.url).frames()) == list(range(50))
+        assert numbers_of_whole_pictures(list(open_source(server.url).frames())) == list(range(50))
 
 
 @pytest.mark.process
@@ -157,7 +167,7 @@ def test_a_camera_that_sends_sound_but_no_more_pictures_has_stalled(clip):
         source, frames = open_source(server.url, timeouts=SHORT), []
         with pytest.raises(SourceStalled, match="data came, but for 1 s no picture"):
             frames.extend(source.frames())
-    assert numbers(frames) == list(range(39))  # the last one waits for its successor
+    assert numbers_of_whole_pictures(frames) == list(range(39))  # the last one waits for its successor
 
 
 @pytest.mark.process
@@ -307,7 +317,7 @@ def test_pts_that_jump_or_wrap_lose_no_frame_and_no_time(tmp_path, starts):
     before = time.time()
     with transport_stream(tmp_path, *starts) as url:
         frames = all_frames(url)
-    assert numbers(frames) == list(range(50))
+    assert numbers_of_whole_pictures(frames) == list(range(50))
     assert_times_of_arrival(frames, before)
 
 
@@ -315,7 +325,7 @@ def test_a_stream_without_any_pts_is_timed_by_arrival(tmp_path):
     before = time.time()
     with live_over_http(write_video(tmp_path / "bare.h264", numbered(50), codec_options=HALF_SECOND_GOP)) as url:
         frames = all_frames(url)
-    assert numbers(frames) == list(range(50))
+    assert numbers_of_whole_pictures(frames) == list(range(50))
     assert {frame.pts for frame in frames} == {None}
     assert_times_of_arrival(frames, before)
 

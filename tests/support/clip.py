@@ -11,11 +11,15 @@ from tests.support.media import write_video
 
 
 def make_clip(path: Path, size: tuple[int, int] = (128, 96), seconds: float = 4, fps: int = 25, seed: int = 0) -> Path:
-    """An MP4 of ShapesWorld, with an I-frame twice a second and no B-frames; ``size`` is (width, height)."""
+    """An MP4 of ShapesWorld, with an I-frame twice a second, no B-frames and one slice a picture, as cameras send it.
+
+    ``size`` is (width, height).
+    """
     width, height = size
     world = ShapesWorld(seed, width, height, fps=fps)
     pictures = [world.render(t)[0] for t in range(round(seconds * fps))]
-    options = {"g": str(max(1, fps // 2)), "sc_threshold": "0", "bf": "0"}
+    # slice threads, PyAV's choice, would cut each picture in as many slices as the machine has cores
+    options = {"g": str(max(1, fps // 2)), "sc_threshold": "0", "bf": "0", "thread_type": "frame"}
     return write_video(path, pictures, rate=fps, codec_options=options)
 
 

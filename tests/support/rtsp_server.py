@@ -28,10 +28,11 @@ READ = (
     "filesrc name=file ! qtdemux ! h264parse ! video/x-h264,stream-format=byte-stream,alignment=au"
     " ! appsink name=units sync=false"
 )
+# the parser repeats the parameter sets: rtph264pay (1.22) would put them between the slices of one picture, too
 CAMERA = (
     "appsrc name=camera is-live=true format=time block=true max-buffers=2 caps=video/x-h264,"
     "stream-format=byte-stream,alignment=au ! h264parse config-interval=-1"
-    " ! rtph264pay name=pay0 pt=96 config-interval=-1 timestamp-offset={timestamp}"
+    " ! rtph264pay name=pay0 pt=96 timestamp-offset={timestamp}"
 )
 MICROPHONE = " audiotestsrc is-live=true ! alawenc ! rtppcmapay name=pay1 pt=8"
 ELEMENTS = ("qtdemux", "h264parse", "rtph264pay", "appsrc", "audiotestsrc", "alawenc", "rtppcmapay", "multiudpsink")
