@@ -15,6 +15,7 @@ from torch import nn
 from stages.classification.card import Card
 from stages.classification.classifier import build_model
 from stages.errors import ConfigError, OutputError
+from stages.stop_signals import StopSignals
 from trainer import checkpoint
 from trainer.data.datasets import Data
 from trainer.errors import InterruptedTraining, TrainingError
@@ -22,7 +23,7 @@ from trainer.report.progress import TrainingProgress
 from trainer.report.report import Predictions, write_report
 from trainer.training.files import BEST, LAST, METRICS
 from trainer.training.freezing import count_parameters
-from trainer.training.machine import Interrupt, largest_batch
+from trainer.training.machine import largest_batch, stop_signals
 from trainer.training.recipe import Recipe, new_card
 from trainer.training.training import Training
 
@@ -115,11 +116,11 @@ def _train_epochs(run: Run) -> None:
     training = run.training
     out_of_memory = ""
     try:
-        with Interrupt() as interrupt:
+        with stop_signals() as signals:
             val_batches = training.loader(run.data.val)
             feature_cache: list[torch.Tensor] = []
             while not run.finished:
-                _train_epoch(run, val_batches, feature_cache, interrupt)
+                _train_epoch(run, val_batches, feature_cache, signals)
     except RuntimeError as error:  # the allocators of CUDA, cuDNN and the CPU have no error class in common
         if not should_reduce_batch_size(error):
             raise
@@ -129,10 +130,10 @@ def _train_epochs(run: Run) -> None:
         raise TrainingError(_out_of_memory_message(training, out_of_memory))
 
 
-def _train_epoch(run: Run, val_batches: Any, feature_cache: list[torch.Tensor], interrupt: Interrupt) -> None:
+def _train_epoch(run: Run, val_batches: Any, feature_cache: list[torch.Tensor], signals: StopSignals) -> None:
     """Train and validate one epoch, or the rest of it; write checkpoints and metrics."""
     training, started, first_step = run.training, time.monotonic(), run.training.step
-    if not training.finish_epoch(lambda: interrupt.requested, run.progress.step):
+    if not training.finish_epoch(lambda: signals.requested, run.progress.step):
         run.save(LAST, run.contents())
         raise InterruptedTraining(
             f"stopped in epoch {training.epoch + 1} of {training.recipe.epochs} and saved; go on with: "

@@ -1,7 +1,7 @@
 """The daemon: video in, masks out, until every file has ended; for ever with live sources.
 
-SIGTERM ends it within ten seconds: what was read leaves, recordings are closed; a second one leaves at once. SIGHUP
-opens the log file again.
+SIGTERM or Ctrl-C ends it within ten seconds: what was read is published, recordings are closed. A second signal, more
+than a second later, ends it at once. SIGHUP opens the log file again.
 
 examples:
   maskcast run gate.mp4 --prompt person "red car" --record out

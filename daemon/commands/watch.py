@@ -10,9 +10,11 @@ examples:
 """
 
 import json
+import os
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +23,7 @@ import zmq
 from daemon.cli.subscriber_keys import HandshakeMonitor, monitor_handshakes, set_curve_keys
 from daemon.settings.schema import Publish
 from stages.errors import ConfigError, OutputError
+from stages.stop_signals import StopSignals
 
 if TYPE_CHECKING:
     from stages.output.wire import Message
@@ -42,19 +45,25 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(arguments: Namespace) -> int:
-    """Print messages until --count frames have arrived or Ctrl-C. Raises ConfigError, WireError, OutputError."""
+    """Print messages until --count frames have come, or a signal. Raises ConfigError, WireError, OutputError."""
     if arguments.count is not None and arguments.count < 1:
         raise ConfigError(f"--count {arguments.count}: must be at least 1")
-    try:
-        with zmq.Context() as context, context.socket(zmq.SUB) as socket:
-            socket.set(zmq.LINGER, 0)
-            set_curve_keys(socket, arguments.key, arguments.server)
-            with monitor_handshakes(socket, arguments.endpoint, arguments.key) as handshakes:
-                _subscribe(socket, arguments)
-                _watch(socket, handshakes, arguments)
-    except KeyboardInterrupt:
-        pass
+    with suppress(KeyboardInterrupt), _signals(), zmq.Context() as context, context.socket(zmq.SUB) as socket:
+        socket.set(zmq.LINGER, 0)
+        set_curve_keys(socket, arguments.key, arguments.server)
+        with monitor_handshakes(socket, arguments.endpoint, arguments.key) as handshakes:
+            _subscribe(socket, arguments)
+            _watch(socket, handshakes, arguments)
     return 0
+
+
+def _signals() -> StopSignals:
+    """Ctrl-C and SIGTERM end the subscription wherever it waits."""
+
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    return StopSignals(now=lambda number: os._exit(128 + number), first=stop)
 
 
 def _subscribe(socket: "zmq.Socket[bytes]", arguments: Namespace) -> None:

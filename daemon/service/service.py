@@ -5,8 +5,8 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,6 +17,7 @@ from daemon.settings.schema import StreamSettings
 from daemon.stream.stream import Stream
 from stages.errors import ConfigError, MaskcastError, one_line
 from stages.output.publisher import Publisher
+from stages.stop_signals import StopSignals
 
 TICK = 0.1  # seconds between two looks at streams and signals
 # with the second that the publisher lingers these stay below 10 s
@@ -70,11 +71,11 @@ class Service:
         self._leaving: frozenset[str] = frozenset()  # streams that are being removed
         self._closing = False
         self._failed: dict[str, Exception] = {}
-        self._signals: list[int] = []
+        self._signals = StopSignals(now=lambda number: os._exit(128 + number))
 
     def run(self, *watchers: Watcher) -> int:
         """Start, serve and shut down; returns the exit code. Raises the error that stopped it."""
-        with _signals_to(self._on_signal):
+        with self._signals:
             try:
                 with ExitStack() as stack:
                     stack.callback(self.shutdown)
@@ -104,7 +105,7 @@ class Service:
     def main_loop(self, watchers: Iterable[Watcher]) -> None:
         """Run until the last stream has ended or a signal asks to stop. Raises the engine's error."""
         loading = True
-        while not self._signals:
+        while not self._signals.requested:
             time.sleep(TICK)
             for watcher in watchers:
                 watcher.tick(self)
@@ -116,7 +117,7 @@ class Service:
                 log.info("the models are loaded")
             if self.ended:
                 return
-        log.info("%s: stopping", signal.Signals(self._signals[0]).name)
+        log.info("%s: stopping", signal.Signals(self._signals.number or 0).name)
 
     def shutdown(self) -> None:
         """Publish what was read, within bounded time, and close everything that was opened."""
@@ -211,11 +212,6 @@ class Service:
                 self._failed[name] = stream.error
                 log.error("stream %s: %s", name, one_line(stream.error))
 
-    def _on_signal(self, number: int, _: object) -> None:
-        self._signals.append(number)
-        if len(self._signals) > 1:
-            os._exit(128 + number)
-
 
 def _find(streams: Mapping[str, Stream], name: str) -> Stream:
     if name not in streams:
@@ -230,15 +226,3 @@ def _join(streams: Iterable[Stream], deadline: float) -> bool:
 
 def _exit_code(error: Exception) -> int:
     return error.exit_code if isinstance(error, MaskcastError) else 1
-
-
-@contextmanager
-def _signals_to(handler: Callable[[int, object], None]) -> Iterator[None]:
-    # SIGHUP, of a closed terminal, ends the program unless something else handles it
-    hang_up = [signal.SIGHUP] if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL else []
-    before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM, *hang_up)}
-    try:
-        yield
-    finally:
-        for number, previous in before.items():
-            signal.signal(number, previous)

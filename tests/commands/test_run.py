@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from stages.stop_signals import SAME_REQUEST
 from stages.testsrc.world import ShapesWorld
 from tests.support.media import write_video
 from tests.support.program import PATIENCE, Program, deaf_subscriber, get, lines_of, pictures_in, wait_until
@@ -207,7 +208,7 @@ def test_a_second_signal_leaves_at_once(tmp_path):
         )
         wait_until(is_stuck)
         program.process.send_signal(signal.SIGTERM)
-        time.sleep(1)
+        time.sleep(SAME_REQUEST + 0.5)
         assert program.process.poll() is None, "it ended without waiting for the subscriber"
         program.process.send_signal(signal.SIGTERM)
         assert program.end()[0] == 128 + signal.SIGTERM

@@ -3,7 +3,6 @@
 import gc
 import os
 import signal
-import time
 from collections.abc import Callable
 
 import torch
@@ -11,8 +10,8 @@ from accelerate import Accelerator
 from accelerate.utils import DataLoaderConfiguration, DynamoBackend, find_executable_batch_size
 
 from stages.errors import ConfigError
+from stages.stop_signals import StopSignals
 
-SECOND_SIGNAL_S = 1.0  # seconds after a signal during which more signals count as the same one
 PRECISIONS = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}  # our name: accelerate's name
 
 
@@ -73,33 +72,16 @@ def largest_batch(attempt: Callable[[int], object], below: int) -> int:
     return fits
 
 
-class Interrupt:
-    """Turns Ctrl-C and SIGTERM into a request to stop, checked between steps; a later second signal interrupts at once.
+def stop_signals() -> StopSignals:
+    """Ctrl-C, SIGTERM and SIGHUP as a request to stop, checked between steps; one that comes later interrupts at once.
 
     ``torchrun`` forwards a signal that the terminal has also sent to its processes: both count as one request.
     """
 
-    def __init__(self) -> None:
-        self._requested_at: float | None = None
+    def interrupt(_: int) -> None:
+        raise KeyboardInterrupt
 
-    @property
-    def requested(self) -> bool:
-        return self._requested_at is not None
-
-    def __enter__(self) -> "Interrupt":
-        self._old_handlers = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._old_handlers.items():
-            signal.signal(number, handler)
-
-    def _handle(self, *_: object) -> None:
-        now = time.monotonic()
-        if self._requested_at is None:
-            self._requested_at = now
-        elif now - self._requested_at > SECOND_SIGNAL_S:
-            raise KeyboardInterrupt
+    return StopSignals(now=interrupt)
 
 
 def leave_signals_to_parent(_: int) -> None:
