@@ -144,9 +144,11 @@ def _classifier(settings: Settings) -> str:
 def _source(settings: Settings, stream: StreamSettings) -> str:
     """Open the source and read one frame."""
     from daemon.service.build_models import decoding_gpu, pick_device
+    from stages.source.rtsp_transport import RtspTransport
     from stages.source.source import open_source
 
-    source = open_source(stream.source, decoding_gpu(pick_device(settings.models.device)))
+    gpu = decoding_gpu(pick_device(settings.models.device))
+    source = open_source(stream.source, gpu, transport=RtspTransport(stream.transport))
     try:
         frame = next(source.frames(), None)
     finally:

@@ -36,7 +36,9 @@ from daemon.stream.writer import Identity, Observer, Writer
 from stages.detection.auto_threshold import AutoThresholds
 from stages.output.publisher import Publisher
 from stages.output.recorder import Recorder
-from stages.source.source import is_live, open_source, redact
+from stages.source.address import is_live, redact
+from stages.source.rtsp_transport import RtspTransport
+from stages.source.source import open_source
 from stages.types import Window
 
 
@@ -97,7 +99,10 @@ def _build_stream(shared: _Shared, stream: StreamSettings, observe: Observer | N
         return publisher.wait_for(shared.settings.publish.wait_for, stop)
 
     latency = Latency()
-    opener = SourceOpener(is_live(stream.source), partial(open_source, stream.source, shared.gpu), wait_for_start)
+    transport = RtspTransport(stream.transport)
+    opener = SourceOpener(
+        is_live(stream.source), partial(open_source, stream.source, shared.gpu, transport=transport), wait_for_start
+    )
     models = {role: getattr(shared.settings.models, role) for role in ("detector", "segmenter", "classifier")}
     identity = Identity(stream.name, str(uuid.uuid4()), models, stream.publish.mask_encoding)
     renderer = Renderer(stream.publish.jpeg_quality, lane.prompt_set.written)

@@ -9,7 +9,7 @@ from daemon.service.service import Service
 from daemon.settings.schema import Record, Settings, StreamSettings
 from daemon.stream.stream import Stream
 from stages.errors import one_line
-from stages.source.source import redact
+from stages.source.address import redact
 
 
 @dataclass(frozen=True, slots=True)

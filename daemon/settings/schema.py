@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from daemon.settings import value_types as kind
+from stages.source.address import RTSP
 
 PREFIX = "MASKCAST_"  # of environment variables
 
@@ -102,7 +103,8 @@ class StreamSettings(_Table):
     """One stream. Its tables hold only the keys set for this stream; ``resolved`` completes them."""
 
     name: kind.StreamName
-    source: kind.SecretText  # may hold a password
+    source: kind.Source
+    transport: Literal["auto", "tcp", "udp"] = "auto"  # of RTSP; auto: UDP where the camera refuses TCP
     prompts: kind.Prompts = ()
     detection: Detection = Detection()
     tracking: Tracking = Tracking()
@@ -118,6 +120,15 @@ class StreamSettings(_Table):
             changes = {key: getattr(own, key) for key in own.model_fields_set}
             tables[section] = getattr(settings, section).model_copy(update=changes)
         return self.model_copy(update=tables)
+
+    @model_validator(mode="after")
+    def _check_transport(self) -> Self:
+        scheme = self.source.partition("://")[0].lower()
+        if self.transport != "auto" and scheme not in RTSP:
+            raise ValueError(f'has transport = "{self.transport}", which only rtsp:// sources have; leave it out')
+        if self.transport == "udp" and scheme == "rtsps":
+            raise ValueError('has transport = "udp", but rtsps:// comes over TCP only; leave it out')
+        return self
 
     @field_validator("publish")
     @classmethod

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field
 
 from stages.detection.prompts import Prompt, parse_prompts
 from stages.errors import ConfigError
+from stages.source.address import normalized
 
 
 def _matches(pattern: str, allowed: str) -> AfterValidator:
@@ -41,6 +42,14 @@ def parsed_prompts(texts: tuple[str, ...]) -> tuple[Prompt, ...]:
         raise ValueError(f"is wrong: {error}") from None
 
 
+def opened_address(source: str) -> str:
+    """The source as it is opened, special characters in its password encoded. Raises ValueError if it never can be."""
+    try:
+        return normalized(source)
+    except ConfigError as error:
+        raise ValueError(f"is wrong: {error}") from None
+
+
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 Device = Annotated[str, _matches(r"auto|cpu|cuda(:\d+)?", '"auto", "cuda", "cuda:1" or "cpu"')]
@@ -65,7 +74,7 @@ StreamName = Annotated[
 ]
 Text = Annotated[str, Field(min_length=1)]
 Secret = Annotated[str, Field(repr=False)]
-SecretText = Annotated[str, Field(min_length=1, repr=False)]
+Source = Annotated[str, Field(min_length=1, repr=False), AfterValidator(opened_address)]  # may hold a password
 if TYPE_CHECKING:
     Prompts = tuple[Prompt, ...]  # the type of the validated value
 else:  # the type in the file: a list of texts

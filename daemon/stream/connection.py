@@ -5,7 +5,8 @@ import time
 
 from stages.source.source import Source
 
-FRAME_AGE = 20.0  # seconds without a frame after which a connection is given up; its own time-outs are shorter
+OPENING = 40.0  # seconds that opening a source may take: its own timeouts, for TCP and for UDP
+OVERDUE = 20.0  # seconds past a source's own patience after which its connection is given up
 
 
 class Connection:
@@ -31,6 +32,11 @@ class Connection:
             self.source.close()
 
     @property
+    def patience(self) -> float:
+        """Seconds without a frame after which it is given up: its source, which should have raised by then, hangs."""
+        return OVERDUE + (OPENING if self.source is None else self.source.patience)
+
+    @property
     def silent(self) -> bool:
         """No frame has come for too long."""
-        return not self.waiting and time.monotonic() - self.touched > FRAME_AGE
+        return not self.waiting and time.monotonic() - self.touched > self.patience

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from daemon.lane.lane import Lane
 from daemon.lane.outcome import Notice
 from daemon.sinks.recording import Recording
-from daemon.stream.connection import FRAME_AGE, Connection
+from daemon.stream.connection import Connection
 from daemon.stream.latency import Latency
 from daemon.stream.numbering import FrameNumbering
 from daemon.stream.reconnect import Backoff, Reconnect
@@ -125,7 +125,7 @@ class Reader:
             if not self._live:
                 continue  # a file may take its time
             if connection.silent:
-                connection.error = SourceStalled(f"{self._lane.name}: no frame for {FRAME_AGE:.0f} s")
+                connection.error = SourceStalled(f"{self._lane.name}: no frame for {connection.patience:.0f} s")
             elif not self._stop.is_set() or connection.ended.wait(LAST_FRAMES):
                 continue
             self._reconnect.leave(connection)

@@ -10,7 +10,9 @@ from av.codec.hwaccel import HWAccel
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from stages.errors import SourceError, SourceStalled
+from stages.errors import ConfigError, MaskcastError, SourceError, SourceStalled
+from stages.source.patience import Patience, Timeouts
+from stages.source.rtsp_transport import RtspTransport
 
 _GUESSED_RATE = 25.0
 _THREADS = 4  # per decoder, slice threads: with frame threads a damaged frame also spoils its neighbours
@@ -18,13 +20,13 @@ _ANALYSIS = {"analyzeduration": "2000000"}  # microseconds; the default of 5 s c
 _NO_DATA = "no video came, or not in time; check the address and that the sender is running"
 _NO_VIDEO = "no video that FFmpeg can read, or cut off before its index; copy or export it again"
 _TEXT_ART = ("ansi", "bintext", "idf", "xbin")  # FFmpeg decodes any .txt or .bin as terminal art
+_SLOW = 2.0  # seconds after which a call that fails has met a timeout
 _TIMEOUT_ERRORS = (av.error.ExitError, av.error.TimeoutError)
 _REASONS: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], ...] = (
     (_TIMEOUT_ERRORS, _NO_DATA),
     (av.error.ConnectionRefusedError, "connection refused; check host and port and that the server is running"),
     ((av.error.HTTPUnauthorizedError, av.error.HTTPForbiddenError), "access denied; check user and password"),
     (av.error.HTTPNotFoundError, "the server does not have it; check the path"),
-    (av.error.ProtocolNotFoundError, "this build of FFmpeg lacks the protocol; use another one, such as rtsp"),
 )
 # without this, PyAV before 19 fails on metadata that is not UTF-8
 _ODD_METADATA = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
@@ -36,13 +38,14 @@ _messages.addHandler(logging.NullHandler())
 _messages.propagate = False
 
 
-@dataclass(frozen=True, slots=True)
-class Timeouts:
-    """Timeouts of a network source or device, in seconds."""
+class _OpenTimeout:
+    """The open timeout of ``av.open``, which converts it to a float twice: to connect, then to detect the format."""
 
-    open: float = 5  # to connect, and again to detect the stream's format
-    read: float = 3  # for the next packet; a stall is reported after up to twice this time
-    decode: float = 10  # for a frame that can be decoded, while packets arrive
+    def __init__(self, timeouts: Timeouts) -> None:
+        self._seconds = iter((timeouts.open, timeouts.first))
+
+    def __float__(self) -> float:
+        return float(next(self._seconds))
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +57,51 @@ class InputUrl:
     local: bool  # a regular file: needs no timeouts
     container_format: str | None = None  # None: FFmpeg detects it
     timeouts: Timeouts = Timeouts()
+    transport: RtspTransport | None = None  # of RTSP
 
-    def open(self, acceleration: HWAccel | None = None) -> InputContainer:
-        """Open the container. Raises SourceError; SourceStalled when a timeout expires."""
-        started = time.monotonic()
+    def open(self, acceleration: HWAccel | None, read_timeout: Patience) -> InputContainer:
+        """Open the container; ``read_timeout`` is taken anew by each of its ``demux()``.
+
+        Raises SourceError, SourceStalled when a timeout expires, ConfigError for what can never be opened.
+        """
+        rtsp = self.transport
+        for transport in (None,) if rtsp is None else rtsp.order:
+            started = time.monotonic()
+            opened = self._open(acceleration, read_timeout, transport)
+            if isinstance(opened, InputContainer):
+                if rtsp is not None:
+                    rtsp.worked(transport)
+                return opened
+            late = time.monotonic() - started > min(_SLOW, 0.9 * self.timeouts.open)
+            if rtsp is None or late or not rtsp.may_differ(opened):
+                break
+        if rtsp is not None:
+            rtsp.worked(None)
+        # outside of any "except": FFmpeg's error contains the password and must not become the context of ours
+        raise self._failure(f"cannot open {self.name}", opened, late, transport)
+
+    def broken_off(self, error: av.error.FFmpegError, waited: float, timeout: float) -> MaskcastError | None:
+        """What to raise for ``error`` of a read that took ``waited`` seconds; None: damaged data, go on reading.
+
+        RTSP may report an expired ``timeout`` as damaged data.
+        """
+        late = not self.local and waited > min(_SLOW, 0.9 * timeout)
+        if isinstance(error, av.error.InvalidDataError) and not late:
+            return None
+        return self._failure(f"{self.name} broke off", error, late)
+
+    def _open(
+        self, acceleration: HWAccel | None, read_timeout: Patience, transport: str | None
+    ) -> InputContainer | av.error.FFmpegError:
+        """One attempt: the container or what went wrong."""
         options, timeout = {}, None
         if not self.local:
-            options = _ANALYSIS | self._protocol_options()
-            timeout = (self.timeouts.open, self.timeouts.read)
+            options = _ANALYSIS.copy()
+            timeout = (_OpenTimeout(self.timeouts), read_timeout)
+        if transport is not None:
+            options |= {"rtsp_transport": transport}
+        elif self.url.lower().startswith("udp:"):
+            options |= {"overrun_nonfatal": "1"}  # lose packets rather than the stream
         try:
             container: InputContainer = av.open(
                 self.url,
@@ -73,36 +113,30 @@ class InputUrl:
                 **_ODD_METADATA,
             )
         except av.error.FFmpegError as error:
-            failure = self.failure(f"cannot open {self.name}", error, time.monotonic() - started)
-        else:
-            return container
-        raise failure  # outside of "except": FFmpeg's error contains the password and must not become its context
+            return error
+        return container
 
-    def failure(self, what: str, error: av.error.FFmpegError, waited: float) -> SourceError:
-        """The SourceError for ``error``: reason and advice, without FFmpeg's full text, which contains the password.
-
-        ``waited``: seconds that the failed call took.
-        """
-        if not self.local and (isinstance(error, _TIMEOUT_ERRORS) or self.timed_out(waited)):
-            return SourceStalled(f"{what}: {_NO_DATA}")
-        if isinstance(error, av.error.InvalidDataError):
-            return SourceError(f"{what}: {_NO_VIDEO if self.local else _NO_DATA}")
-        for kinds, reason in _REASONS:
-            if isinstance(error, kinds):
-                return SourceError(f"{what}: {reason}")
+    def _failure(
+        self, what: str, error: av.error.FFmpegError, late: bool, transport: str | None = None
+    ) -> MaskcastError:
+        """Reason and advice, without FFmpeg's full text, which contains the password. ``late``: a timeout expired."""
+        if isinstance(error, av.error.ProtocolNotFoundError):
+            return ConfigError(f"{what}: this build of FFmpeg lacks the protocol; use another one, such as rtsp")
         reason = f"{(error.strerror or 'failed').lower()}; check the address and that it can be reached"
-        return SourceError(f"{what}: {reason}")
+        kind: type[SourceError] = SourceError
+        if not self.local and (isinstance(error, _TIMEOUT_ERRORS) or late):
+            kind, reason = SourceStalled, self._silence(transport)
+        elif isinstance(error, av.error.InvalidDataError):
+            reason = _NO_VIDEO if self.local else self._silence(transport)
+        elif self.transport and transport and self.transport.refused(error):
+            reason = self.transport.refusal(transport)
+        else:
+            reason = next((said for kinds, said in _REASONS if isinstance(error, kinds)), reason)
+        return kind(f"{what}: {reason}")
 
-    def timed_out(self, waited: float) -> bool:
-        """Whether a call that failed after ``waited`` seconds hit a timeout: RTSP may report one as damaged data."""
-        return not self.local and waited > min(2, self.timeouts.read)
-
-    def _protocol_options(self) -> dict[str, str]:
-        scheme = self.url.partition("://")[0].lower()
-        if scheme in ("rtsp", "rtsps"):
-            microseconds = round(self.timeouts.read * 1e6)
-            return {"rtsp_transport": "tcp", "timeout": str(microseconds)}
-        return {"overrun_nonfatal": "1"} if scheme == "udp" else {}  # lose packets rather than the stream
+    def _silence(self, transport: str | None) -> str:
+        said = self.transport.silence(transport) if self.transport and transport else None
+        return said or _NO_DATA
 
 
 def best_video_stream(container: InputContainer, name: str) -> VideoStream:

@@ -2,9 +2,9 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from fractions import Fraction
-from typing import Any
+from typing import Any, cast
 
 import av
 from av.codec.hwaccel import HWAccel
@@ -15,6 +15,7 @@ from stages.errors import SourceError, SourceStalled
 from stages.source.container import InputUrl, best_video_stream, frame_count, nominal_rate
 from stages.source.frame_skipping import FrameSkipping, PacketAction
 from stages.source.gpu_decoder import DecoderTrial, cuda_decoder, decoder_of
+from stages.source.patience import Patience
 from stages.source.timestamps import FileClock, LiveClock
 from stages.source.to_rgb import RgbConverter
 from stages.types import Clock, Frame
@@ -39,6 +40,7 @@ class MediaSource:
         """
         self._input = url
         self.decoder = "software"
+        self._patience = Patience(url.timeouts)
         self._open(None if gpu is None else cuda_decoder(gpu))
         self.live = not self._container.duration if live is None else live
         self.rate = nominal_rate(self._stream)
@@ -72,6 +74,11 @@ class MediaSource:
         finally:
             self.close()
 
+    @property
+    def patience(self) -> float:
+        """Seconds that a live source may be without a frame before it raises SourceStalled."""
+        return max(self._patience.silence, self._patience.blind)
+
     def close(self) -> None:
         """Release the source. A read in progress ends first: of a live source at its next packet or its timeout."""
         self._closed.set()
@@ -81,25 +88,28 @@ class MediaSource:
 
     def _open(self, acceleration: HWAccel | None) -> None:
         try:
-            self._container = self._input.open(acceleration)
+            self._container = self._input.open(acceleration, self._patience)
         except SourceStalled:
             raise
         except SourceError:
             if acceleration is None:
                 raise
-            self._container = self._input.open()
+            self._container = self._input.open(None, self._patience)
         try:
             self._stream = best_video_stream(self._container, self._input.name)
         except SourceError:
             self._container.close()
             raise
+        self._patience.opened(self._container.format.name)
         self.decoder = decoder_of(self._stream)
         self._trial = DecoderTrial() if self.decoder != "software" else None
         self._demux()
 
     def _demux(self) -> None:
         # of a network source demux all streams, so that close() takes effect also while only audio arrives
-        self._packets = self._container.demux(*([self._stream] if self._input.local else []))
+        packets = self._container.demux(*([self._stream] if self._input.local else []))
+        self._packets = cast("Generator[Packet[Any]]", packets)
+        self._read_timeout = self._patience.silence  # seconds, of these packets
 
     def _read(self) -> list[Frame] | None:
         """The frames of the next packet: mostly one, sometimes none or several; None at the end."""
@@ -112,7 +122,7 @@ class MediaSource:
                 return None
             arrived = time.monotonic(), time.time()
             frames = self._frames_of(packet, arrived) if packet.stream.index == self._stream.index else []
-            timeout = self._input.timeouts.decode
+            timeout = self._patience.blind
             if self.live and not frames and arrived[0] - self._waiting_since > timeout:
                 raise SourceStalled(
                     f"{self._input.name} broke off: data came, but for {timeout:g} s no picture that could be "
@@ -123,15 +133,12 @@ class MediaSource:
     def _next_packet(self) -> "Packet[Any] | None":
         for _ in range(_MAX_READ_ERRORS):
             started = time.monotonic()
-            failure = None
             try:
                 return next(self._packets, None)
             except IndexError:  # from PyAV at the end, where a stream appeared after the start, as in MPEG-TS
                 return None
             except av.error.FFmpegError as error:
-                waited = time.monotonic() - started
-                if self._input.timed_out(waited) or not isinstance(error, av.error.InvalidDataError):
-                    failure = self._input.failure(f"{self._input.name} broke off", error, waited)
+                failure = self._input.broken_off(error, time.monotonic() - started, self._read_timeout)
             if failure is not None:
                 raise failure  # outside of "except": FFmpeg's error contains the password, it must not be its context
             self._count_error()
@@ -144,7 +151,7 @@ class MediaSource:
             delay = self._live_clock.delay(packet.pts, packet.time_base or self._time_base, arrived[0])
             action = self._skipping.action(delay, packet.is_keyframe, arrived[0])
         if action is not PacketAction.CONVERT:
-            self._waiting_since = arrived[0]
+            self._picture_came(arrived[0])
         if action is PacketAction.SKIP:
             self._dropped += 1
             return []
@@ -152,7 +159,18 @@ class MediaSource:
         if action is PacketAction.DECODE:
             self._dropped += len(decoded)
             return []
-        return [frame for video_frame in decoded if (frame := self._frame(video_frame, arrived))]
+        frames = [frame for video_frame in decoded if (frame := self._frame(video_frame, arrived))]
+        if frames:
+            self._picture_came(arrived[0])
+        return frames
+
+    def _picture_came(self, now: float) -> None:
+        """Adjust the patience to the rate that the source shows; ``now``: monotonic seconds."""
+        self._patience.arrived(now - self._waiting_since)
+        self._waiting_since = now
+        if not 0.8 < self._read_timeout / self._patience.silence < 1.2:
+            self._packets.close()  # sets the container's timeout, so before the next demux()
+            self._demux()
 
     @property
     def _time_base(self) -> Fraction:

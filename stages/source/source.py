@@ -1,23 +1,19 @@
 """The Source protocol and ``open_source``: files, network streams, cameras and the built-in test source."""
 
-import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import unquote
 
-from stages.errors import ConfigError, SourceError
-from stages.source.container import InputUrl, Timeouts
+from stages.errors import SourceError
+from stages.source.address import is_live, is_rtsp, normalized, redact
+from stages.source.container import InputUrl
 from stages.source.ffmpeg import MediaSource
+from stages.source.patience import Timeouts
+from stages.source.rtsp_transport import RtspTransport
 from stages.source.testsrc import ShapesSource
 from stages.types import Frame
-
-_LIVE = ("rtsp", "rtsps", "rtmp", "rtmps", "srt", "udp", "rtp", "tcp")
-_HTTP = ("http", "https")
-_LOCAL = ("file", "v4l2", "testsrc")
-_HOST_PORT = re.compile(r"([\w.-]*|\[[\da-f:.]+\])(:\d+)?", re.IGNORECASE)
-_SCHEMES = ("file", *_LIVE, *_HTTP, "v4l2", "testsrc")
 
 
 class Source(Protocol):
@@ -43,6 +39,10 @@ class Source(Protocol):
     def decoder(self) -> str:
         """The decoder in use: "cuda" or "software"."""
 
+    @property
+    def patience(self) -> float:
+        """Seconds that a live source may be without a frame before it raises SourceStalled."""
+
     def frames(self) -> Iterator[Frame]:
         """The frames in order, to the end of the source. Raises SourceError when reading fails.
 
@@ -56,15 +56,16 @@ class Source(Protocol):
         """Release the source; ``frames`` ends. Safe to call twice."""
 
 
-def open_source(url: str, gpu: int | None = None, timeouts: Timeouts | None = None) -> Source:
-    """Open a path or URL. Raises SourceError when it cannot be read, ConfigError when the URL is not valid.
+def open_source(
+    url: str, gpu: int | None = None, timeouts: Timeouts | None = None, transport: RtspTransport | None = None
+) -> Source:
+    """Open a path or URL. Raises SourceError when it cannot be read, ConfigError when that can never work.
 
     An ``http(s)://`` source is a file when its length is known, else live. ``gpu`` is the index of a GPU that decodes
     where it can; ``decoder`` says whether it does. When one of ``timeouts`` of a network source or device expires,
-    SourceStalled is raised.
+    SourceStalled is raised. ``transport``: of RTSP, the same object for each connection of a stream.
     """
-    if not url:
-        raise ConfigError("the source is empty: give a file's path or a URL")
+    url = normalized(url)
     scheme, separator, rest = url.partition("://")
     scheme = scheme.lower()
     timeouts = timeouts or Timeouts()
@@ -76,44 +77,9 @@ def open_source(url: str, gpu: int | None = None, timeouts: Timeouts | None = No
         return ShapesSource(url)
     if scheme == "v4l2":
         return MediaSource(InputUrl(rest, url, False, "v4l2", timeouts), live=True, gpu=gpu)
-    if scheme in (*_LIVE, *_HTTP):
-        live = True if scheme in _LIVE else None
-        return MediaSource(InputUrl(url, redact(url), False, None, timeouts), live, gpu)
-    raise ConfigError(f"unknown scheme in {redact(url)}: use a file's path or one of {'://, '.join(_SCHEMES)}://")
-
-
-def is_live(url: str) -> bool:
-    """Whether the URL alone shows that the source is live; False for ``http(s)://``, which must be opened to know."""
-    scheme, separator, rest = url.partition("://")
-    if separator and scheme.lower() == "testsrc":
-        return "live=1" in rest.partition("?")[2].split("&")
-    return bool(separator) and scheme.lower() in (*_LIVE, "v4l2")
-
-
-def redact(url: str) -> str:
-    """A network URL without the parts that may be secret: scheme, host and port remain; a path stays as it is.
-
-    Ambiguous parts are hidden, because a password may contain any of "/?#@".
-    """
-    scheme, separator, rest = url.partition("://")
-    if not separator:
-        return _redact_path(url)
-    if scheme.lower() in _LOCAL:
-        return url
-    host, hidden = re.match(r"([^/?#]*)(.*)", rest, re.DOTALL).groups()  # type: ignore[union-attr]
-    host = host.rpartition("@")[2]
-    if "@" in hidden or not _HOST_PORT.fullmatch(host):
-        return f"{scheme}://***"
-    return f"{scheme}://{host}{'/***' if hidden else ''}"
-
-
-def _redact_path(path: str) -> str:
-    """``path`` without secrets: a mistyped URL, as in ``rtsp:/host``, is taken for a path."""
-    network = re.match(rf"({'|'.join((*_LIVE, *_HTTP))}):/", path, re.IGNORECASE)
-    if network:
-        return f"{network[0]}***"
-    before, at, after = path.rpartition("@")
-    return f"***@{after}" if at and re.search(r"[a-z][a-z0-9+.-]*:/", before, re.IGNORECASE) else path
+    rtsp = transport or RtspTransport() if is_rtsp(url) else None
+    live = True if is_live(url) else None
+    return MediaSource(InputUrl(url, redact(url), False, None, timeouts, rtsp), live, gpu)
 
 
 def _open_file(path: str, gpu: int | None) -> MediaSource:

@@ -56,6 +56,7 @@ class ShapesSource:
         self.live = self._options.live
         self.rate = float(self._options.fps)
         self.frames_expected = self._options.frames
+        self.patience = 2 / self.rate
         self._closed = threading.Event()
 
     def frames(self) -> Iterator[Frame]:

@@ -15,14 +15,14 @@ import av
 import pytest
 
 from stages.errors import SourceError, SourceStalled
-from stages.source.container import Timeouts
+from stages.source.patience import Timeouts
 from stages.source.source import open_source
 from stages.types import Clock, Frame
 from tests.support.media import free_port, http_server, numbered, numbers_of_whole_pictures, write_video
 from tests.support.program import PATIENCE
 from tests.support.rtsp import RtspServer, frameless_server, needs_rtsp_server, silent_server
 
-SHORT = Timeouts(open=10, read=0.5, decode=1)
+SHORT = Timeouts(open=10, first=1, read=0.5, decode=1)
 HALF_SECOND_GOP = {"g": "12", "sc_threshold": "0", "bf": "0", "crf": "10"}
 LOGIN = "//user:hunter2@"
 

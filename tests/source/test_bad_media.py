@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from stages.errors import ConfigError, MaskcastError, SourceError, SourceStalled
-from stages.source.container import Timeouts
+from stages.source.patience import Timeouts
 from stages.source.source import open_source
 from tests.support.media import free_port, http_server, numbered, numbers, write_sound, write_video
 
 EVERY_PICTURE_IS_KEY = {"g": "1", "bf": "0"}
-SHORT = Timeouts(open=0.3, read=0.3)
+SHORT = Timeouts(open=0.3, first=0.3, read=0.3)
 
 
 def read(path, timeouts=None):

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from stages.errors import ConfigError, SourceError
+from stages.source.address import is_live, redact
 from stages.source.gpu_decoder import cuda_decoder
-from stages.source.source import is_live, open_source, redact
+from stages.source.source import open_source
 from stages.testsrc.world import ShapesWorld
 from stages.types import Clock
 from tests.support.media import free_port, http_server, numbered, numbers, quarters, turn, write_video

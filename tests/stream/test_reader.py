@@ -34,6 +34,7 @@ class FakeSource:
     decode_errors = 0
     rate = 30.0
     decoder = "software"
+    patience = 0.0
 
     def __init__(self, *items: Frame | Exception | Callable[[], None], live: bool = True) -> None:
         self.live = live
@@ -128,13 +129,13 @@ class Hang:
         self._monkeypatch = monkeypatch
 
     def __call__(self) -> None:
-        self._monkeypatch.setattr(connection, "FRAME_AGE", 0.2)
+        self._monkeypatch.setattr(connection, "OVERDUE", 0.2)
 
     def over(self, source: FakeSource) -> Callable[[], FakeSource]:
         """An opening that gives ``source``."""
 
         def opening() -> FakeSource:
-            self._monkeypatch.setattr(connection, "FRAME_AGE", PATIENCE)
+            self._monkeypatch.setattr(connection, "OVERDUE", PATIENCE)
             return source
 
         return opening
@@ -232,7 +233,8 @@ def test_a_connection_that_hangs_is_left_to_itself_and_nothing_of_it_is_taken_la
 
 
 def test_openings_that_hang_do_not_pile_up(monkeypatch):
-    monkeypatch.setattr(connection, "FRAME_AGE", 0.05)
+    monkeypatch.setattr(connection, "OPENING", 0.05)
+    monkeypatch.setattr(connection, "OVERDUE", 0.0)
     monkeypatch.setattr(reader, "LOOK", 0.02)
     monkeypatch.setattr(reconnect, "LOOK", 0.02)
     release = threading.Event()

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from stages.errors import ConfigError
 from stages.output.annotate import encode_jpeg
-from stages.source.source import open_source, redact
+from stages.source.address import redact
+from stages.source.source import open_source
 from trainer.checkpoint import create_folder, write_atomically
 from trainer.progress_bar import progress_bar
 

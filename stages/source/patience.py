@@ -1,0 +1,60 @@
+"""How long a live source may be silent: as long as suits the rate of pictures that it has shown."""
+
+from dataclasses import dataclass
+
+_INTERVALS = 4  # the longest interval between pictures, so many times, may pass without one
+_PICTURES = 5  # that must have come before their rate counts
+_DECAY = 0.02  # seconds a second by which a long interval is forgotten
+_SEGMENTED = ("hls", "dash")  # pictures come a segment at a time: their intervals say little
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Timeouts of a network source or device, in seconds. A source that shows a slower rate gets more of ``read``."""
+
+    open: float = 5  # to connect
+    first: float = 30  # for the first pictures: those of a slow camera, or at the end of a long GOP
+    read: float = 3  # for the next packet
+    decode: float = 10  # for a frame that can be decoded, while packets arrive
+
+
+class Patience:
+    """The seconds that may pass without a packet (``silence``), and with packets but without a picture (``blind``).
+
+    ``float`` gives ``silence``: so it can be PyAV's read timeout, which PyAV converts anew for each ``demux()``.
+    """
+
+    def __init__(self, timeouts: Timeouts) -> None:
+        self._timeouts = timeouts
+        self._segmented = False
+        self._pictures = 0
+        self._longest = 0.0  # seconds between two pictures, decaying
+
+    def opened(self, container_format: str) -> None:
+        """The source is open; ``container_format`` is FFmpeg's name of it."""
+        self._segmented = container_format in _SEGMENTED
+
+    def arrived(self, waited: float) -> None:
+        """A picture has come, ``waited`` seconds after the one before or after the opening."""
+        self._pictures += 1
+        if self._pictures > 1:  # before the first the source itself was waited for
+            self._longest = max(waited, self._longest - _DECAY * waited)
+
+    @property
+    def silence(self) -> float:
+        if self._segmented or self._pictures < _PICTURES:
+            return max(self._timeouts.first, self._slow)
+        return max(self._timeouts.read, self._slow)
+
+    @property
+    def blind(self) -> float:
+        if self._pictures < _PICTURES:
+            return max(self._timeouts.first, self._slow)
+        return max(self._timeouts.decode, self._slow)
+
+    def __float__(self) -> float:
+        return float(self.silence)
+
+    @property
+    def _slow(self) -> float:
+        return _INTERVALS * self._longest
