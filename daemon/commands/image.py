@@ -52,6 +52,7 @@ def run(arguments: Namespace) -> int:
     found: list[dict[str, Any]] = []
     if pictures:
         from daemon.service.build_models import build_models
+        from stages.pictures import read_picture
 
         models = build_models(settings)
         stems = unique([path.stem for path in pictures])
@@ -68,23 +69,6 @@ def run(arguments: Namespace) -> int:
     if arguments.json:
         print(json.dumps({"pictures": found}, ensure_ascii=False))
     return 0 if len(found) == len(named) else 1
-
-
-def read_picture(path: Path) -> "Image":
-    """uint8 (H, W, 3) RGB, rotated as its EXIF orientation says. Raises SourceError."""
-    import cv2
-    import numpy as np
-
-    try:
-        data = np.frombuffer(path.read_bytes(), np.uint8)
-        decoded = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
-    except OSError as error:
-        raise SourceError(f"cannot read {path}: {error.strerror}") from None
-    except cv2.error:
-        decoded = None
-    if decoded is None:
-        raise SourceError(f"cannot read {path}: not a picture, or a damaged one; videos go to `maskcast run`")
-    return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), np.uint8)
 
 
 def segment(models: "Models", settings: "Settings", prompts: Sequence[Prompt], picture: "Image") -> "Result":
