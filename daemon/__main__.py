@@ -10,6 +10,7 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NoReturn
 
+from daemon.cli.standard_streams import guarded, open_closed_streams
 from stages.errors import ConfigError, MaskcastError
 
 COMMANDS = {
@@ -29,6 +30,8 @@ COMMANDS = {
 # Commands of the trainer, imported by name when they run: the daemon must not import the trainer, and import-linter
 # checks import statements only.
 TRAINER = ("train", "evaluate", "export", "search")
+# Commands whose results are files or messages: what they print, except as JSON, only tells about them.
+PRINT_MESSAGES = ("demo", "run", "image", "keys", "train", "export", "search")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -48,11 +51,18 @@ class _CommandParser(_Parser):
         module.add_arguments(self)
         self.add_argument("--debug", action="store_true", help="show the traceback of an error")
         self.set_defaults(run=module.run)
-        return super().parse_known_args(args, namespace)
+        arguments, left = super().parse_known_args(args, namespace)
+        # argparse takes the words without a flag from one place only: "a.mp4 --record out b.mp4" leaves b.mp4
+        many = [action.dest for action in self._get_positional_actions() if action.nargs in ("*", "+")]
+        if many and not any(word.startswith("-") for word in left):
+            getattr(arguments, many[0]).extend(left)
+            left = []
+        return arguments, left
 
 
 def program() -> NoReturn:
     """Entry point of the process. Skips the interpreter's shutdown if threads still run: it would block or crash."""
+    open_closed_streams()
     code = main()
     if threading.active_count() > 1:
         sys.stdout.flush()
@@ -67,15 +77,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # else huggingface_hub prints a line for each retry
     # idle OpenMP threads must not spin, since other threads need the cores; must be set before torch is imported
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    with guarded("stderr", product=False):
+        return _run(argv)
+
+
+def _run(argv: Sequence[str]) -> int:
     try:
-        arguments = _parser().parse_args(argv)
-        code: int = arguments.run(arguments)
-        sys.stdout.flush()
+        with guarded("stdout", product=True):
+            arguments = _parser().parse_args(argv)
+        product = getattr(arguments, "json", False) or arguments.command not in PRINT_MESSAGES
+        with guarded("stdout", product):
+            code: int = arguments.run(arguments)
+            sys.stdout.flush()
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:
-        # the reader has closed the pipe: discard what is still buffered
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # the reader of the product has gone
         return 141
     except ModuleNotFoundError as error:
         return _report(_missing_package(error) if argv[0] in TRAINER else error, "--debug" in argv)

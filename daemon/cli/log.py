@@ -1,7 +1,6 @@
 """Logging: to stderr as ``maskcast: warning: ...``, and to a file with times."""
 
 import logging
-import os
 import signal
 import sys
 import threading
@@ -32,13 +31,8 @@ def set_up(debug: bool, path: Path | None = None) -> "LogFile | None":
 
 
 def print_message(text: str, prefix: str = "maskcast: ") -> None:
-    """Print a line to the current ``sys.stderr``, which progress bars may replace. A failed write raises nothing."""
-    try:
-        print(f"{prefix}{text}", file=sys.stderr, flush=True)
-    except BrokenPipeError:  # the reader has closed the pipe: discard what is still buffered
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
-    except OSError:
-        pass
+    """Print a line to the current ``sys.stderr``, which progress bars may replace."""
+    print(f"{prefix}{text}", file=sys.stderr, flush=True)
 
 
 class LogFile(logging.FileHandler):

@@ -17,10 +17,10 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from daemon.cli.flags import add_prompt_flag, add_settings_flags, load_settings
+from daemon.cli.flags import add_prompt_flag, add_settings_flags, load_settings, split_prompts
 from daemon.cli.stream_names import stream_name, unique
 from stages.detection.prompts import Prompt, parse_prompts
-from stages.errors import OutputError, SourceError
+from stages.errors import ConfigError, OutputError, SourceError
 
 if TYPE_CHECKING:
     from daemon.engine.models import Models
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: ArgumentParser) -> None:
     """The arguments of ``maskcast image``."""
-    parser.add_argument("pictures", nargs="+", type=Path, metavar="PATH", help="JPEG, PNG or what else OpenCV reads")
+    parser.add_argument("pictures", nargs="*", metavar="PATH", help="JPEG, PNG or what else Pillow reads")
     add_prompt_flag(parser, required=True)
     parser.add_argument("--out", type=Path, default=Path("masks"), metavar="DIR", help="folder to write to (masks)")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
@@ -40,12 +40,19 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(arguments: Namespace) -> int:
     """Process the pictures; return 1 if one cannot be read. Raises ConfigError, ModelError, OutputError."""
     settings = load_settings(arguments)
-    prompts = parse_prompts(arguments.prompts)
+    after, texts = split_prompts(arguments.prompts)
+    named = [Path(word) for word in (*arguments.pictures, *after)]
+    if not named:
+        raise ConfigError("nothing to do: name a PATH of a picture, with its ending, such as street.jpg")
+    if not texts:
+        raise ConfigError("say what to look for: --prompt person")
+    prompts = parse_prompts(texts)
     _create_folder(arguments.out)
-    pictures = [path for path in arguments.pictures if _check_exists(path)]
+    pictures = [path for path in named if _check_exists(path)]
     found: list[dict[str, Any]] = []
     if pictures:
         from daemon.service.build_models import build_models
+        from stages.pictures import read_picture
 
         models = build_models(settings)
         stems = unique([path.stem for path in pictures])
@@ -61,24 +68,7 @@ def run(arguments: Namespace) -> int:
                 print(_summary_line(found[-1]), flush=True)
     if arguments.json:
         print(json.dumps({"pictures": found}, ensure_ascii=False))
-    return 0 if len(found) == len(arguments.pictures) else 1
-
-
-def read_picture(path: Path) -> "Image":
-    """uint8 (H, W, 3) RGB, rotated as its EXIF orientation says. Raises SourceError."""
-    import cv2
-    import numpy as np
-
-    try:
-        data = np.frombuffer(path.read_bytes(), np.uint8)
-        decoded = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
-    except OSError as error:
-        raise SourceError(f"cannot read {path}: {error.strerror}") from None
-    except cv2.error:
-        decoded = None
-    if decoded is None:
-        raise SourceError(f"cannot read {path}: not a picture, or a damaged one; videos go to `maskcast run`")
-    return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), np.uint8)
+    return 0 if len(found) == len(named) else 1
 
 
 def segment(models: "Models", settings: "Settings", prompts: Sequence[Prompt], picture: "Image") -> "Result":

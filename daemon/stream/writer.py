@@ -71,6 +71,7 @@ class Writer:
         self._ages = TrackAges()
         self._seq: Counter[Kind] = Counter()
         self._epoch = 0
+        self._size: tuple[int, int] | None = None  # width and height of the last picture
         self._tracks = 0
         self._lost = 0  # frames lost since the last result
         self._down = False  # the last source event said that the source is down
@@ -120,10 +121,17 @@ class Writer:
         if self._lost:
             frame = replace(result.frame, dropped_before=result.frame.dropped_before + self._lost)
             result = replace(result, frame=frame)
+        height, width = result.frame.image.shape[:2]
         if result.epoch != self._epoch:
             self._epoch = result.epoch
-            height, width = result.frame.image.shape[:2]
-            self._event(StreamEvent.EPOCH, f"the picture is now {width}x{height}", frame=result.frame.index)
+            same = (width, height) == self._size
+            how = (
+                f"opened again, the picture is {width}x{height} as before"
+                if same
+                else f"the picture is now {width}x{height}"
+            )
+            self._event(StreamEvent.EPOCH, how, frame=result.frame.index)
+        self._size = width, height
         masks = full_masks(result)
         drawn = self._renderer.draw(result, masks, max((sink.need() for sink in self._sinks), default=Need.NOTHING))
         header = wire.masks_header(

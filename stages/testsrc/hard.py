@@ -5,6 +5,7 @@ again until they meet the constraints that ``sample_hard_bodies`` lists.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,12 +47,7 @@ def sample_hard_bodies(rng: np.random.Generator, count: int) -> list[Body]:
             continue
         if meets_constraints(bodies, CYCLE):
             break
-    extra_labels = labels[5:]
-    extras = [
-        _sample_single(rng, str(rng.choice(extra_labels)), bodies[-1], occlusions=0, absences=())
-        for _ in range(count - MIN_BODIES)
-    ]
-    return extras + bodies
+    return [_sample_extra(rng, labels[5:], bodies[-1]) for _ in range(count - MIN_BODIES)] + bodies
 
 
 def _sample_labels(rng: np.random.Generator) -> list[str]:
@@ -106,6 +102,13 @@ def _sample_single(
         point = following
     segments.append(_Segment(start, weight=_distance(point, start)))
     return sample_body(rng, label, size, _path(segments))
+
+
+def _sample_extra(rng: np.random.Generator, labels: Sequence[str], occluder: Body) -> Body:
+    """A single body that is always inside the image."""
+    while True:
+        with suppress(_InfeasibleError):
+            return _sample_single(rng, str(rng.choice(labels)), occluder, occlusions=0, absences=())
 
 
 def _occlusion(rng: np.random.Generator, start: Point, occluder: Body) -> list[_Segment]:

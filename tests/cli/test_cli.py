@@ -100,6 +100,9 @@ def test_version_is_shown() -> None:
         (["run", "a.mp4", "--prompt", "car", "--frames"], "has no folder; set record.dir (--record DIR)"),
         (["run", "--config", "missing.toml"], "missing.toml: no such file"),
         (["image", "a.png", "--prompt", ","], "names nothing"),
+        (["image", "--prompt", "car"], "name a PATH of a picture"),
+        (["image", "--prompt", "a.png"], "say what to look for: --prompt person"),
+        (["run", "--prompt", "a.mp4"], 'stream "a" has no prompts'),
     ],
 )
 def test_wrong_usage_is_one_line_and_exit_code_2(arguments: list[str], expected: str) -> None:

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from daemon.__main__ import main
-from daemon.commands.image import read_picture
 from stages.output import rle, wire
+from stages.pictures import read_picture
 from stages.testsrc.world import ShapesWorld, Truth
 
 EMBEDDED = ["--detector", "embedded", "--segmenter", "embedded", "--device", "cpu"]

@@ -65,13 +65,13 @@ class Station:
         wait_until(lambda: self.publisher.subscribers == 1)
         return subscriber
 
-    def write(self, *indices: int) -> None:
+    def write(self, *indices: int, epoch: int = 0, height: int = 96) -> None:
         """Frames of noise, so that a video of them grows; on each a track is said to have started."""
         for index in indices:
-            image = self._random.integers(0, 255, (96, 96, 3), np.uint8)
+            image = self._random.integers(0, 255, (height, 96, 3), np.uint8)
             frame = Frame(index, index, Fraction(1, 10), index / 10, Clock.FILE, image)
             started = TrackEvent(TrackChange.STARTED, index + 1, 0, index, "detected")
-            self.writer.write(Outcome((Result(frame, 0, False, (), torch.zeros(0, 8, 8), (started,)),)))
+            self.writer.write(Outcome((Result(frame, epoch, False, (), torch.zeros(0, 8, 8), (started,)),)))
 
     def count(self, name: str, **labels: str) -> float | None:
         return self.metrics.registry.get_sample_value(f"maskcast_{name}", {"stream": "gate", **labels})
@@ -94,6 +94,16 @@ def received(subscriber: zmq.Socket[bytes]) -> list[dict[str, Any]]:
     while subscriber.poll(300):
         headers.append(json.loads(subscriber.recv_multipart()[1]))
     return headers
+
+
+def test_a_new_epoch_tells_whether_the_picture_has_another_size(tmp_path: Path) -> None:
+    with closing(Station(tmp_path, record=False)) as station:
+        events = station.subscribe("v1/gate/event")
+        station.write(0, 1)
+        station.write(2, epoch=1)
+        station.write(3, epoch=2, height=64)
+        told = [header["reason"] for header in received(events) if header["type"] == "epoch"]
+    assert told == ["opened again, the picture is 96x96 as before", "the picture is now 96x64"]
 
 
 def test_a_recording_that_fails_is_an_event_and_a_metric_and_costs_no_frame(station: Station) -> None:

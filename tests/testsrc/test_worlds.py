@@ -131,6 +131,11 @@ def test_more_bodies_do_not_change_the_eight():
     assert np.array_equal(few.render(100)[1].masks, many.render(100)[1].masks[-8:])
 
 
+@pytest.mark.parametrize(("seed", "objects"), [(5, 11), (2, 16), (9, 40)])
+def test_a_hard_world_may_have_many_more_bodies(seed, objects):
+    assert len(ShapesWorld(seed, 96, 64, objects, hard=True).bodies) == objects
+
+
 def test_a_hard_world_of_fewer_than_eight_bodies_is_refused():
     with pytest.raises(ConfigError, match="objects=8 or more"):
         ShapesWorld(objects=7, hard=True)

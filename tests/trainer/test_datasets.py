@@ -1,6 +1,7 @@
 """Folders of pictures to training, validation and test pictures; what makes no sense is one clear line."""
 
 import hashlib
+import os
 import pickle
 import tarfile
 from collections import Counter
@@ -72,6 +73,35 @@ def test_broken_pictures_are_named_and_skipped(tmp_path: Path) -> None:
     named = ("blue/notes.txt", "red/cut.jpg", "red/empty.png")
     assert [line.partition(": ")[0] for line in data.skipped] == [f"cannot read {tmp_path / name}" for name in named]
     assert len(data.train) + len(data.val) == 8
+
+
+def test_what_file_managers_and_notebooks_leave_is_no_class_and_no_picture(tmp_path: Path) -> None:
+    two_colours(tmp_path, 3)
+    for folder in ("__MACOSX", ".ipynb_checkpoints", "@eaDir", "$RECYCLE.BIN"):
+        write_picture(tmp_path / folder / "0.jpg")
+        write_picture(tmp_path / "red" / folder / "0.jpg")
+    for file in (".DS_Store", "Thumbs.db", "desktop.ini", "._000.jpg"):
+        (tmp_path / "red" / file).write_bytes(b"no picture")
+        (tmp_path / file).write_bytes(b"no class")
+    data = load_data(str(tmp_path), seed=0)
+    assert (data.labels, data.skipped) == (("blue", "red"), ())
+    assert len(data.train) + len(data.val) == 6
+
+
+def test_a_name_is_the_same_however_its_accents_are_stored(tmp_path: Path) -> None:
+    """Linux stores an accent with its letter, macOS may store it behind."""
+    for split, name in (("train", "caf\u00e9"), ("val", "cafe\u0301")):
+        two_colours(tmp_path / split, 2)
+        write_picture(tmp_path / split / name / "0.jpg")
+    data = load_data(str(tmp_path), seed=0)
+    assert data.labels == ("blue", "caf\u00e9", "red")
+    assert shares(data.val) == {0: 2, 1: 1, 2: 2}
+
+
+def test_a_class_whose_name_is_not_utf_8_is_an_error(tmp_path: Path) -> None:
+    two_colours(tmp_path, 3)
+    os.mkdir(os.fsencode(tmp_path) + b"/caf\xe9")  # noqa: PTH102 - a Path holds text
+    assert "caf\ufffd is not UTF-8; rename it" in ask(tmp_path)
 
 
 def test_a_picture_that_has_gone_since_is_one_line_also_from_a_loader_s_process(tmp_path: Path) -> None:

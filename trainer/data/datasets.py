@@ -1,6 +1,7 @@
 """Load labelled images: CIFAR-10, or a folder with a folder for each class."""
 
 import os
+import unicodedata
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from trainer.progress_bar import progress_bar
 
 CIFAR_10 = "cifar10"
 SPLITS = ("train", "val", "test")
+_LEFT_OVER = ("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "system volume information")
 VALIDATION = 0.1  # share of the training images, where there is no folder "val"
 
 
@@ -100,13 +102,14 @@ def _classes(folder: Path) -> tuple[str, ...]:
 
 def _read_split(folder: Path, labels: Sequence[str], skipped: list[str], quiet: bool) -> ImageDataset:
     """The readable images below ``folder``; a message for each other file is added to ``skipped``."""
-    unknown = set(_subfolders(folder)) - set(labels)
+    folders = _subfolders(folder)
+    unknown = set(folders) - set(labels)
     if unknown:
         raise ConfigError(
             f"--data: {folder} has the class {min(unknown)}, which the training pictures do not; "
             f"add it to them or take it away"
         )
-    found = {target: _files(folder / label) for target, label in enumerate(labels) if (folder / label).is_dir()}
+    found = {target: _files(folders[label]) for target, label in enumerate(labels) if label in folders}
     if not found:
         raise ConfigError(f"--data: {folder} is empty; put a folder for each class into it, or remove it")
     kept: list[Path] = []
@@ -126,9 +129,14 @@ def _read_split(folder: Path, labels: Sequence[str], skipped: list[str], quiet: 
 
 
 def _files(folder: Path) -> list[Path]:
-    """All files below ``folder``, sorted, except hidden ones and those in hidden folders."""
+    """All files below ``folder``, sorted, without what file managers and notebooks have left."""
     files = [path for path in folder.rglob("*") if path.is_file()]
-    return sorted(path for path in files if not any(part.startswith(".") for part in path.relative_to(folder).parts))
+    return sorted(path for path in files if not any(_is_left_over(part) for part in path.relative_to(folder).parts))
+
+
+def _is_left_over(name: str) -> bool:
+    """Whether a file or folder is hidden or was made by macOS, Windows or a NAS beside the pictures."""
+    return name.startswith((".", "__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN")) or name.lower() in _LEFT_OVER
 
 
 def _read_errors(files: Sequence[Path], folder: Path, quiet: bool) -> Sequence[str]:
@@ -163,5 +171,18 @@ def _split_validation(train: ImageDataset, labels: Sequence[str], seed: int) -> 
     return train.take(np.sort(kept)), train.take(np.sort(held_out))
 
 
-def _subfolders(folder: Path) -> list[str]:
-    return [path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
+def _subfolders(folder: Path) -> dict[str, Path]:
+    """The folders in ``folder`` by their names as composed Unicode (macOS may store an "é" as two characters).
+
+    Raises ConfigError for a name that is not UTF-8, as of an archive made on Windows.
+    """
+    found = {}
+    for path in folder.iterdir():
+        if path.is_dir() and not _is_left_over(path.name):
+            try:
+                path.name.encode()
+            except UnicodeEncodeError:
+                name = os.fsencode(path.name).decode(errors="replace")
+                raise ConfigError(f"--data: the name of the folder {folder / name} is not UTF-8; rename it") from None
+            found[unicodedata.normalize("NFC", path.name)] = path
+    return found

@@ -5,15 +5,14 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-import PIL.Image
 import torch
 from numpy.typing import NDArray
-from PIL import ImageOps
 from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
 from stages.classification.card import Preprocessing
 from stages.errors import SourceError
+from stages.pictures import read_picture
 
 Batch = TypeVar("Batch")
 
@@ -21,14 +20,8 @@ GROUP = 8  # images that share one random augmentation: few enough for variety, 
 
 
 def read_image(path: Path) -> torch.Tensor:
-    """uint8 (3, H, W) RGB, rotated by its EXIF orientation. Raises SourceError when the image cannot be read."""
-    try:
-        with PIL.Image.open(path) as file:
-            pixels = np.array(ImageOps.exif_transpose(file).convert("RGB"))
-    except Exception as error:  # each image format raises its own errors
-        system = error.strerror if isinstance(error, OSError) else None
-        raise SourceError(f"cannot read {path}: {system or 'not a picture that Pillow knows, or damaged'}") from error
-    return torch.from_numpy(pixels).permute(2, 0, 1)
+    """uint8 (3, H, W) RGB of `read_picture`. Raises SourceError when the image cannot be read."""
+    return torch.from_numpy(read_picture(path)).permute(2, 0, 1)
 
 
 def unwrap_read_errors(batches: Iterable[Batch]) -> Iterator[Batch]:
