@@ -48,6 +48,8 @@ def run(arguments: Namespace) -> int:
         from daemon.service.build_models import build_models
 
         models = build_models(settings)
+        for doubt in models.detector.doubts(prompts):
+            print(f"maskcast: warning: {doubt}", file=sys.stderr, flush=True)
         stems = unique([path.stem for path in pictures])
         for path, stem in zip(pictures, stems, strict=True):
             try:
