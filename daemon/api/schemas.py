@@ -152,6 +152,17 @@ class Point(_Body):
         pixels = np.asarray([(point.x, point.y) for point in points], np.float32)
         return pixels, np.asarray([point.inside for point in points], np.int64)
 
+    @staticmethod
+    def check_pixels(points: Sequence["Point"], width: int, height: int) -> None:
+        """Raises ConfigError for points that are meant as shares of the picture."""
+        places = [place for point in points for place in (point.x, point.y)]
+        if all(0 <= place <= 1 for place in places) and any(place % 1 for place in places):
+            raise ConfigError(f"points {_in_pixels(width, height)}")
+
+
+def _in_pixels(width: int, height: int) -> str:
+    return f"are in pixels of the picture ({width}x{height}), not 0..1: multiply x by {width} and y by {height}"
+
 
 Points = Annotated[list[Point], Field(min_length=1, max_length=MAX_POINTS)]
 
@@ -204,6 +215,17 @@ class NewObject(_Body):
         if len(given) != 1 or getattr(self, *given) is None:
             raise ValueError("needs exactly one of box, points and mask")
         return self
+
+    def check_pixels(self, width: int, height: int) -> None:
+        """Raises ConfigError for a box below a pixel, and for a box or points that are shares of the picture."""
+        Point.check_pixels(self.points or (), width, height)
+        if self.box is None:
+            return
+        x0, y0, x1, y1 = self.box
+        if all(0 <= place <= 1 for place in self.box):
+            raise ConfigError(f"boxes {_in_pixels(width, height)}")
+        if 0 < x1 - x0 < 1 or 0 < y1 - y0 < 1:
+            raise ConfigError(f"box {self.box} is smaller than a pixel of the picture ({width}x{height})")
 
 
 class MorePoints(_Body):

@@ -112,7 +112,7 @@ def _time_detection(models: "Models", settings: "Settings", image: "Image") -> f
     """Median seconds of one detection, after a warm-up."""
     from stages.detection.prompts import parse_prompts
 
-    prompts, spent = parse_prompts(["object"]), []
+    prompts, spent = parse_prompts(["red circle"]), []
     for _ in range(KEYFRAMES + 1):
         started = time.perf_counter()
         models.detector.detect([image], prompts, settings.detection.box_threshold, settings.detection.text_threshold)

@@ -119,8 +119,10 @@ def _detector(settings: Settings) -> str:
     from daemon.service.build_models import build_detector
 
     started = time.perf_counter()
-    build_detector(settings.models)
-    return f"{settings.models.detector} loaded in {time.perf_counter() - started:.1f} s"
+    detector = build_detector(settings.models)
+    loaded = f"{settings.models.detector} loaded in {time.perf_counter() - started:.1f} s"
+    doubts = [f"{stream.name}: {doubt}" for stream in settings.streams for doubt in detector.doubts(stream.prompts)]
+    return "; ".join([loaded, *doubts])
 
 
 def _segmenter(settings: Settings) -> str:

@@ -55,6 +55,8 @@ def run(arguments: Namespace) -> int:
         from stages.pictures import read_picture
 
         models = build_models(settings)
+        for doubt in models.detector.doubts(prompts):
+            print(f"maskcast: warning: {doubt}", file=sys.stderr, flush=True)
         stems = unique([path.stem for path in pictures])
         for path, stem in zip(pictures, stems, strict=True):
             try:

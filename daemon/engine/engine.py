@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from daemon.engine.call_queue import CallQueue
+from daemon.engine.check_prompts import check_prompts
 from daemon.engine.models import Models
 from daemon.engine.run_window import run_window
 from daemon.engine.scheduler import Scheduler
@@ -108,6 +109,8 @@ class Engine:
 
     def _round(self, models: Models) -> bool:
         """Run one window of every stream that has one waiting; False when none had."""
+        for stream in self._scheduler.streams():
+            check_prompts(models.detector, stream)
         for stream in self._scheduler.retire():
             stream.lane.outbox.close()
             stream.tracker = None

@@ -28,6 +28,11 @@ class Scheduler:
         with self._lock:
             return next((stream for stream in self._streams if stream.lane is lane), None)
 
+    def streams(self) -> list[StreamState]:
+        """All streams that are scheduled."""
+        with self._lock:
+            return list(self._streams)
+
     def retire(self) -> list[StreamState]:
         """Take out the streams that have nothing left to do, ever."""
         with self._lock:

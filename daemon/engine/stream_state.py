@@ -9,6 +9,7 @@ from daemon.engine.models import Tracker
 from daemon.lane.lane import Lane
 from daemon.settings.schema import Detection, Tracking
 from stages.detection.auto_threshold import AutoThresholds
+from stages.detection.prompts import Prompt
 from stages.errors import ConfigError
 from stages.types import Window
 
@@ -28,6 +29,7 @@ class StreamState:
     auto: AutoThresholds | None = None  # chooses box thresholds; None: the configured ones stay
     tracker: Tracker | None = None  # from the first window on
     failed: Window | None = None  # the last window, when it could not be processed
+    checked: tuple[Prompt, ...] | None = None  # the prompts that were last looked at
     _quiet_until: float = 0.0  # monotonic seconds
 
     def __post_init__(self) -> None:

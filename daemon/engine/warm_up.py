@@ -18,7 +18,7 @@ def warm_up(detector: Detector, segmenter: Segmenter, max_objects: int, window: 
 
     ``window``: the longest, in frames; shorter ones are run too.
     """
-    detector.detect([_frame(0).image], parse_prompts(["object"]), 1.0, 1.0)
+    detector.detect([_frame(0).image], parse_prompts(["red circle"]), 1.0, 1.0)
     for objects in segmenter.batch_sizes(max_objects):
         # without gating, which keeps objects that do not show out of the memory
         tracker = Tracker(segmenter, TrackerOptions(max_objects=objects, gate=False))

@@ -13,7 +13,13 @@ class Detector(Protocol):
     def passes(self, prompts: Sequence[Prompt]) -> int:
         """Number of forward passes that one image needs for ``prompts``.
 
-        Raises ConfigError naming a prompt that this detector cannot read.
+        Raises ConfigError naming a prompt that this detector cannot read, or of which it knows no word.
+        """
+
+    def doubts(self, prompts: Sequence[Prompt]) -> list[str]:
+        """A line for each prompt with a word that this detector does not know, which names the word.
+
+        Raises ConfigError as `passes` does.
         """
 
     def detect(

@@ -1,29 +1,27 @@
 """Grounding DINO (Liu et al., ECCV 2024, arXiv 2303.05499) in transformers: text prompts and images -> boxes."""
 
-import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from logging import CRITICAL
+from collections.abc import Sequence
 from pathlib import Path
-from textwrap import shorten
 from typing import Any
 
 import numpy as np
 import torch
-from huggingface_hub.utils import logging as hub_log
 from torchvision.ops import batched_nms, box_convert, clip_boxes_to_image
-from transformers import AutoConfig, AutoModelForZeroShotObjectDetection, AutoProcessor
-from transformers.utils import logging as transformers_log
 
-from stages.detection.captions import CLS, NO_PROMPT, SEP, STOP, Caption, build_captions
+from stages.detection.captions import NO_PROMPT, Caption, build_captions
+from stages.detection.load import load_grounding_dino
 from stages.detection.prompts import Prompt
-from stages.errors import ModelError, WindowError
-from stages.hub import copy_from_elsewhere, reachable
+from stages.detection.vocabulary import Vocabulary
+from stages.errors import WindowError
 from stages.types import Detections, Image
 
 EMBEDDED = Path(__file__).parents[1] / "embedded" / "detector"
-FAMILY = ("grounding-dino", "mm-grounding-dino")  # model types of transformers with the same interface
 NMS_IOU = 0.7  # of two boxes of one prompt with a larger IoU, the one with the lower score is dropped
+
+
+# what to write in place of an unknown word
+_ENGLISH = "say it in English, in common words"
+_SHAPES = "the embedded model knows colours and shapes only, such as 'red circle'"
 
 
 class GroundingDino:
@@ -39,17 +37,23 @@ class GroundingDino:
 
     def __init__(self, model: str | Path, device: torch.device, dtype: torch.dtype) -> None:
         self.name = str(model)
-        self.network, processor = _load(self.name)
+        self.network, processor = load_grounding_dino(self.name)
         self.network.to(device).eval()
         self._device, self._dtype = device, dtype
-        self._pictures, self._tokenizer = processor.image_processor, processor.tokenizer
+        self._pictures = processor.image_processor
+        self._vocabulary = Vocabulary(processor.tokenizer, _SHAPES if model == EMBEDDED else _ENGLISH)
         config = self.network.config
         self._longest_caption: int = min(config.max_text_len, config.text_config.max_position_embeddings)
 
     def captions(self, prompts: Sequence[Prompt]) -> list[Caption]:
         """The text inputs for ``prompts``. Raises ConfigError naming a prompt that the model cannot read."""
-        tokens = [self._tokenizer.encode(prompt.phrase, add_special_tokens=False, verbose=False) for prompt in prompts]
+        tokens = [self._vocabulary.tokens(prompt) for prompt in prompts]
         return build_captions(prompts, tokens, self._longest_caption)
+
+    def doubts(self, prompts: Sequence[Prompt]) -> list[str]:
+        """A line for each prompt with a word that the model does not know. Raises ConfigError as `captions` does."""
+        self.captions(prompts)
+        return [doubt for prompt in prompts if (doubt := self._vocabulary.doubt(prompt))]
 
     def passes(self, prompts: Sequence[Prompt]) -> int:
         """Number of forward passes for one image: one per caption. Raises ConfigError as `captions` does."""
@@ -134,88 +138,3 @@ def _select(
     boxes = clip_boxes_to_image(boxes, size)
     best = batched_nms(boxes, scores, prompts, NMS_IOU)
     return Detections(boxes[best].numpy(), scores[best].numpy(), prompts[best].numpy().astype(np.int64))
-
-
-def _load(name: str) -> tuple[Any, Any]:
-    """The complete model, in float32 on the CPU, and its processor. Raises ModelError."""
-    _check_path(name)
-    local = Path(name).is_dir()
-    offline = not local and not reachable()  # then only the cache is used
-    try:
-        with _quiet():
-            config = AutoConfig.from_pretrained(name, local_files_only=offline)
-            if config.model_type not in FAMILY:
-                raise ModelError(f"detector {name} is a {config.model_type!r} model: give one of {', '.join(FAMILY)}")
-            processor = AutoProcessor.from_pretrained(name, local_files_only=offline)
-            model, report = AutoModelForZeroShotObjectDetection.from_pretrained(
-                name,
-                local_files_only=offline,
-                dtype=torch.float32,
-                output_loading_info=True,
-                ignore_mismatched_sizes=True,
-            )
-    except ModelError:
-        raise
-    except Exception as error:  # any error of json, safetensors, the configuration or the hub
-        if offline and isinstance(error, OSError):  # not in the cache, or incomplete
-            raise ModelError(copy_from_elsewhere("detector", name)) from error
-        help_ = (
-            "is the folder whole? copy or fetch it again"
-            if local
-            else "check the name, or give a folder with the model"
-        )
-        raise ModelError(f"detector {name} cannot be loaded: {_first_sentence(error)}; {help_}") from error
-    _check_weights(name, report)
-    _check_tokenizer(name, processor.tokenizer, config.text_config.vocab_size)
-    return model, processor
-
-
-def _check_path(name: str) -> None:
-    """Raise ModelError for a path that is not a model folder; transformers would take it for a hub id."""
-    path = Path(name)
-    if path.is_dir() and not (path / "config.json").is_file():
-        inside = sorted(file.parent for file in path.glob("*/config.json"))
-        help_ = f"; give the folder inside it, {inside[0]}" if len(inside) == 1 else "; is it another folder?"
-        raise ModelError(f"detector {name}: the folder holds no model (no config.json){help_}")
-    if not path.is_dir() and (path.exists() or name.startswith((".", "/", "~")) or name.count("/") > 1):
-        raise ModelError(f"detector {name}: no such folder; give a model folder or a hub id such as owner/name")
-
-
-def _first_sentence(error: Exception) -> str:
-    """The first sentence of an error's text, of at most 200 characters."""
-    text = str(error).strip() or type(error).__name__
-    return shorten(re.split(r"\.\s+(?=[A-Z])|(?<!:)\n", text)[0], 200).rstrip(".")
-
-
-def _check_weights(name: str, report: dict[str, Any]) -> None:
-    """Raise ModelError for weights that do not fit exactly: transformers would fill them with random numbers."""
-    for kind in ("missing", "mismatched", "unexpected"):
-        if keys := report[f"{kind}_keys"]:
-            first = min(key if isinstance(key, str) else key[0] for key in keys)
-            raise ModelError(
-                f"detector {name} does not fit its config.json: {len(keys)} {kind} weights, such as {first}"
-            )
-
-
-def _check_tokenizer(name: str, tokenizer: Any, vocabulary: int) -> None:
-    """Raise ModelError for a tokenizer without BERT's special ids, which the model's code uses to separate phrases."""
-    words = tokenizer.encode("car", add_special_tokens=False)
-    if tokenizer.encode("car. car.") != [CLS, *words, STOP, *words, STOP, SEP] or len(tokenizer) > vocabulary:
-        raise ModelError(f"detector {name}: its tokenizer files are missing or another model's (not BERT's ids)")
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Switch off the logs and progress bars of transformers and huggingface_hub for the time of the block."""
-    bars = transformers_log.is_progress_bar_enabled()
-    levels = transformers_log.get_verbosity(), hub_log.get_verbosity()
-    transformers_log.disable_progress_bar()
-    transformers_log.set_verbosity(CRITICAL)
-    hub_log.set_verbosity(CRITICAL)
-    try:
-        yield
-    finally:
-        transformers_log.set_verbosity(levels[0])
-        hub_log.set_verbosity(levels[1])
-        if bars:
-            transformers_log.enable_progress_bar()

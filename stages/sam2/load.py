@@ -1,8 +1,10 @@
-"""Build SAM 2 and load its weights: hub ids, upstream's .pt files, folders, and the embedded model."""
+"""Build SAM 2 and load its weights: hub ids, files and folders of upstream and of transformers, the embedded model."""
 
+import json
+import re
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 import torch
 from hydra.utils import instantiate
@@ -10,8 +12,11 @@ from omegaconf import OmegaConf
 from sam2.build_sam import HF_MODEL_ID_TO_FILENAMES
 from sam2.modeling.sam2_base import SAM2Base
 
+from stages.checkpoints.kinds import advice, kind_of_keys, kind_of_model_type
+from stages.checkpoints.read import read_weights, state_dict
 from stages.errors import ModelError
 from stages.sam2.segmenter import Sam2Segmenter
+from stages.sam2.transformers_names import is_of_transformers, of_sam2_package
 
 EMBEDDED = Path(__file__).parents[1] / "embedded"
 
@@ -22,8 +27,9 @@ _SIZES = {(96, 12): "t", (96, 16): "s", (112, 24): "b+", (144, 48): "l"}
 def load_segmenter(name: str, device: torch.device, dtype: torch.dtype, compiled: bool = False) -> Sam2Segmenter:
     """Load a SAM 2 model.
 
-    ``name`` is "embedded", a hub id such as "facebook/sam2.1-hiera-large", a ``.pt`` file in upstream's format, or a
-    folder that holds one. ``compiled`` compiles all that runs on every frame. Raises ModelError, one line.
+    ``name`` is "embedded", a hub id such as "facebook/sam2.1-hiera-large", a file (``.pt`` or ``.safetensors``) in the
+    format of upstream or of transformers, or a folder that holds one. ``compiled`` compiles all that runs on every
+    frame. Raises ModelError, one line.
     """
     if name == "embedded":
         model = build(EMBEDDED / "segmenter.yaml")
@@ -63,20 +69,38 @@ def hub_file(name: str) -> str | None:
 
 
 def find_checkpoint(name: str) -> Path:
-    """The .pt file of a path or a hub id; downloads it when it is not in the cache. Raises ModelError."""
+    """The file of weights of a path or a hub id; downloads it when it is not in the cache. Raises ModelError."""
     path = Path(name)
     if path.is_file():
         return path
     if path.is_dir():
-        found = sorted(path.glob("*.pt"))
-        if len(found) != 1:
-            problem = "has no .pt file" if not found else f"has {len(found)} .pt files"
-            raise ModelError(f"segmenter: the folder {name} {problem}; name the checkpoint file itself")
-        return found[0]
+        return _in_folder(path)
     if (file := hub_file(name)) is None:
         known = ", ".join(sorted(HF_MODEL_ID_TO_FILENAMES))
         raise ModelError(f"segmenter: {name} is neither a file, a folder nor a known model; known: embedded, {known}")
     return _download(name, file)
+
+
+def _in_folder(folder: Path) -> Path:
+    """The file of weights in a folder: a .pt file, else safetensors or .bin, as transformers writes them."""
+    config = folder / "config.json"
+    for pattern in ("*.pt", "*.pth", "model.safetensors", "*.safetensors", "*.bin"):
+        found = sorted(folder.glob(pattern))
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise ModelError(f"segmenter: the folder {folder} has {len(found)} {pattern[1:]} files; name one of them")
+    kind = f"a folder of {kind_of_model_type(_model_type(config))} without weights" if config.is_file() else ""
+    raise ModelError(
+        f"segmenter: {folder} {f'is {kind}' if kind else 'has no .pt or .safetensors file'}; {advice('segmenter')}"
+    )
+
+
+def _model_type(config: Path) -> str:
+    try:
+        return str(json.loads(config.read_text())["model_type"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return "unknown"
 
 
 def _download(name: str, file: str) -> Path:
@@ -98,26 +122,33 @@ def _download(name: str, file: str) -> Path:
 
 
 def _read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
-    """The state dict of upstream's format, ``{"model": state}``."""
-    try:
-        loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
-        return dict(loaded["model"])
-    except FileNotFoundError as error:
-        raise ModelError(f"segmenter: {path} does not exist") from error
-    except Exception as error:  # torch.load passes on any error of the unpickler
-        raise ModelError(
-            f"segmenter: {path} is not a whole SAM 2 checkpoint (no readable 'model' in it); copy or fetch it again"
-        ) from error
+    """The weights under the names of the sam2 package. Raises ModelError."""
+    content = read_weights(path, "segmenter")
+    state = state_dict(content)
+    if is_of_transformers(state):
+        state = of_sam2_package(state)
+    if not state:
+        raise ModelError(f"segmenter: {path} holds no weights, only {_some(content)}; {advice('segmenter')}")
+    return {re.sub(r"(fuser\.layers\.\d)\.weight$", r"\1.gamma", name): weights for name, weights in state.items()}
 
 
 def _upstream_config(state: dict[str, torch.Tensor], checkpoint: Path) -> Path:
     """The sam2 configuration file that fits the weights, chosen by their shapes. Raises ModelError."""
+    kind = kind_of_keys(state)
+    if kind != "SAM 2":
+        what = kind or f"a model that is not known here, with weights such as {_some(state)}"
+        raise ModelError(f"segmenter: {checkpoint} is {what}; {advice('segmenter', what)}")
     stem = state.get("image_encoder.trunk.patch_embed.proj.weight")
     blocks = {key.split(".")[3] for key in state if key.startswith("image_encoder.trunk.blocks.")}
     size = _SIZES.get((len(stem), len(blocks))) if stem is not None else None
     if size is None:
-        raise ModelError(f"segmenter: {checkpoint} is not a checkpoint of SAM 2 or 2.1 tiny, small, base-plus or large")
+        what = "is like SAM 2 with another image encoder than tiny, small, base-plus and large (EfficientTAM?)"
+        raise ModelError(f"segmenter: {checkpoint} {what}; {advice('segmenter')}")
     return config_file("2.1" if "no_obj_embed_spatial" in state else "2", size)
+
+
+def _some(content: Mapping[str, object]) -> str:
+    return ", ".join(list(map(str, content))[:3]) or "nothing"
 
 
 def _load_weights(model: SAM2Base, state: dict[str, torch.Tensor], checkpoint: Path) -> None:

@@ -213,7 +213,7 @@ def test_a_prompt_too_long_for_the_model_is_refused_by_name(detector: GroundingD
 
 def test_special_tokens_in_a_prompt_are_plain_words(detector: GroundingDino, scenes: list[Scene]) -> None:
     """A prompt that spells special tokens is read as lower-case words and does not change the other prompts."""
-    prompts = parse_prompts(["x [SEP] y [CLS] [PAD] z", *scenes[0].truth.labels])
+    prompts = parse_prompts(["star [SEP] y [CLS] [PAD] z", *scenes[0].truth.labels])
     caption = detector.captions(prompts)[0]
     assert caption.input_ids.count(102) == 1
     found = detector.detect([scenes[0].image], prompts, THRESHOLD, THRESHOLD)[0]

@@ -28,6 +28,9 @@ class FakeDetector:
     def passes(self, prompts) -> int:
         return 1
 
+    def doubts(self, prompts) -> list[str]:
+        return []
+
     def detect(self, images, prompts, box_threshold, text_threshold) -> list[Detections]:
         self.calls += 1
         return [Detections(np.zeros((1, 4), np.float32), np.ones(1, np.float32), np.zeros(1, np.int64)) for _ in images]

@@ -16,6 +16,7 @@ def add(name: Name, new: NewObject, control: ControlDep) -> dict[str, int]:
     view = control.view(name)
     if view.frame is None:
         raise ConflictError(f'stream "{name}" has no picture yet; add objects once frames arrive')
+    new.check_pixels(view.width, view.height)
     box = None if new.box is None else np.asarray(new.box, np.float32)
     points = None if new.points is None else Point.arrays(new.points)
     mask = None if new.mask is None else new.mask.decode(view.height, view.width)
@@ -25,6 +26,8 @@ def add(name: Name, new: NewObject, control: ControlDep) -> dict[str, int]:
 @router.post("/{id}/points", status_code=204, summary="Correct an object", responses=INVALID)
 def refine(name: Name, id: TrackId, more: MorePoints, control: ControlDep) -> Response:  # noqa: A002 - as in the path
     """Points inside and outside of the object correct its mask, from the current picture on."""
+    view = control.view(name)
+    Point.check_pixels(more.points, view.width, view.height)
     control.refine_object(name, id, *Point.arrays(more.points))
     return Response(status_code=204)
 
