@@ -8,10 +8,10 @@ export SAM2_BUILD_CUDA = 0
 
 install: $(VENV)/installed
 
-$(VENV)/installed: pyproject.toml
+$(VENV)/installed: pyproject.toml deploy/clients/python/pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --upgrade pip
-	$(VENV)/bin/pip install --quiet --editable '.[train,test,dev]'
+	$(VENV)/bin/pip install --quiet --editable '.[train,test,dev]' --editable deploy/clients/python
 	# not as a dependency: it asks for opencv-python, whose cv2 would overwrite the headless one
 	$(VENV)/bin/pip install --quiet --no-deps 'trackeval>=1.3'
 	touch $@

@@ -1,4 +1,4 @@
-"""The readers of deploy/clients as processes: built by what their README names, in a folder of their own.
+"""The readers of deploy/clients/readers as processes: built by what their README names, in a folder of their own.
 
 Where a compiler, a library or a registry is missing their tests skip with the reason, unless
 ``MASKCAST_REQUIRE_TOOLS`` is set: then they fail.
@@ -19,6 +19,7 @@ import pytest
 from tests.support.program import PATIENCE
 
 CLIENTS = Path(__file__).parents[2] / "deploy" / "clients"
+READERS = CLIENTS / "readers"
 SOURCES = {"python": "watch.py", "javascript": "watch.mjs", "go": "main.go", "cpp": "watch.cpp"}
 RUN = {  # as in the README of deploy/clients
     "python": [sys.executable, "watch.py"],
@@ -35,7 +36,7 @@ BUILD = {
 
 def build(language: str, folder: Path, change: Callable[[Path], object] = lambda place: None) -> Path:
     """A copy of the reader in ``folder``, ready to be run there by its command of RUN; ``change`` edits it before."""
-    place = shutil.copytree(CLIENTS / language, folder / language, ignore=shutil.ignore_patterns("node_modules"))
+    place = shutil.copytree(READERS / language, folder / language, ignore=shutil.ignore_patterns("node_modules"))
     change(place)
     command = BUILD.get(language)
     if command is None:

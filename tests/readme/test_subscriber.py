@@ -11,7 +11,7 @@ import pycocotools.mask
 import pytest
 
 from stages.testsrc.world import ShapesWorld
-from tests.support.program import PATIENCE, wait_until
+from tests.support.program import PATIENCE
 
 pytestmark = pytest.mark.process
 
@@ -22,12 +22,12 @@ FRAMES = 20
 def subscriber_of_readme(endpoint: str, stream: str) -> str:
     """The code block, pointed at this test's daemon; nothing else is changed."""
     [code] = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    assert code.count("tcp://127.0.0.1:5555") == code.count("v1/clip/masks") == 1
-    return code.replace("tcp://127.0.0.1:5555", endpoint).replace("v1/clip/masks", f"v1/{stream}/masks")
+    assert code.count("tcp://127.0.0.1:5555") == code.count('stream="clip"') == 1
+    return code.replace("tcp://127.0.0.1:5555", endpoint).replace('stream="clip"', f'stream="{stream}"')
 
 
 def test_the_subscriber_of_readme_receives_every_frame_and_the_masks_of_the_recording(tmp_path):
-    """A plain pyzmq and pycocotools program in another process; the daemon waits for it and loses nothing."""
+    """It runs in another process; the daemon waits for it and loses nothing. It ends when the file ends."""
     endpoint, names = f"ipc://{tmp_path}/masks", ", ".join(dict.fromkeys(ShapesWorld(4).labels))
     environment = {
         **os.environ,
@@ -35,14 +35,16 @@ def test_the_subscriber_of_readme_receives_every_frame_and_the_masks_of_the_reco
         "MASKCAST_PUBLISH__WHEN_FULL": "wait",
         "OMP_NUM_THREADS": "1",
     }
-    printed = tmp_path / "printed.txt"
-    with printed.open("w") as out:
-        code = subscriber_of_readme(endpoint, "shapes")
-        subscriber = subprocess.Popen([sys.executable, "-u", "-c", code], stdout=out)
+    code = subscriber_of_readme(endpoint, "shapes")
+    subscriber = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     command = [sys.executable, "-m", "daemon", "run", f"testsrc://shapes?seed=4&frames={FRAMES}", "--prompt", names]
     models = ["--detector", "embedded", "--segmenter", "embedded", "--device", "cpu", "--publish", endpoint]
     where = ["--http", "127.0.0.1:0", "--record", str(tmp_path / "out")]
-    subprocess.run([*command, *models, *where], env=environment, check=True, timeout=PATIENCE, capture_output=True)
+    try:
+        subprocess.run([*command, *models, *where], env=environment, check=True, timeout=PATIENCE, capture_output=True)
+        printed = subscriber.communicate(timeout=PATIENCE)[0]
+    finally:
+        subscriber.kill()
     expected = []
     for line in (tmp_path / "out" / "shapes.masks.jsonl").read_text().splitlines():
         frame = json.loads(line)
@@ -50,7 +52,5 @@ def test_the_subscriber_of_readme_receives_every_frame_and_the_masks_of_the_reco
             area = int(pycocotools.mask.area(thing["mask"]))
             expected.append(f"{frame['frame']} {thing['id']} {thing['prompt']} {thing['state']} {area}")
     assert len({line.split()[0] for line in expected}) == FRAMES
-    wait_until(lambda: subscriber.poll() is not None or printed.read_text().count("\n") >= len(expected))
-    subscriber.kill()  # it listens for ever
-    subscriber.wait()
-    assert printed.read_text().splitlines() == expected
+    assert printed.splitlines() == expected
+    assert subscriber.returncode == 0

@@ -1,4 +1,4 @@
-"""The readers of deploy/clients with CURVE keys, by the lines that their README gives."""
+"""The readers of deploy/clients/readers with CURVE keys, by the lines that their README gives."""
 
 import re
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The readers of deploy/clients: ten lines each, and the same pixels as everybody else's."""
+"""The readers of deploy/clients/readers: ten lines each, and the same pixels as everybody else's."""
 
 import json
 import subprocess
@@ -11,7 +11,7 @@ import cv2
 import pytest
 import zmq
 
-from tests.clients.clients import CLIENTS, SOURCES, build, reading
+from tests.clients.clients import READERS, SOURCES, build, reading
 from tests.golden.make import FOLDER
 from tests.golden.scenes import FOREIGN, STREAM
 from tests.support.program import PATIENCE, Program
@@ -58,7 +58,7 @@ def station() -> Iterator["zmq.Socket[bytes]"]:
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_reader_has_at_most_ten_lines(language: str) -> None:
     """Blank lines and those with nothing but a closing brace do not count; nobody can read lines of 120 characters."""
-    lines = (CLIENTS / language / SOURCES[language]).read_text().splitlines()
+    lines = (READERS / language / SOURCES[language]).read_text().splitlines()
     assert len([line for line in lines if line.strip() not in ("", "}")]) <= 10
     assert max(map(len, lines)) < 120
 

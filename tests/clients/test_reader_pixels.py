@@ -1,4 +1,4 @@
-"""What ``rle`` of each reader in deploy/clients makes of the golden masks: every pixel at its place."""
+"""What ``rle`` of each reader in deploy/clients/readers makes of the golden masks: every pixel at its place."""
 
 import json
 import subprocess
