@@ -92,10 +92,11 @@ def _write(
     folder: Path, stem: str, result: "Result", prompts: Sequence[Prompt], settings: "Settings"
 ) -> dict[str, Any]:
     """Write the annotated picture and the header; return the entry of the summary."""
-    from stages.output import annotate, rle, wire
+    from stages.output import annotate, wire
+    from stages.output.masks import full_masks
 
     texts = [prompt.written for prompt in prompts]
-    masks = rle.full_masks(result)
+    masks = full_masks(result)
     header = wire.masks_header(
         result,
         masks,

@@ -4,9 +4,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
+from stages.output.masks import Masks
 from stages.output.wire import Header, Kind
 from stages.types import Image, Result
 
@@ -25,7 +23,7 @@ class FrameOutput:
 
     result: Result
     header: Header  # of its masks message
-    masks: NDArray[np.bool_]  # (N, H, W), one for each of the result's tracks
+    masks: Masks  # one for each of the result's tracks
     picture: Image | None  # annotated, uint8 (H, W, 3) RGB; None where no sink needed it
     jpeg: bytes | None  # None where no sink needed it
 

@@ -4,11 +4,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from daemon.sinks.sink import Need
 from stages.output.annotate import annotate, encode_jpeg
+from stages.output.masks import Masks
 from stages.types import Image, Label, Result
 
 
@@ -29,8 +27,8 @@ class Renderer:
         self._epoch = 0
         self._classes: Sequence[Label] = ()  # the latest, drawn until there are new ones
 
-    def draw(self, result: Result, masks: NDArray[np.bool_], need: Need) -> Drawn:
-        """Draw a frame with its masks, (N, H, W), as far as it is needed."""
+    def draw(self, result: Result, masks: Masks, need: Need) -> Drawn:
+        """Draw a frame with its masks as far as it is needed."""
         if result.epoch != self._epoch:
             self._epoch, self._classes = result.epoch, ()
         if result.classes is not None:

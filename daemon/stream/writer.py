@@ -19,7 +19,7 @@ from daemon.stream.rendering import Renderer
 from daemon.stream.snapshot import Snapshot, TrackAges
 from stages.errors import OutputError, one_line
 from stages.output import wire
-from stages.output.rle import full_masks
+from stages.output.masks import full_masks
 from stages.output.wire import Header, Kind
 from stages.types import Result, StreamEvent, TrackChange, TrackEvent
 
@@ -52,7 +52,7 @@ class Writer:
 
     All calls come from the writer thread; ``snapshot`` and ``failure`` may be read by any. ``seq`` counts each kind of
     message by itself, so that a subscriber of one kind sees every hole; an annotated frame has the ``seq`` of its
-    masks. ``observe`` is called with each published result and its masks.
+    masks. ``observe`` is called with each published result and its masks, bool (N, H, W).
     """
 
     def __init__(
@@ -161,7 +161,7 @@ class Writer:
                     sink.frame(output)
             self._count(output.header)
             if self._observe is not None:
-                self._observe(output.result, output.masks)
+                self._observe(output.result, output.masks.full())
             spent = sent.seconds + time.perf_counter() - started
             self._metrics.observe({"publish": spent - sent.drawing, "annotate": sent.drawing})
         except Exception as error:

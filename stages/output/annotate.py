@@ -7,8 +7,9 @@ from functools import lru_cache
 import cv2
 import numpy as np
 import supervision as sv
-from numpy.typing import NDArray
 
+from stages.output.masks import Masks
+from stages.output.rle import run_lengths
 from stages.types import Image, Label, Track, TrackState
 
 # bright, so that dark text is readable on all of them; ordered so that consecutive ids differ most
@@ -19,23 +20,28 @@ FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 def annotate(
     image: Image,
-    masks: NDArray[np.bool_],
+    masks: Masks,
     tracks: Sequence[Track],
     labels: Sequence[str],
     classes: Sequence[Label] | None = None,
 ) -> Image:
     """A copy of ``image``, uint8 (H, W, 3) RGB, with the mask, the outline and ``#id prompt score`` of each track.
 
-    ``masks`` are bool (N, H, W), one for each of ``tracks``; ``labels`` are the texts of the prompts. The track's id
-    determines the colour. Occluded tracks and empty masks are not drawn. ``classes`` of the frame are drawn in the
-    lower left corner, those of a track after its score.
+    ``masks`` are of the picture's size, one for each of ``tracks``; ``labels`` are the texts of the prompts. The
+    track's id determines the colour. Occluded tracks and empty masks are not drawn. ``classes`` of the frame are drawn
+    in the lower left corner, those of a track after its score.
     """
     scene = image.copy()
-    visible = [track.state is not TrackState.OCCLUDED and mask.any() for track, mask in zip(tracks, masks, strict=True)]
+    visible = [
+        number
+        for number, (track, crop) in enumerate(zip(tracks, masks.crops, strict=True))
+        if track.state is not TrackState.OCCLUDED and crop.size
+    ]
     style = _style(*image.shape[:2])
-    if any(visible):
-        shown = [track for track, seen in zip(tracks, visible, strict=True) if seen]
-        _draw_objects(scene, masks[visible], shown, [_text(track, labels, classes or ()) for track in shown], style)
+    if visible:
+        shown = [tracks[number] for number in visible]
+        texts = [_text(track, labels, classes or ()) for track in shown]
+        _draw_objects(scene, masks.take(visible), shown, texts, style)
     _draw_classes(scene, [label for label in classes or () if label.id is None], style)
     return scene
 
@@ -80,14 +86,20 @@ def _style(height: int, width: int) -> _Style:
     return _Style(mask, outline, label, scale, thickness, padding)
 
 
-def _draw_objects(
-    scene: Image, masks: NDArray[np.bool_], tracks: Sequence[Track], texts: list[str], style: _Style
-) -> None:
+def _draw_objects(scene: Image, masks: Masks, tracks: Sequence[Track], texts: list[str], style: _Style) -> None:
     ids = np.array([track.id for track in tracks])
-    detections = sv.Detections(sv.mask_to_xyxy(masks), masks, tracker_id=ids)
+    boxes = masks.boxes - (0, 0, 1, 1)  # supervision's boxes are closed
+    detections = sv.Detections(boxes, _compact(masks), tracker_id=ids)
     style.mask.annotate(scene, detections)
     style.outline.annotate(scene, detections)
     style.label.annotate(scene, detections, texts)
+
+
+def _compact(masks: Masks) -> sv.CompactMask:
+    """The masks as supervision draws them fastest: run lengths inside their boxes."""
+    shapes = np.array([crop.shape for crop in masks.crops], np.int32)
+    runs = [run_lengths(crop, len(crop), 0, crop.size).astype(np.int32) for crop in masks.crops]
+    return sv.CompactMask(runs, shapes, masks.boxes[:, :2].astype(np.int32), masks.size)
 
 
 def _text(track: Track, labels: Sequence[str], classes: Sequence[Label]) -> str:

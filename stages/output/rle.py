@@ -1,11 +1,11 @@
-"""COCO run-length encoding of masks, with areas and boxes.
+"""COCO run-length encoding of masks, inside their boxes.
 
 A code is ``{"size": [height, width], "counts": ...}``: alternating runs of 0 and 1, column by column, starting with 0;
 ``counts`` is COCO's compressed string or a list of plain integers.
 """
 
 from collections.abc import Sequence
-from typing import TypedDict
+from typing import Literal, TypedDict
 
 import cv2
 import numpy as np
@@ -13,7 +13,7 @@ import pycocotools.mask as coco
 from numpy.typing import NDArray
 
 from stages.errors import WireError
-from stages.types import Result
+from stages.output.masks import Masks
 
 
 class Rle(TypedDict):
@@ -23,38 +23,45 @@ class Rle(TypedDict):
     counts: str | list[int]
 
 
-def full_masks(result: Result) -> NDArray[np.bool_]:
-    """The masks at the frame's size, bool (N, H, W).
+def encode_all(masks: Masks, encoding: Literal["rle", "counts"] = "rle") -> list[Rle]:
+    """Encode each of ``masks``, with COCO's compressed string or with plain integers as counts."""
+    height, width = masks.size
+    codes = []
+    for crop, (left, top) in zip(masks.crops, masks.boxes[:, :2].tolist(), strict=True):
+        runs = run_lengths(crop, height, left * height + top, height * width)
+        codes.append(Rle(size=[height, width], counts=_compress(runs) if encoding == "rle" else runs.tolist()))
+    return codes
 
-    The logits are resized bilinearly, as by ``interpolate(align_corners=False)``, and thresholded at 0. Only the small
-    logits are copied from the device, not the full masks.
+
+def _compress(runs: NDArray[np.uint32]) -> str:
+    """COCO's string of plain counts."""
+    code: dict[str, bytes] = coco.frPyObjects({"size": [1, int(runs.sum())], "counts": runs}, 1, int(runs.sum()))
+    return code["counts"].decode("ascii")
+
+
+def run_lengths(crop: NDArray[np.bool_], height: int, start: int, total: int) -> NDArray[np.uint32]:
+    """The plain counts of a picture of ``height`` and of ``total`` pixels that is empty but for ``crop``.
+
+    ``start`` is the place of the crop's first pixel in the picture, counted down the columns.
     """
-    height, width = result.frame.image.shape[:2]
-    logits = result.masks.detach().float().cpu().numpy()
-    masks = np.empty((len(logits), height, width), np.bool_)
-    for mask, logit in zip(masks, logits, strict=True):
-        np.greater(cv2.resize(logit, (width, height), interpolation=cv2.INTER_LINEAR), 0, out=mask)
-    return masks
+    rows, columns = crop.shape
+    # a 0 before the first column and one below each, so that every run of ones has an end in its own column
+    line = np.zeros(1 + columns * (rows + 1), np.uint8)
+    if rows and columns:
+        line[1:].reshape(columns, rows + 1)[:, :rows] = cv2.transpose(crop.view(np.uint8)).reshape(columns, rows)
+    column, row = np.divmod(np.flatnonzero(line[1:] != line[:-1]), rows + 1)
+    edges = np.empty(len(row) + 2, np.int64)
+    edges[0], edges[1:-1], edges[-1] = 0, start + column * height + row, total
+    if rows == height:  # a run that ends at the bottom goes on where the next column starts with a one
+        joined = 2 * np.flatnonzero(edges[2:-2:2] == edges[3:-1:2]) + 2
+        edges = np.delete(edges, np.concatenate([joined, joined + 1]))
+    counts = edges[1:] - edges[:-1]
+    return (counts if counts[-1] or len(counts) == 1 else counts[:-1]).astype(np.uint32)
 
 
-def encode_all(masks: NDArray[np.bool_]) -> list[Rle]:
-    """Encode each of ``masks``, bool (N, H, W), with COCO's compressed string."""
-    count, height, width = masks.shape
-    columns = np.empty((count, width, height), np.uint8)
-    for column_major, mask in zip(columns, masks, strict=True):
-        cv2.transpose(np.ascontiguousarray(mask).view(np.uint8), column_major)
-    codes = coco.encode(columns.transpose(2, 1, 0))  # (H, W, N) in Fortran order, without a copy
-    return [Rle(size=[height, width], counts=code["counts"].decode("ascii")) for code in codes]
-
-
-def encode(mask: NDArray[np.bool_]) -> Rle:
-    """Encode ``mask``, bool (H, W), with COCO's compressed string."""
-    return encode_all(mask[None])[0]
-
-
-def with_counts(rle: Rle) -> Rle:
-    """The same code with plain integers as counts; raises WireError when the string is damaged."""
-    return Rle(size=rle["size"], counts=_runs(rle["counts"]))
+def encode(mask: NDArray[np.bool_], encoding: Literal["rle", "counts"] = "rle") -> Rle:
+    """Encode ``mask``, bool (H, W), as ``encode_all`` does."""
+    return encode_all(Masks.from_full(mask[None]), encoding)[0]
 
 
 def decode(rle: Rle) -> NDArray[np.bool_]:
@@ -90,15 +97,3 @@ def _runs(counts: str | Sequence[int]) -> list[int]:
     if shift:
         raise WireError("a mask's counts end in the middle of a number: the message is damaged, drop it")
     return runs
-
-
-def areas(rles: Sequence[Rle]) -> NDArray[np.int64]:
-    """Area of each mask in pixels, (N,), from compressed codes."""
-    return np.asarray(coco.area(list(rles)), np.int64)
-
-
-def boxes(rles: Sequence[Rle]) -> NDArray[np.float32]:
-    """Boxes (N, 4), xyxy in pixels, half-open, from compressed codes; zeros for an empty mask."""
-    corners = np.asarray(coco.toBbox(list(rles)), np.float32).reshape(-1, 4)
-    corners[:, 2:] += corners[:, :2]
-    return corners

@@ -11,11 +11,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
 from stages.errors import WireError
 from stages.output import rle
+from stages.output.masks import Masks
 from stages.types import Label, Result, StreamEvent, Track, TrackChange, TrackState
 
 VERSION = "v1"
@@ -49,7 +47,7 @@ def topic(stream: str, kind: Kind) -> str:
 
 def masks_header(
     result: Result,
-    masks: NDArray[np.bool_],
+    masks: Masks,
     *,
     stream: str,
     session: str,
@@ -58,7 +56,7 @@ def masks_header(
     published_at: float,
     encoding: Literal["rle", "counts"] = "rle",
 ) -> Header:
-    """All that is known of one frame; ``masks`` are ``rle.full_masks(result)``, ``prompts`` the texts as written."""
+    """All that is known of one frame; ``masks`` are ``full_masks(result)``, ``prompts`` the texts as written."""
     return {
         **_envelope(Kind.MASKS, stream, session, result.epoch, seq, published_at),
         **_picture(result),
@@ -209,12 +207,12 @@ def _picture(result: Result) -> Header:
 
 
 def _objects(
-    tracks: Sequence[Track], masks: NDArray[np.bool_], prompts: Sequence[str], encoding: Literal["rle", "counts"]
+    tracks: Sequence[Track], masks: Masks, prompts: Sequence[str], encoding: Literal["rle", "counts"]
 ) -> list[Header]:
     # What is occluded has no pixel, whatever its logits say.
-    hidden = [track.state is TrackState.OCCLUDED for track in tracks]
-    codes = rle.encode_all(np.where(np.array(hidden)[:, None, None], False, masks) if any(hidden) else masks)
-    areas, boxes = rle.areas(codes).tolist(), rle.boxes(codes).tolist()
+    shown = masks.where([track.state is not TrackState.OCCLUDED for track in tracks])
+    codes = rle.encode_all(shown, encoding)
+    areas, boxes = shown.areas.tolist(), shown.boxes.astype(float).tolist()
     return [
         {
             "id": track.id,
@@ -224,7 +222,7 @@ def _objects(
             "state": str(track.state),
             "box": box,
             "area": area,
-            "mask": code if encoding == "rle" else rle.with_counts(code),
+            "mask": code,
         }
         for track, code, area, box in zip(tracks, codes, areas, boxes, strict=True)
     ]

@@ -105,7 +105,7 @@ def test_an_object_is_added_by_points(site):
     assert (places.tolist(), labels.tolist()) == ([[3, 4]], [1])
 
 
-@pytest.mark.parametrize("encode", [rle.encode, lambda mask: rle.with_counts(rle.encode(mask))])
+@pytest.mark.parametrize("encode", [rle.encode, lambda mask: rle.encode(mask, "counts")])
 def test_an_object_is_added_by_a_mask_in_either_kind_of_run_lengths(site, encode):
     mask = np.random.default_rng(1).random((HEIGHT, WIDTH)) > 0.5
     assert site.ask("POST", "/api/streams/gate/objects", {"mask": encode(mask)}).status == 201

@@ -31,7 +31,7 @@ from trackeval.metrics import CLEAR, HOTA, Identity
 
 from stages.detection.grounding_dino import GroundingDino
 from stages.detection.prompts import parse_prompts
-from stages.output.rle import full_masks
+from stages.output.masks import full_masks
 from stages.sam2.load import EMBEDDED, load_segmenter
 from stages.sam2.segmenter import Sam2Segmenter
 from stages.testsrc.score import CLEARLY_VISIBLE
@@ -147,7 +147,7 @@ def measure(job: Job) -> Observed:
     tracker = Tracker(segmenter, TrackerOptions(gate=job.gating, reidentify=job.reidentify))
     for result, truth in track(world, prompts, detector, tracker, job.frames, job.every):
         labels = [None if one.prompt is None else prompts[one.prompt].phrase for one in result.tracks]
-        seen.observe(truth, [one.id for one in result.tracks], labels, full_masks(result))
+        seen.observe(truth, [one.id for one in result.tracks], labels, full_masks(result).full())
     return seen
 
 

@@ -13,7 +13,7 @@ import torch
 
 from stages.detection.grounding_dino import GroundingDino
 from stages.detection.prompts import parse_prompts
-from stages.output.rle import full_masks
+from stages.output.masks import full_masks
 from stages.sam2.load import EMBEDDED, load_segmenter
 from stages.testsrc.bodies import COLOURS, SHAPES
 from stages.testsrc.score import Quality
@@ -38,7 +38,7 @@ def measure(seed: int, frames: int, every: int, window: int, detector: Grounding
     prompts = parse_prompts([*dict.fromkeys(world.labels), *absent_labels(world)])
     quality, tracker = Quality(world, prompts), Tracker(segmenter)
     for result, _ in track(world, prompts, detector, tracker, frames, every, window):
-        quality.observe(result, full_masks(result))
+        quality.observe(result, full_masks(result).full())
     return quality
 
 

@@ -18,6 +18,7 @@ import zmq
 from daemon.commands import watch
 from stages.errors import ConfigError, OutputError, WireError
 from stages.output import wire
+from stages.output.masks import Masks
 from stages.output.wire import Kind
 from stages.types import Clock, Frame, Label, Result, StreamEvent, Track, TrackChange, TrackState
 from tests.support.program import PATIENCE
@@ -42,7 +43,7 @@ class Station:
 
     def masks(self, stream: str, seq: int, session: str = "s") -> None:
         result = seen(seq)
-        masks = result.masks.numpy() > 0
+        masks = Masks.from_full(result.masks.numpy() > 0)
         prompts = ["car", "person"]
         header = wire.masks_header(
             result, masks, stream=stream, session=session, seq=seq, prompts=prompts, published_at=2.0

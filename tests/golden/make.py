@@ -18,6 +18,7 @@ from typing import Any
 import cv2
 
 from stages.output import wire
+from stages.output.masks import Masks
 from stages.output.wire import Header, Kind
 from tests.golden.scenes import PROMPTS, SESSIONS, Mask, Scene, events, scenes, states
 
@@ -60,7 +61,9 @@ def vectors() -> Iterator[Vector]:
 
 
 def _masks(scene: Scene, about: dict[str, Any]) -> Vector:
-    header = wire.masks_header(scene.result, scene.masks, prompts=PROMPTS, encoding=scene.encoding, **about)
+    header = wire.masks_header(
+        scene.result, Masks.from_full(scene.masks), prompts=PROMPTS, encoding=scene.encoding, **about
+    )
     masks = {track.id: mask for track, mask in zip(scene.result.tracks, scene.masks, strict=True)}
     return _vector(scene.name, Kind.MASKS, header, masks=masks)
 

@@ -1,11 +1,15 @@
 """Drawing, on frames of the shapes world with their true masks."""
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from stages.output import annotate as module
 from stages.output.annotate import COLOURS, annotate, encode_jpeg
+from stages.output.masks import Masks
 from stages.testsrc.world import ShapesWorld
 from stages.types import Image, Label, Track, TrackState
 
@@ -26,6 +30,16 @@ def grey(height: int = 256, width: int = 256) -> Image:
     return np.full((height, width, 3), GREY, np.uint8)
 
 
+def drawing(
+    image: Image,
+    masks: NDArray[np.bool_],
+    tracks: Sequence[Track],
+    labels: Sequence[str],
+    classes: Sequence[Label] | None = None,
+) -> Image:
+    return annotate(image, Masks.from_full(masks), tracks, labels, classes)
+
+
 def rgb(colour: str) -> NDArray[np.float64]:
     return np.array([int(colour[place : place + 2], 16) for place in (1, 3, 5)], float)
 
@@ -38,13 +52,13 @@ def drawn(picture: Image) -> NDArray[np.bool_]:
 
 def test_the_picture_is_left_as_it_was() -> None:
     image = grey()
-    annotate(image, disc(128, 128)[None], [track(1)], ["car"], [Label("day", 0.9)])
+    drawing(image, disc(128, 128)[None], [track(1)], ["car"], [Label("day", 0.9)])
     assert (image == GREY).all()
 
 
 @pytest.mark.parametrize("number", [1, 2, 3, 12, 1001])
 def test_a_mask_is_tinted_with_the_rgb_colour_of_its_tracks_id(number: int) -> None:
-    picture = annotate(grey(), disc(128, 150)[None], [track(number)], ["car"])
+    picture = drawing(grey(), disc(128, 150)[None], [track(number)], ["car"])
     colour = rgb(COLOURS[number % len(COLOURS)])
     assert picture[150, 128] == pytest.approx(GREY + 0.3 * (colour - GREY), abs=2)
     outline = np.abs(picture - colour).max(2) < 2
@@ -52,14 +66,14 @@ def test_a_mask_is_tinted_with_the_rgb_colour_of_its_tracks_id(number: int) -> N
 
 
 def test_a_track_keeps_its_colour_whatever_else_is_there() -> None:
-    both = annotate(grey(), np.stack([disc(60, 60), disc(180, 180)]), [track(3), track(7)], ["car"])
-    alone = annotate(grey(), disc(180, 180)[None], [track(7)], ["car"])
+    both = drawing(grey(), np.stack([disc(60, 60), disc(180, 180)]), [track(3), track(7)], ["car"])
+    alone = drawing(grey(), disc(180, 180)[None], [track(7)], ["car"])
     assert (both[180, 180] == alone[180, 180]).all()
 
 
 def test_only_the_mask_its_outline_and_its_label_are_drawn() -> None:
     mask = disc(128, 150)
-    changed = drawn(annotate(grey(), mask[None], [track(1)], ["car"]))
+    changed = drawn(drawing(grey(), mask[None], [track(1)], ["car"]))
     assert changed[mask].all()
     label_and_outline = cv2.dilate(mask.astype(np.uint8), np.ones((7, 7))) > 0
     label_and_outline[96:124, 90:200] = True
@@ -68,7 +82,7 @@ def test_only_the_mask_its_outline_and_its_label_are_drawn() -> None:
 
 def test_the_label_names_id_prompt_and_score() -> None:
     def label(of: Track, *prompts: str) -> Image:
-        return annotate(grey(), disc(60, 150)[None], [of], prompts)[:121]
+        return drawing(grey(), disc(60, 150)[None], [of], prompts)[:121]
 
     first = label(track(1), "car")
     assert (first != label(track(11), "car")).any()
@@ -82,7 +96,7 @@ def test_the_label_names_id_prompt_and_score() -> None:
 def test_labels_stay_inside_the_picture(x: int, y: int) -> None:
     def background(x: int, y: int) -> int:
         """Pixels of a label that are not text."""
-        picture = annotate(grey(), disc(x, y, radius=4)[None], [track(12)], ["a rather long prompt"])
+        picture = drawing(grey(), disc(x, y, radius=4)[None], [track(12)], ["a rather long prompt"])
         return int((np.abs(picture - rgb(COLOURS[12 % len(COLOURS)])).max(2) < 2).sum())
 
     assert background(x, y) > 0.93 * background(100, 100)
@@ -90,7 +104,7 @@ def test_labels_stay_inside_the_picture(x: int, y: int) -> None:
 
 def test_labels_of_neighbours_do_not_hide_each_other() -> None:
     masks = np.stack([disc(100, 128), disc(104, 130)])
-    picture = annotate(grey(), masks, [track(1), track(2)], ["car"])
+    picture = drawing(grey(), masks, [track(1), track(2)], ["car"])
     for number in (1, 2):
         background = np.abs(picture - rgb(COLOURS[number])).max(2) < 2
         assert background.sum() > 400
@@ -98,21 +112,21 @@ def test_labels_of_neighbours_do_not_hide_each_other() -> None:
 
 def test_what_is_occluded_or_has_no_pixel_is_not_drawn() -> None:
     masks = np.stack([disc(60, 60), disc(180, 180, radius=0)])
-    picture = annotate(grey(), masks, [track(1, state=TrackState.OCCLUDED), track(2)], ["car"])
+    picture = drawing(grey(), masks, [track(1, state=TrackState.OCCLUDED), track(2)], ["car"])
     assert (picture == GREY).all()
 
 
 def test_a_frame_without_tracks_is_an_unchanged_copy() -> None:
     image = grey()
-    picture = annotate(image, np.zeros((0, 256, 256), bool), [], [])
+    picture = drawing(image, np.zeros((0, 256, 256), bool), [], [])
     assert (picture == image).all()
     assert not np.shares_memory(picture, image)
 
 
 def test_classes_stand_in_the_lower_left_corner_a_line_each() -> None:
     none = np.zeros((0, 256, 256), bool)
-    one = drawn(annotate(grey(), none, [], [], [Label("daylight", 0.93)]))
-    two = drawn(annotate(grey(), none, [], [], [Label("daylight", 0.93), Label("rain", 0.5)]))
+    one = drawn(drawing(grey(), none, [], [], [Label("daylight", 0.93)]))
+    two = drawn(drawing(grey(), none, [], [], [Label("daylight", 0.93), Label("rain", 0.5)]))
     assert one[-1, 0]
     assert not one[:220].any()
     assert not one[:, 128:].any()
@@ -122,7 +136,7 @@ def test_classes_stand_in_the_lower_left_corner_a_line_each() -> None:
 def test_the_class_of_a_track_stands_in_its_label_and_no_other() -> None:
     def widths(*classes: Label) -> list[int]:
         masks = np.stack([disc(60, 90), disc(60, 200)])
-        picture = drawn(annotate(grey(), masks, [track(1), track(2)], ["car"], classes))
+        picture = drawn(drawing(grey(), masks, [track(1), track(2)], ["car"], classes))
         return [int(np.flatnonzero(picture[rows].any(0)).max()) for rows in (slice(40, 58), slice(150, 168))]
 
     plain = widths()
@@ -135,7 +149,7 @@ def test_text_and_lines_grow_with_the_picture() -> None:
     def label_height(height: int, width: int) -> float:
         mask = np.zeros((1, height, width), bool)
         mask[0, height // 2 :, width // 3 : width // 2] = True
-        picture = annotate(grey(height, width), mask, [track(1)], ["car"])
+        picture = drawing(grey(height, width), mask, [track(1)], ["car"])
         return float(np.ptp(np.flatnonzero(drawn(picture)[: height // 2 - 4].any(1)))) + 1
 
     small, large = label_height(256, 256), label_height(720, 1280)
@@ -147,10 +161,35 @@ def test_true_masks_are_drawn_at_any_size() -> None:
     for width, height in ((64, 48), (255, 257), (1280, 720)):
         image, truth = ShapesWorld(seed=5, width=width, height=height).render(30)
         tracks = [track(int(number), prompt) for prompt, number in enumerate(truth.ids)]
-        picture = annotate(image, truth.masks, tracks, truth.labels, [Label("daylight", 0.93)])
+        picture = drawing(image, truth.masks, tracks, truth.labels, [Label("daylight", 0.93)])
         assert picture.shape == image.shape
         assert picture.dtype == np.uint8
         assert (picture != image).any(2)[truth.masks.any(0)].mean() > 0.9
+
+
+@pytest.mark.parametrize(("height", "width"), [(48, 64), (257, 255), (1080, 1920)])
+def test_drawing_inside_boxes_changes_no_pixel(height: int, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As supervision draws whole masks: 20 overlapping objects, some cut by the edge, and masks of awkward shapes."""
+    image, truth = ShapesWorld(seed=11, width=width, height=height, objects=20).render(30)
+    rows, columns = np.mgrid[:height, :width]
+    awkward = [
+        np.ones((height, width), bool),  # the whole picture
+        np.zeros((height, width), bool),
+        (rows == height // 2) & (columns == width - 1),  # one pixel
+        columns == 0,
+        rows == height - 1,
+        ((rows + columns) % 2 == 0) & (rows < 16) & (columns < 16),  # contours of single pixels
+        (rows < 3) & (columns < 3) | (rows > height - 4) & (columns > width - 4),  # far apart
+        (rows > 4) & (rows < height - 5) & ~((rows > 9) & (rows < height - 10) & (abs(columns - width // 2) < 9)),
+    ]
+    for masks in (truth.masks, np.array(awkward)):
+        tracks = [track(number) for number in range(1, len(masks) + 1)]
+        inside = drawing(image, masks, tracks, ["car"])
+        with monkeypatch.context() as patch:
+            patch.setattr(module, "_compact", Masks.full)
+            whole = drawing(image, masks, tracks, ["car"])
+        assert (inside != image).any(2)[masks.any(0)].mean() > 0.9
+        assert (inside == whole).all()
 
 
 def test_jpeg_keeps_the_colours_and_gets_smaller_with_lower_quality() -> None:

@@ -13,6 +13,7 @@ import torch
 
 from stages.errors import MaskcastError, WireError
 from stages.output import rle, wire
+from stages.output.masks import full_masks
 from stages.output.wire import Header, Kind, Message
 from stages.types import Clock, Frame, Label, Result, StreamEvent, Track, TrackChange, TrackState
 
@@ -51,7 +52,7 @@ def result(*tracks: Track, **changes: Any) -> Result:
 
 
 def masks_header(of: Result, **changes: Any) -> Header:
-    return wire.masks_header(of, rle.full_masks(of), prompts=PROMPTS, **PLACE | changes)
+    return wire.masks_header(of, full_masks(of), prompts=PROMPTS, **PLACE | changes)
 
 
 def event_header(event: TrackChange | StreamEvent, **changes: Any) -> Header:
@@ -106,7 +107,7 @@ def test_the_masks_header_is_the_published_one_to_the_letter() -> None:
 
 
 def test_the_mask_of_the_header_is_the_objects_mask() -> None:
-    masks = rle.full_masks(result(track(7), track(8)))
+    masks = full_masks(result(track(7), track(8))).full()
     header = masks_header(result(track(7), track(8)))
     for entry, mask in zip(header["objects"], masks, strict=True):
         assert (rle.decode(entry["mask"]) == mask).all()
