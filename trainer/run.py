@@ -15,6 +15,7 @@ from torch import nn
 from stages.classification.card import Card
 from stages.classification.classifier import build_model
 from stages.errors import ConfigError, OutputError
+from stages.plural import plural
 from stages.stop_signals import StopSignals
 from trainer import checkpoint
 from trainer.data.datasets import Data
@@ -185,7 +186,7 @@ def _finish(run: Run, model: nn.Module) -> dict[str, Any]:
         about = {
             "model": training.card.model,
             "data": run.source,
-            "measured on": f"{len(truth):,} pictures of {split}",
+            "measured on": f"{len(truth):,} {plural(len(truth), 'picture')} of {split}",
             "best epoch": f"{metrics['epoch']} of {training.epoch}",
         }
         write_report(run.out, predictions, about, training.history)

@@ -88,7 +88,9 @@ def add_settings_flags(parser: ArgumentParser, flags: Sequence[Flag] = FLAGS) ->
 
 def add_stream_flags(parser: ArgumentParser) -> None:
     """Add the sources, the prompts and the flags of recording."""
-    parser.add_argument("sources", nargs="*", metavar="SOURCE", help="file or URL; else the streams of the file")
+    parser.add_argument(
+        "sources", nargs="*", metavar="SOURCE", help="file or URL; without one, the streams of the configuration"
+    )
     add_prompt_flag(parser, required=False)
     parser.add_argument("--record", dest="record.dir", metavar="DIR", help="write masks and annotated video to DIR")
     # default None: without the flag, the file decides

@@ -11,6 +11,7 @@ from daemon.cli.log import print_message
 from daemon.service.service import Service
 from daemon.service.status import introduce, introduce_stream, report
 from daemon.settings.schema import Settings
+from stages.plural import plural
 
 LINE_EVERY = 10.0  # seconds
 
@@ -66,6 +67,7 @@ class ProgressLines:
 
     def __init__(self) -> None:
         self._last = time.monotonic()
+        self._loading_told = False
 
     def started(self, service: Service) -> None:
         """Nothing: the first lines come after LINE_EVERY seconds."""
@@ -75,8 +77,11 @@ class ProgressLines:
         if time.monotonic() - self._last < LINE_EVERY:
             return
         self._last = time.monotonic()
-        if not service.models_loaded:
-            print_message("loading the models")
+        if not service.models_loaded:  # no stream has frames before
+            if not self._loading_told:
+                print_message("loading the models")
+            self._loading_told = True
+            return
         for stream in service.streams.values():
             if not stream.ended:
                 print_message(str(report(stream)))
@@ -109,7 +114,8 @@ class ProgressBars:
                 self._tasks[name] = self._progress.add_task(name, total=None, state="")
             current = report(stream)
             of = f" of {current.expected}" if current.expected else ""
-            state = f"{current.frames}{of} frames, {stream.metrics.fps():.1f} FPS, {current.dropped} dropped"
+            frames = f"{current.frames}{of} {plural(current.expected or current.frames, 'frame')}"
+            state = f"{frames}, {stream.metrics.fps():.1f} FPS, {current.dropped} dropped"
             state = state if service.models_loaded else "loading the models"
             self._progress.update(self._tasks[name], completed=current.frames, total=current.expected, state=state)
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from daemon.cli.flags import FLAGS, add_settings_flags, load_settings
 from stages.errors import ConfigError
+from stages.plural import plural
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,7 +48,14 @@ class Row:
 
 def add_arguments(parser: ArgumentParser) -> None:
     """The arguments of ``maskcast bench``."""
-    parser.add_argument("--objects", type=int, nargs="+", default=[0, 1, 4, 16], metavar="N", help="(0 1 4 16)")
+    parser.add_argument(
+        "--objects",
+        type=int,
+        nargs="+",
+        default=[0, 1, 4, 16],
+        metavar="N",
+        help="tracked objects (0 1 4 16)",
+    )
     parser.add_argument("--size", type=_size, default=(1280, 720), metavar="WxH", help="of the pictures (1280x720)")
     parser.add_argument("--windows", type=int, default=8, metavar="N", help="windows that are timed (8)")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
@@ -156,7 +164,8 @@ def _centre_box(image: "Image") -> "NDArray[np.float32]":
 def _print_row(row: Row, settings: "Settings", detect: float, first: bool) -> None:
     if first:
         every, window = settings.detection.every, settings.tracking.window
-        print(f"a detection takes {1000 * detect:.0f} ms, once in {every} frames; windows of {window} frames")
+        how_often = f"once in {every} {plural(every, 'frame')}"
+        print(f"a detection takes {1000 * detect:.0f} ms, {how_often}; windows of {window} {plural(window, 'frame')}")
         print(f"{'objects':>8} {'window p50':>12} {'window p95':>12} {'a frame':>10} {'FPS':>8}")
     times = f"{1000 * row.window_p50:>9.0f} ms {1000 * row.window_p95:>9.0f} ms {1000 * row.frame:>7.1f} ms"
     print(f"{row.objects:>8} {times} {row.fps:>8.1f}", flush=True)

@@ -1,6 +1,7 @@
-"""Say whether this machine can do what the configuration asks: device, models, sources, ports, folders.
+"""Say whether this machine can do what the configuration asks: values, models, prompts, sources, ports, folders.
 
-One line a finding, `ok` or `fail`, on stdout; if something fails, stderr says how much, and the exit code is 1.
+Prints a line for each finding, `ok` or `fail`. If something fails, stderr says how much. Exit codes: 2 for a wrong
+configuration, all of whose faults are listed with their lines; else 1 if a check fails.
 
 examples:
   maskcast check --config maskcast.toml
@@ -16,11 +17,16 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from daemon.cli.flags import add_settings_flags, load_settings
+from daemon.settings.errors import SettingsError
 from daemon.settings.schema import Settings, StreamSettings
 from stages.errors import ConfigError, MaskcastError, OutputError, SourceError
+from stages.plural import plural
+
+if TYPE_CHECKING:
+    from stages.detection.base import Detector
 
 _GIB = 1 << 30
 
@@ -44,12 +50,17 @@ def run(arguments: Namespace) -> int:
     try:
         settings = load_settings(arguments)
     except ConfigError as error:
-        _print_findings([Finding(False, "settings", str(error))], arguments.json)
-        raise
+        problems = error.problems if isinstance(error, SettingsError) else [str(error)]
+        _print_findings((Finding(False, "settings", problem) for problem in problems), arguments.json)
+        if len(problems) == 1:
+            raise
+        raise ConfigError(f"{len(problems)} faults in the configuration; stdout has a line for each") from None
     findings = _print_findings(_findings(settings), arguments.json)
     failed = [finding.subject for finding in findings if not finding.ok]
     if failed:
         raise MaskcastError(f"{len(failed)} of {len(findings)} checks failed: {', '.join(failed)}; stdout says why")
+    if not arguments.json:
+        print(f"all {len(findings)} checks passed")
     return 0
 
 
@@ -66,10 +77,12 @@ def _print_findings(findings: Iterable[Finding], as_json: bool) -> list[Finding]
 
 
 def _findings(settings: Settings) -> Iterator[Finding]:
-    yield Finding(True, "settings", f"{len(settings.streams)} stream(s)")
+    yield Finding(True, "settings", _streams(settings))
     yield _run_check("memory", _memory)
     yield _run_check("device", partial(_device, settings))
-    yield _run_check("detector", partial(_detector, settings))
+    detector = _Detector(settings)
+    yield _run_check("detector", detector.load)
+    yield from detector.prompts()
     yield _run_check("segmenter", partial(_segmenter, settings))
     if settings.models.classifier:
         yield _run_check("classifier", partial(_classifier, settings))
@@ -77,7 +90,7 @@ def _findings(settings: Settings) -> Iterator[Finding]:
         yield _run_check(stream.name, partial(_source, settings, stream))
     if settings.publish.curve_dir:
         yield _run_check("curve_dir", partial(_curve_dir, Path(settings.publish.curve_dir)))
-    yield _run_check("publish", partial(_endpoint, settings.publish.endpoint))
+    yield _run_check("publish", partial(_endpoint, settings))
     yield _run_check("http", partial(_listen, settings))
     folders = {stream.resolved(settings).record.dir for stream in settings.streams} | {settings.record.dir}
     for folder in sorted(folders - {""}):
@@ -96,8 +109,9 @@ def _run_check(subject: str, check: Callable[[], str]) -> Finding:
 def _memory() -> str:
     from daemon.limits.memory_budget import in_words, machine_bytes
 
+    cores = len(os.sched_getaffinity(0))
     free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return f"{in_words(free)} of {in_words(machine_bytes())} free, {len(os.sched_getaffinity(0))} CPU cores"
+    return f"{in_words(free)} of {in_words(machine_bytes())} free, {cores} {plural(cores, 'CPU core')}"
 
 
 def _device(settings: Settings) -> str:
@@ -115,14 +129,39 @@ def _device(settings: Settings) -> str:
     return f"{device}, {precision}, {torch.cuda.get_device_name(device)}, {free:.1f} of {total:.1f} GiB free, {budget}"
 
 
-def _detector(settings: Settings) -> str:
-    from daemon.service.build_models import build_detector
+class _Detector:
+    """The configured detector, and the prompts that it shall read."""
 
-    started = time.perf_counter()
-    detector = build_detector(settings.models)
-    loaded = f"{settings.models.detector} loaded in {time.perf_counter() - started:.1f} s"
-    doubts = [f"{stream.name}: {doubt}" for stream in settings.streams for doubt in detector.doubts(stream.prompts)]
-    return "; ".join([loaded, *doubts])
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._loaded: Detector | None = None
+
+    def load(self) -> str:
+        from daemon.service.build_models import build_detector
+
+        started = time.perf_counter()
+        self._loaded = build_detector(self._settings.models)
+        return f"{self._settings.models.detector} loaded in {time.perf_counter() - started:.1f} s"
+
+    def prompts(self) -> Iterator[Finding]:
+        """A finding for each stream with prompts that the detector cannot read, or one that it reads all."""
+        if self._loaded is None:
+            return
+        streams = [stream for stream in self._settings.streams if stream.prompts]
+        findings = [_run_check("prompts", partial(self._doubts, self._loaded, stream)) for stream in streams]
+        wrong = [finding for finding in findings if not finding.ok]
+        count = sum(len(stream.prompts) for stream in streams)
+        if count and not wrong:
+            doubts = [finding.detail for finding in findings if finding.detail]
+            yield Finding(True, "prompts", "; ".join([f"the detector reads {count} {plural(count, 'prompt')}", *doubts]))
+        yield from wrong
+
+    def _doubts(self, detector: "Detector", stream: StreamSettings) -> str:
+        """The words that the detector does not know; "" if there are none."""
+        try:
+            return "; ".join(f"{stream.name}: {doubt}" for doubt in detector.doubts(stream.prompts))
+        except ConfigError as error:
+            raise ConfigError(f"stream {stream.name}: {error}") from None
 
 
 def _segmenter(settings: Settings) -> str:
@@ -139,7 +178,8 @@ def _classifier(settings: Settings) -> str:
     started = time.perf_counter()
     classifier = build_classifier(settings.models)
     assert classifier is not None
-    labels = f"{len(classifier.labels)} classes, such as {', '.join(classifier.labels[:3])}"
+    count = len(classifier.labels)
+    labels = f"{count} {plural(count, 'class', 'classes')}, such as {', '.join(classifier.labels[:3])}"
     return f"{settings.models.classifier} loaded in {time.perf_counter() - started:.1f} s, {labels}"
 
 
@@ -158,13 +198,25 @@ def _source(settings: Settings, stream: StreamSettings) -> str:
     if frame is None:
         raise SourceError("opened, but it has no frame")
     height, width = frame.image.shape[:2]
-    length = "live" if source.live else f"{source.frames_expected or 'an unknown number of'} frames"
+    expected = source.frames_expected
+    frames = f"{expected} {plural(expected, 'frame')}" if expected else "an unknown number of frames"
+    length = "live" if source.live else frames
     return f"{width}x{height} at {source.rate:.4g} FPS, {length}, decoded by {source.decoder}"
 
 
-def _endpoint(endpoint: str) -> str:
+def _streams(settings: Settings) -> str:
+    if not settings.streams:
+        return "no streams; name a SOURCE for `maskcast run`"
+    names = [stream.name for stream in settings.streams]
+    return f"{len(names)} {plural(len(names), 'stream')}: {', '.join(names)}"
+
+
+def _endpoint(settings: Settings) -> str:
     from stages.output.publisher import Publisher
 
+    endpoint, port = settings.publish.endpoint, settings.http.address[1]
+    if port and endpoint.startswith("tcp://") and endpoint.endswith(f":{port}"):
+        raise OutputError(f"{endpoint} has the port of http.listen, {settings.http.listen}; give one of them another")
     Publisher(endpoint).close()
     return f"{endpoint} is free"
 
@@ -178,7 +230,7 @@ def _curve_dir(folder: Path) -> str:
         raise ConfigError(problems[0])
     if not clients:
         raise ConfigError(f"{folder} has no client that may subscribe; maskcast keys new --client NAME makes one")
-    return f"{folder} has the daemon's keys and {len(clients)} client(s)"
+    return f"{folder} has the daemon's keys and {len(clients)} {plural(len(clients), 'client')}"
 
 
 def _listen(settings: Settings) -> str:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from daemon.cli import log
 from daemon.cli.flags import add_settings_flags, load_settings
 from stages.errors import ConfigError
+from stages.plural import plural
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -107,6 +108,7 @@ def _as_text(stream: "Report", quality: dict[str, float], files: "Sequence[str]"
     return (
         f"{stream}\n"
         f"detection F1 {quality['f1']:.2f} ({parts}), absent name found on {quality['absent_rate']:.0%} of keyframes\n"
-        f"mask IoU {quality['mask_iou']:.2f}, {quality['switches']:.0f} identity switches\n"
+        f"mask IoU {quality['mask_iou']:.2f}, "
+        f"{quality['switches']:.0f} identity {plural(quality['switches'], 'switch', 'switches')}\n"
         f"look at {' and '.join(files)}"
     )

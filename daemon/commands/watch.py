@@ -23,6 +23,7 @@ import zmq
 from daemon.cli.subscriber_keys import HandshakeMonitor, monitor_handshakes, set_curve_keys
 from daemon.settings.schema import Publish
 from stages.errors import ConfigError, OutputError
+from stages.plural import plural
 from stages.stop_signals import StopSignals
 
 if TYPE_CHECKING:
@@ -134,9 +135,8 @@ class _LossDetector:
         lost = header["seq"] - self._last.get(key, header["seq"] - 1) - 1
         self._last[key] = header["seq"]
         if lost > 0:
-            print(
-                f"maskcast: {stream}: {lost} {kind} messages lost before {header['seq']}", file=sys.stderr, flush=True
-            )
+            what = f"{lost} {kind} {plural(lost, 'message')}"
+            print(f"maskcast: {stream}: {what} lost before {header['seq']}", file=sys.stderr, flush=True)
 
 
 def _line(header: dict[str, Any]) -> str:

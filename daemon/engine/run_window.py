@@ -15,6 +15,7 @@ from daemon.limits.out_of_memory import free_memory_of, is_out_of_memory
 from stages.detection.auto_threshold import FLOOR
 from stages.detection.base import Detector
 from stages.errors import ConfigError, WindowError, one_line
+from stages.plural import plural
 from stages.types import Detections, Image, Result, StreamEvent, Window
 
 log = logging.getLogger(__name__)
@@ -125,7 +126,7 @@ def _classify(models: Models, stream: StreamState, results: list[Result]) -> tup
         results, spent = stream.schedule.classify(models.classifier, results)
     except Exception as error:
         log.debug("stream %s: the classifier failed", stream.lane.name, exc_info=True)
-        stream.warn(f"{len(results)} frames have no classes: {one_line(error)}")
+        stream.warn(f"{len(results)} {plural(len(results), 'frame has', 'frames have')} no classes: {one_line(error)}")
         return results, _failed(stream, error)
     stream.lane.metrics.observe(spent)
     return results, []
@@ -135,7 +136,7 @@ def _window_failed(stream: StreamState, window: Window, error: Exception) -> lis
     """Count the frames of a window that failed, and keep it to be folded into the next; returns the notices."""
     lane = stream.lane
     log.debug("stream %s: a window failed", lane.name, exc_info=True)
-    stream.warn(f"a window of {len(window.frames)} frames failed: {one_line(error)}")
+    stream.warn(f"a window of {len(window.frames)} {plural(len(window.frames), 'frame')} failed: {one_line(error)}")
     if isinstance(error, ConfigError):
         lane.inbox.close(discard=True)
     notices = _failed(stream, error)

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from stages.errors import ConfigError
+from stages.plural import plural
 
 _UNITS = {"MiB": 1 << 20, "GiB": 1 << 30}
 
@@ -42,8 +43,9 @@ class MemoryBudget:
             left = self.left
             if needed > left:
                 raise ConfigError(
-                    f"stream {name} needs {in_words(needed)} for {objects} objects, {in_words(left)} of "
-                    f"{in_words(self.budget)} are left; lower tracking.max_objects or raise limits.gpu_memory"
+                    f"stream {name} needs {in_words(needed)} for {objects} {plural(objects, 'object')}, "
+                    f"{in_words(left)} of {in_words(self.budget)} are left; lower tracking.max_objects or raise "
+                    "limits.gpu_memory"
                 )
             self._admitted[name] = needed
 

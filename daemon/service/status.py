@@ -9,6 +9,7 @@ from daemon.service.service import Service
 from daemon.settings.schema import Record, Settings, StreamSettings
 from daemon.stream.stream import Stream
 from stages.errors import one_line
+from stages.plural import plural
 from stages.source.address import redact
 
 
@@ -28,8 +29,10 @@ class Report:
 
     def __str__(self) -> str:
         times = f"latency {self.latency_p50:.2f} s (p95 {self.latency_p95:.2f} s)"
-        counts = f"{self.tracks} tracks, {self.dropped} frames dropped"
-        line = f"{self.name}: {self.frames} frames, {self.fps:.1f} FPS, {times}, {counts}"
+        frames = f"{self.frames} {plural(self.frames, 'frame')}"
+        tracks = f"{self.tracks} {plural(self.tracks, 'track')}"
+        counts = f"{tracks}, {self.dropped} {plural(self.dropped, 'frame')} dropped"
+        line = f"{self.name}: {frames}, {self.fps:.1f} FPS, {times}, {counts}"
         return f"{line}, failed: {self.error}" if self.error else line
 
 
@@ -39,7 +42,8 @@ def introduce(service: Service, settings: Settings) -> str:
     if settings.publish.curve_dir:
         lines.append("subscribers need keys: --key NAME.key_secret --server server.key (maskcast keys new)")
     if settings.publish.wait_for:
-        lines.append(f"files start once {settings.publish.wait_for} subscribers are there")
+        wanted = settings.publish.wait_for
+        lines.append(f"files start once {wanted} {plural(wanted, 'subscriber is', 'subscribers are')} there")
     return "\n".join(lines)
 
 

@@ -2,27 +2,62 @@
 
 import json
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-Layer = tuple[str, Mapping[str, Any]]  # name of a source of values (file, environment, command line), and its values
-KeyPath = tuple[int | str, ...]  # keys and list indices from the root, as pydantic reports them
+from daemon.settings.toml_lines import KeyPath, contains, lines_of
+from stages.errors import ConfigError
 
 _SECRET_KEYS = ("source", "token")  # their values are never shown
 
 
-def explain(error: ValidationError, model: type[BaseModel], layers: Sequence[Layer]) -> str:
-    """The message of the first error and the number of others. Unknown keys come first: they may cause missing ones.
+class Layer(NamedTuple):
+    """A source of values: the environment, the command line, or a file with its text."""
+
+    name: str
+    values: Mapping[str, Any]
+    text: str = ""
+
+
+class SettingsError(ConfigError):
+    """Wrong settings. ``problems`` has a line for each; the text is the first one and the number of the others."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        more = f" (and {len(problems) - 1} more; maskcast check lists them)" if len(problems) > 1 else ""
+        super().__init__(problems[0] + more)
+        self.problems = tuple(problems)
+
+
+class StreamsError(ValueError):
+    """What is wrong with streams as a whole; a validator of pydantic's raises it."""
+
+    def __init__(self, problems: Sequence[tuple[int, str]]) -> None:
+        """``problems``: index of the stream, and the message."""
+        super().__init__("; ".join(message for _, message in problems))
+        self.problems = tuple(problems)
+
+
+class _Problem(NamedTuple):
+    place: KeyPath  # of the value, or of the table that lacks one
+    message: str
+    unnamed: bool = False  # the place is shown only as a line of a file
+
+
+def explain(error: ValidationError, model: type[BaseModel], layers: Sequence[Layer]) -> list[str]:
+    """The message of each problem. Unknown keys come first: they may cause others.
 
     ``layers``: the sources of values, the one with the highest precedence first.
     """
-    problems = sorted(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
-    line = _explain(problems[0], model, layers)
-    return f"{line} (and {len(problems) - 1} more)" if len(problems) > 1 else line
+    problems = list(_problems(error, model, layers))
+    lines = {
+        layer.name: lines_of(layer.text, [problem.place for problem in problems]) for layer in layers if layer.text
+    }
+    return [_where(problem, layers, lines) + problem.message for problem in problems]
 
 
 def unknown_variable(model: type[BaseModel], prefix: str, names: Iterable[str]) -> str | None:
@@ -40,18 +75,56 @@ def unknown_variable(model: type[BaseModel], prefix: str, names: Iterable[str]) 
     return None
 
 
-def _explain(problem: ErrorDetails, model: type[BaseModel], layers: Sequence[Layer]) -> str:
-    path, kind = problem["loc"], problem["type"]
-    origin = _origin(path[:-1] if kind == "missing" else path, layers)
-    where = f"{origin}: " if origin else ""
-    key = _dotted(path, layers)
-    if kind == "extra_forbidden":
-        return f"{where}unknown setting {key}; {_suggestion(path, model, layers)}"
-    if kind == "missing":
-        return f"{where}{key} is missing"
-    wrong = str(problem["ctx"]["error"]) if kind == "value_error" else _in_toml_terms(problem["msg"])
-    value = "" if _may_be_secret(path, problem["input"]) else _value_text(problem["input"])
-    return where + f"{key}{value} {wrong}".strip()
+def _problems(error: ValidationError, model: type[BaseModel], layers: Sequence[Layer]) -> Iterator[_Problem]:
+    by_key = defaultdict[KeyPath, list[ErrorDetails]](list)
+    for details in error.errors():
+        by_key[_key_path(details, model)].append(details)
+    unknown = [path for path, found in by_key.items() if found[0]["type"] == "extra_forbidden"]
+    for path in unknown:
+        yield _Problem(path, f"unknown setting {_dotted(path, layers)}; {_suggestion(path, model, layers)}")
+    for path, found in by_key.items():
+        if path in unknown:
+            continue
+        exception = found[0].get("ctx", {}).get("error")
+        if isinstance(exception, StreamsError):
+            yield from (_Problem(("streams", index), message, unnamed=True) for index, message in exception.problems)
+        elif found[0]["type"] != "missing":
+            yield _Problem(path, _wrong_value(path, found, layers))
+        elif not any(other[:-1] == path[:-1] and _nearest(other, model) == path[-1] for other in unknown):
+            yield _Problem(path[:-1], f"{_dotted(path, layers)} is missing")
+
+
+def _key_path(details: ErrorDetails, model: type[BaseModel]) -> KeyPath:
+    """The keys and list indices of the value, without the names that pydantic gives to the members of a union."""
+    path: list[int | str] = []
+    table: type[BaseModel] | None = model
+    for key in details["loc"]:
+        if isinstance(key, str):
+            if table is None or (key not in table.model_fields and details["type"] != "extra_forbidden"):
+                break
+            field = table.model_fields.get(key)
+            table = _table_model(field.annotation) if field else None
+        path.append(key)
+    return tuple(path)
+
+
+def _wrong_value(path: KeyPath, found: Sequence[ErrorDetails], layers: Sequence[Layer]) -> str:
+    """The message about a value; it has several errors where it fits no member of a union."""
+    wrong = [
+        str(details["ctx"]["error"]) if details["type"] == "value_error" else _in_toml_terms(details["msg"])
+        for details in found
+    ]
+    value = "" if _may_be_secret(path, found[0]["input"]) else _value_text(found[0]["input"])
+    return f"{_dotted(path, layers)}{value} {' or '.join(wrong)}".strip()
+
+
+def _where(problem: _Problem, layers: Sequence[Layer], lines: Mapping[str, Mapping[KeyPath, int]]) -> str:
+    """The first layer that sets the value, with the line of a file."""
+    layer = next((layer for layer in layers if problem.place and contains(layer.values, problem.place)), None)
+    if layer is None or (problem.unnamed and not layer.text):
+        return ""
+    line = lines.get(layer.name, {}).get(problem.place)
+    return f"{layer.name}:{line}: " if line else f"{layer.name}: "
 
 
 def _may_be_secret(path: KeyPath, value: Any) -> bool:
@@ -71,27 +144,11 @@ def _value_text(value: Any) -> str:
     return f" = {json.dumps(value, ensure_ascii=False)}" if isinstance(value, str | bool | int | float) else ""
 
 
-def _origin(path: KeyPath, layers: Sequence[Layer]) -> str | None:
-    """Name of the first layer that sets the value; None for an error that concerns no single key."""
-    if not path:
-        return None
-    return next((name for name, values in layers if _contains(values, path)), None)
-
-
-def _contains(values: Any, path: KeyPath) -> bool:
-    for key in path:
-        try:
-            values = values[key]
-        except (KeyError, IndexError, TypeError):
-            return False
-    return True
-
-
 def _dotted(path: KeyPath, layers: Sequence[Layer]) -> str:
     """The key as text, such as ``streams["gate"].detection.every``; a stream without a name is given by its index."""
     if not (len(path) > 1 and path[0] == "streams"):
         return ".".join(map(str, path))
-    streams = next(values["streams"] for _, values in layers if "streams" in values)
+    streams = next(layer.values["streams"] for layer in layers if "streams" in layer.values)
     try:
         stream = f'streams["{streams[path[1]]["name"]}"]'
     except (KeyError, IndexError, TypeError):
@@ -101,12 +158,20 @@ def _dotted(path: KeyPath, layers: Sequence[Layer]) -> str:
 
 def _suggestion(path: KeyPath, model: type[BaseModel], layers: Sequence[Layer]) -> str:
     """The most similar key of the same table, else the same key in another table, else all keys of the table."""
-    *parents, wrong = (key for key in path if isinstance(key, str))
-    siblings = list(_model_at(model, parents).model_fields)
-    near = [_dotted((*path[:-1], name), layers) for name in get_close_matches(wrong, siblings, 1)]
-    elsewhere = [".".join(setting) for setting in _setting_paths(model) if setting[-1] == wrong]
+    nearest = _nearest(path, model)
+    near = [_dotted((*path[:-1], nearest), layers)] if nearest else []
+    elsewhere = [".".join(setting) for setting in _setting_paths(model) if setting[-1] == path[-1]]
     suggestions = near + elsewhere
-    return f"did you mean {suggestions[0]}?" if suggestions else f"known here: {', '.join(siblings)}"
+    return f"did you mean {suggestions[0]}?" if suggestions else f"known here: {', '.join(_siblings(path, model))}"
+
+
+def _nearest(path: KeyPath, model: type[BaseModel]) -> str | None:
+    """The key of the same table that is most similar to the last one of ``path``."""
+    return next(iter(get_close_matches(str(path[-1]), _siblings(path, model), 1)), None)
+
+
+def _siblings(path: KeyPath, model: type[BaseModel]) -> list[str]:
+    return list(_model_at(model, [key for key in path[:-1] if isinstance(key, str)]).model_fields)
 
 
 def _model_at(model: type[BaseModel], keys: Sequence[str]) -> type[BaseModel]:

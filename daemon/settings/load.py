@@ -4,15 +4,17 @@ Precedence: flag, environment variable (``MASKCAST_DETECTION__EVERY``), TOML fil
 """
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
-from pydantic_settings import EnvSettingsSource, SettingsError, TomlConfigSettingsSource
+from pydantic_settings import EnvSettingsSource
+from pydantic_settings import SettingsError as VariableError
 
-from daemon.settings.errors import Layer, explain, unknown_variable
+from daemon.settings.errors import Layer, SettingsError, explain, unknown_variable
 from daemon.settings.schema import PREFIX, SECTIONS_OF_A_STREAM, Settings
 from stages.errors import ConfigError
 
@@ -25,25 +27,26 @@ def load(config: Path | None = None, overrides: Mapping[str, Any] | None = None)
     """Settings from the file, the environment and ``overrides``, a nested dict.
 
     ``config`` is the file. Without it, the file in MASKCAST_CONFIG is read, else /etc/maskcast/maskcast.toml if it
-    exists. Raises ConfigError, which tells what is wrong, where it was set, and what is allowed.
+    exists. Raises ConfigError, which tells what is wrong, where it was set, and what is allowed; for wrong values
+    SettingsError, a ConfigError that has all of them.
     """
     path = config or _default_file()
-    layers: list[Layer] = [(COMMAND_LINE, dict(overrides or {})), (ENVIRONMENT, _environment())]
+    layers = [Layer(COMMAND_LINE, dict(overrides or {})), Layer(ENVIRONMENT, _environment())]
     if path is not None:
-        layers.append((str(path), _file(path)))
+        layers.append(_file(path))
     merged: dict[str, Any] = {}
-    for _, values in reversed(layers):
-        merged = _merge(merged, values)
+    for layer in reversed(layers):
+        merged = _merge(merged, layer.values)
     _override_streams(merged, layers)
     try:
         return Settings(**merged)
     except ValidationError as error:
-        raise ConfigError(explain(error, Settings, layers)) from None
+        raise SettingsError(explain(error, Settings, layers)) from None
 
 
 def _override_streams(merged: dict[str, Any], layers: Sequence[Layer]) -> None:
     """Override keys of single streams too: flags and environment take precedence over the whole file."""
-    above_file = [values for name, values in layers if name in (COMMAND_LINE, ENVIRONMENT)]
+    above_file = [layer.values for layer in layers if layer.name in (COMMAND_LINE, ENVIRONMENT)]
     streams = merged.get("streams")
     if not isinstance(streams, list):
         return
@@ -63,14 +66,18 @@ def _default_file() -> Path | None:
     return DEFAULT_PATH if DEFAULT_PATH.exists() else None
 
 
-def _file(path: Path) -> dict[str, Any]:
+def _file(path: Path) -> Layer:
     try:
         if not path.is_file():
             problem = "is a directory" if path.is_dir() else "no such file"
             raise ConfigError(f"{path}: {problem}; name the configuration with --config or {CONFIG_VARIABLE}")
-        return TomlConfigSettingsSource(Settings, path)()
+        text = path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")  # editors of Windows add a mark in front
+        return Layer(str(path), tomllib.loads(text), text)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: not valid TOML: {error}") from None
+        message, _, place = str(error).removesuffix(")").partition(" (at ")
+        line = re.match(r"line (\d+)", place)
+        where = f"{path}:{line[1]}" if line else f"{path}"
+        raise ConfigError(f"{where}: not valid TOML: {message} ({place})") from None
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: not valid TOML: not a UTF-8 text file") from None
     except OSError as error:
@@ -83,7 +90,7 @@ def _environment() -> dict[str, Any]:
         raise ConfigError(problem)
     try:
         return EnvSettingsSource(Settings)()
-    except SettingsError as error:
+    except VariableError as error:
         raise ConfigError(f"environment: {error}; lists and tables are written as JSON") from None
 
 

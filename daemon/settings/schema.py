@@ -3,12 +3,14 @@
 ``Settings(...)`` uses only its arguments; `daemon.settings.load` reads file, environment and flags.
 """
 
+from collections.abc import Iterator
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from daemon.settings import value_types as kind
+from daemon.settings.errors import StreamsError
 from stages.source.address import RTSP
 
 PREFIX = "MASKCAST_"  # of environment variables
@@ -179,15 +181,24 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _check_streams(self) -> Self:
+        problems = [
+            (index, problem) for index, stream in enumerate(self.streams) for problem in self._wrong_with(stream)
+        ]
         names = [stream.name for stream in self.streams]
-        for stream in self.streams:
-            if names.count(stream.name) > 1:
-                raise ValueError(f'two streams are named "{stream.name}"; give each its own name')
-            own = stream.resolved(self)
-            for key, does in (("frames", "records frames"), ("resume", "resumes a recording")):
-                if getattr(own.record, key) and not own.record.dir:
-                    raise ValueError(f'stream "{stream.name}" {does} but has no folder; set record.dir (--record DIR)')
-            classified = self.models.classifier and own.classification.target == "frame"
-            if not stream.prompts and not classified:
-                raise ValueError(f'stream "{stream.name}" has no prompts; say what to look for: --prompt person')
+        problems += [
+            (index, f'two streams are named "{name}"; give each its own name')
+            for index, name in enumerate(names)
+            if name in names[:index]
+        ]
+        if problems:
+            raise StreamsError(problems)
         return self
+
+    def _wrong_with(self, stream: StreamSettings) -> Iterator[str]:
+        own = stream.resolved(self)
+        for key, does in (("frames", "records frames"), ("resume", "resumes a recording")):
+            if getattr(own.record, key) and not own.record.dir:
+                yield f'stream "{stream.name}" {does} but has no folder; set record.dir (--record DIR)'
+        classified = self.models.classifier and own.classification.target == "frame"
+        if not stream.prompts and not classified:
+            yield f'stream "{stream.name}" has no prompts; say what to look for: --prompt person'

@@ -33,7 +33,7 @@ def maskcast(*arguments: str, before: Sequence[str] = (), **environment: str) ->
 def error_of(*arguments: str, code: int, before: Sequence[str] = (), **environment: str) -> str:
     """The one line on stderr of a command that ends with ``code``; what tells of progress does not count."""
     done = maskcast(*arguments, before=before, **environment)
-    progress = re.compile(r"maskcast: (loading the models|\w+: \d+ frames, )")
+    progress = re.compile(r"maskcast: (loading the models|\w+: \d+ frames?, )")
     lines = [line for line in done.stderr.splitlines() if not progress.match(line)]
     assert (done.returncode, len(lines)) == (code, 1), done.stderr
     assert lines[0].startswith("maskcast: error: ")
@@ -113,8 +113,8 @@ def test_unknown_setting_in_file_or_environment_is_named_with_the_nearest(tmp_pa
     file = tmp_path / "maskcast.toml"
     file.write_text("[detection]\nevry = 3\n")
     expected = "unknown setting detection.evry; did you mean detection.every?"
-    assert error_of("run", "--config", str(file), code=2) == f"{file}: {expected}"
-    assert error_of("run", code=2, MASKCAST_CONFIG=str(file)) == f"{file}: {expected}"
+    assert error_of("run", "--config", str(file), code=2) == f"{file}:2: {expected}"
+    assert error_of("run", code=2, MASKCAST_CONFIG=str(file)) == f"{file}:2: {expected}"
     assert "did you mean MASKCAST_DETECTION__EVERY" in error_of("run", code=2, MASKCAST_DETECTION__EVRY="3")
 
 

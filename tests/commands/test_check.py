@@ -39,10 +39,15 @@ def test_machine_that_can_do_it_all_is_all_ok(tmp_path: Path, capsys: pytest.Cap
     config = write(tmp_path / "c.toml", ("shapes", shapes), extra=f"[record]\ndir = '{tmp_path / 'new' / 'out'}'")
     assert main(["check", "--config", config, *EMBEDDED, *FREE]) == 0
     lines = capsys.readouterr().out.splitlines()
+    assert lines.pop() == "all 10 checks passed"
     assert all(line.startswith("ok ") for line in lines)
-    subjects = [line.split()[1] for line in lines]
-    assert subjects == ["settings", "memory", "device", "detector", "segmenter", "shapes", "publish", "http", "record"]
-    assert lines[5].split(maxsplit=2)[2] == "160x96 at 12 FPS, 7 frames, decoded by software"
+    details = {subject: detail for _, subject, detail in (line.split(maxsplit=2) for line in lines)}
+    assert list(details) == [
+        "settings", "memory", "device", "detector", "prompts", "segmenter", "shapes", "publish", "http", "record",
+    ]  # fmt: skip
+    assert details["settings"] == "1 stream: shapes"
+    assert details["prompts"].startswith("the detector reads 1 prompt")
+    assert details["shapes"] == "160x96 at 12 FPS, 7 frames, decoded by software"
     assert not (tmp_path / "new").exists()
 
 
@@ -74,10 +79,41 @@ def test_wrong_configuration_is_the_only_finding_and_exit_code_2(
 ) -> None:
     config = write(tmp_path / "c.toml", extra="[detection]\nevry = 1")
     assert main(["check", "--config", config, "--json"]) == 2
-    expected = f"{config}: unknown setting detection.evry; did you mean detection.every?"
+    expected = f"{config}:2: unknown setting detection.evry; did you mean detection.every?"
     shown = capsys.readouterr()
     assert findings(shown.out) == {"settings": (False, expected)}
     assert shown.err == f"maskcast: error: {expected}\n"
+
+
+def test_every_fault_of_the_configuration_is_listed_once_with_its_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = write(tmp_path / "c.toml", ("gate", "a.mp4"), ("gate", "b.mp4"))
+    with Path(config).open("a") as file:
+        file.write("record.resume = true\n")
+    assert main(["check", "--config", config]) == 2
+    shown = capsys.readouterr()
+    assert shown.out.splitlines() == [
+        f'fail  settings     {config}:7: stream "gate" resumes a recording but has no folder; set record.dir '
+        "(--record DIR)",
+        f'fail  settings     {config}:7: two streams are named "gate"; give each its own name',
+    ]
+    assert shown.err == "maskcast: error: 2 faults in the configuration; stdout has a line for each\n"
+
+
+def test_prompt_that_the_detector_cannot_read_and_one_port_for_two_are_found(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = write(tmp_path / "c.toml", ("shapes", "testsrc://shapes?frames=1"))
+    long = Path(config).read_text().replace('"car"', f'"car", "{"very " * 200}long lorry"')
+    Path(config).write_text(long)
+    same = ["--publish", "tcp://127.0.0.1:9765", "--http", "127.0.0.1:9765"]
+    assert main(["check", "--config", config, *EMBEDDED, *same, "--json"]) == 1
+    found = findings(capsys.readouterr().out)
+    assert found["shapes"] == (True, "256x256 at 30 FPS, 1 frame, decoded by software")
+    assert found["prompts"][0] is False
+    assert found["prompts"][1].startswith("stream shapes: prompt ")
+    assert "has the port of http.listen, 127.0.0.1:9765" in found["publish"][1]
 
 
 def test_device_that_is_not_there_is_found(capsys: pytest.CaptureFixture[str]) -> None:

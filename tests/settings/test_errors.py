@@ -1,9 +1,13 @@
 """Whatever is wrong with the settings is said in one line: where it was set, the key, the value, what is allowed."""
 
+import re
 from pathlib import Path
+from typing import Literal
 
 import pytest
+from pydantic import BaseModel, ConfigDict, ValidationError
 
+from daemon.settings.errors import Layer, SettingsError, explain
 from daemon.settings.load import load
 from stages.errors import ConfigError
 from tests.settings.configuration import GATE
@@ -40,7 +44,7 @@ def error_of(file: Path, text: str) -> str:
 )
 def test_unknown_key_is_an_error_with_the_nearest_valid_name(file: Path, text: str, expected: str) -> None:
     error = error_of(file, text)
-    assert error.startswith(f"{file}: ")
+    assert re.match(rf"{file}:\d+: unknown setting", error)
     assert expected in error
 
 
@@ -60,7 +64,7 @@ def test_unknown_key_is_an_error_with_the_nearest_valid_name(file: Path, text: s
     ],
 )
 def test_wrong_type_is_an_error_that_shows_key_and_value(file: Path, text: str, expected: str) -> None:
-    assert error_of(file, text) == f"{file}: {expected}"
+    assert re.sub(r":\d+: ", ": ", error_of(file, text)) == f"{file}: {expected}"
 
 
 @pytest.mark.parametrize(
@@ -133,7 +137,81 @@ def test_settings_that_do_not_fit_together_are_an_error(file: Path, text: str, e
 
 
 def test_more_than_one_problem_is_counted(file: Path) -> None:
-    assert error_of(file, "[detection]\nevery = 0\nbox_threshold = 2").endswith(" (and 1 more)")
+    error = error_of(file, "[detection]\nevery = 0\nbox_threshold = 2")
+    assert error.endswith(" (and 1 more; maskcast check lists them)")
+
+
+FAULTS = """# a comment, and an empty line
+
+[tracking]
+window = 0
+lost_after = 3
+windw = 5
+
+[[streams]]
+name = "yard"
+prompts = [
+    "bus",
+    7,
+]
+sorce = "yard.mp4"
+
+[[streams]]
+source = "gate.mp4"
+name = "gate"
+detection = { every = 2, box_threshold = "high" }
+"""
+
+
+def test_each_problem_is_listed_once_with_its_line(file: Path) -> None:
+    """A misspelt key is one problem, not an unknown and a missing one."""
+    file.write_text(FAULTS)
+    with pytest.raises(SettingsError) as caught:
+        load(file)
+    numbers = [(line.removeprefix(f"{file}:").split(": ")[0], line.split(": ")[1]) for line in caught.value.problems]
+    assert numbers == [
+        ("6", "unknown setting tracking.windw; did you mean tracking.window?"),
+        ("14", 'unknown setting streams["yard"].sorce; did you mean streams["yard"].source?'),
+        ("4", "tracking.window = 0 should be greater than or equal to 1"),
+        ("10", 'streams["yard"].prompts.1 = 7 should be a valid string'),
+        ("19", 'streams["gate"].detection.box_threshold = "high" should be a valid number'),
+    ]
+
+
+def test_what_is_wrong_with_streams_as_a_whole_is_listed_with_their_lines(file: Path) -> None:
+    file.write_text(GATE + "\n" + GATE.replace('["person"]', "[]") + "record.resume = true\n")
+    with pytest.raises(SettingsError) as caught:
+        load(file)
+    line = 1 + (GATE + "\n" + GATE).splitlines().index("[[streams]]", GATE.count("\n"))
+    assert [problem.partition("; ")[0] for problem in caught.value.problems] == [
+        f'{file}:{line}: stream "gate" resumes a recording but has no folder',
+        f'{file}:{line}: stream "gate" has no prompts',
+        f'{file}:{line}: two streams are named "gate"',
+    ]
+
+
+def test_value_that_fits_no_member_of_a_union_is_one_problem() -> None:
+    class Table(BaseModel):
+        model_config = ConfigDict(strict=True)
+        speed: bool | Literal["auto"] = True
+
+    class Root(BaseModel):
+        table: Table = Table()
+
+    values = {"table": {"speed": 3}}
+    with pytest.raises(ValidationError) as caught:
+        Root(**values)
+    [problem] = explain(caught.value, Root, [Layer("x.toml", values, "[table]\n\nspeed = 3")])
+    assert problem == "x.toml:3: table.speed = 3 should be a valid boolean or should be 'auto'"
+
+
+def test_file_of_an_editor_of_windows_is_read(file: Path) -> None:
+    """It begins with a mark, and its lines end with two characters."""
+    file.write_bytes(b"\xef\xbb\xbf[detection]\r\nevery = 17\r\n")
+    assert load(file).detection.every == 17
+    file.write_bytes(b"\xef\xbb\xbf[detection]\r\n\r\nevery = 0\r\n")
+    with pytest.raises(ConfigError, match=rf"{file}:3: "):
+        load(file)
 
 
 def test_error_names_where_the_value_was_set(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,8 +238,8 @@ def test_list_in_the_environment_that_is_not_json_is_an_error(monkeypatch: pytes
 
 def test_broken_toml_is_an_error_with_file_and_line(file: Path) -> None:
     error = error_of(file, "[detection]\nevery = = 1\n")
-    assert error.startswith(f"{file}: not valid TOML: ")
-    assert "line 2" in error
+    assert error.startswith(f"{file}:2: not valid TOML: ")
+    assert "line 2, column 9" in error
 
 
 def test_file_that_is_not_text_is_an_error(file: Path) -> None:

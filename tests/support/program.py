@@ -47,7 +47,7 @@ class Program:
     def end(self) -> tuple[int, str, list[str]]:
         """Exit code, stdout, and the lines of stderr except those about progress."""
         out, err = self.process.communicate(timeout=PATIENCE)
-        progress = re.compile(r"maskcast: (loading the models|[\w.-]+: \d+ frames, .*)|(masks|metrics|shapes): .*")
+        progress = re.compile(r"maskcast: (loading the models|[\w.-]+: \d+ frames?, .*)|(masks|metrics|shapes): .*")
         wrong = [line for line in err.splitlines() if not progress.fullmatch(line)]
         return self.process.returncode, "".join(self.said) + out, wrong
 

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib import font_manager
 from PIL import Image
 
 from stages.errors import OutputError
+from trainer.report.class_names import PlotNames, plot_names
 from trainer.report.plots import draw_confusion, draw_curves
 from trainer.report.report import Predictions, write_report
 
@@ -47,7 +49,8 @@ def dark_pixels(picture: bytes) -> tuple[float, float]:
 def test_rows_of_the_confusion_matrix_are_true_classes_and_columns_predicted_ones() -> None:
     """What is first and is taken for the second shows above and to the right of the opposite."""
     upper, lower = (
-        dark_pixels(draw_confusion(("a", "b"), np.array(counts))) for counts in ([[0, 9], [0, 0]], [[0, 0], [9, 0]])
+        dark_pixels(draw_confusion(plot_names(("a", "b")), np.array(counts)))
+        for counts in ([[0, 9], [0, 0]], [[0, 0], [9, 0]])
     )
     assert upper[0] < lower[0] - 0.2
     assert upper[1] > lower[1] + 0.2
@@ -57,11 +60,11 @@ def test_rows_of_the_confusion_matrix_are_true_classes_and_columns_predicted_one
 @pytest.mark.parametrize("classes", [2, 20, 60])
 def test_the_pictures_have_300_dots_an_inch_and_room_for_every_class(classes: int) -> None:
     labels = [f"a class with a long name, number {index}" for index in range(classes)]
-    for picture in (draw_confusion(labels, np.eye(classes, dtype=np.int64)), draw_curves(HISTORY)):
+    for picture in (draw_confusion(plot_names(labels), np.eye(classes, dtype=np.int64)), draw_curves(HISTORY)):
         image = Image.open(BytesIO(picture))
         assert image.format == "PNG"
         assert image.info["dpi"] == pytest.approx((300, 300), abs=0.1)
-    width = Image.open(BytesIO(draw_confusion(labels, np.eye(classes, dtype=np.int64)))).width
+    width = Image.open(BytesIO(draw_confusion(plot_names(labels), np.eye(classes, dtype=np.int64)))).width
     assert width / 300 > 0.6 * min(classes, 30) + 2
 
 
@@ -117,6 +120,37 @@ def test_without_a_history_there_are_no_curves(tmp_path: Path, gate: Predictions
     write_report(tmp_path, gate, {})
     assert not (tmp_path / "training_curves.png").exists()
     assert "training_curves" not in (tmp_path / "report.md").read_text()
+
+
+STRANGE = ("\u05db\u05dc\u05d1", "\u0643\u0644\u0628", "\U00016b59 pahawh", "$5 or $10_x^", "line\nbreak", "caf\u00e9")
+
+
+def test_a_name_that_cannot_be_drawn_is_a_number_that_the_report_explains(tmp_path: Path) -> None:
+    """Hebrew, Arabic, a script that no font has, a formula to matplotlib; a warning would fail the test."""
+    names = plot_names(STRANGE)
+    assert names.names == ("#1", "#2", "#3", "$5 or $10_x^", "#5", "caf\u00e9")
+    write_report(tmp_path, predictions(STRANGE, [(index, index) for index in range(6)]), {})
+    text = (tmp_path / "report.md").read_text()
+    assert "numbers for names that no font of this machine can draw" in text
+    assert f"| #3 | {STRANGE[2]} |" in text
+    assert "| #5 | line break |" in text
+
+
+def test_a_name_is_drawn_by_the_font_that_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A font that matplotlib brings along stands for one of the system."""
+    arc = "\u2312"
+    other = next(font for font in font_manager.fontManager.ttflist if font.name == "DejaVu Sans Mono")
+    monkeypatch.setattr(font_manager.fontManager, "ttflist", [])
+    assert plot_names(["a", arc]).names == ("a", "#2")
+    monkeypatch.setattr(font_manager.fontManager, "ttflist", [other])
+    assert plot_names(["a", arc]) == PlotNames(("a", arc), ("DejaVu Sans", "DejaVu Sans Mono"), ())
+
+
+@pytest.mark.slow
+def test_a_thousand_classes_with_long_names_can_be_drawn() -> None:
+    """Not all have room for their names."""
+    labels = [f"class {index} {'x' * 300}" for index in range(1000)]
+    assert Image.open(BytesIO(draw_confusion(plot_names(labels), np.eye(1000, dtype=np.int64)))).width > 3000
 
 
 def test_a_report_that_cannot_be_written_is_one_line(tmp_path: Path, gate: Predictions) -> None:

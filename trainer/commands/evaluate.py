@@ -14,6 +14,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stages.plural import plural
 from trainer.commands.data import read_data
 from trainer.commands.machine_flags import add_machine_flags
 
@@ -39,7 +40,8 @@ def run(arguments: Namespace) -> int:
     from trainer.report.report import write_report
 
     alone, ensemble, split, models = _measure(arguments)
-    on = f"{len(ensemble.truth):,} pictures of {split}"
+    count = len(ensemble.truth)
+    on = f"{count:,} {plural(count, 'picture')} of {split}"
     if arguments.out is not None:
         about = {
             "checkpoints": ", ".join(arguments.checkpoints),

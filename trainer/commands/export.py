@@ -14,6 +14,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from stages.errors import ConfigError
+from stages.plural import plural
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -35,7 +36,8 @@ def run(arguments: Namespace) -> int:
         summary = {"model": card.model, "labels": card.labels, "files": list(map(str, files)), "difference": difference}
         print(json.dumps(summary, ensure_ascii=False))
         return 0
-    print(f"{card.model}, {len(card.labels)} classes: {' and '.join(map(str, files))}")
+    classes = f"{len(card.labels)} {plural(len(card.labels), 'class', 'classes')}"
+    print(f"{card.model}, {classes}: {' and '.join(map(str, files))}")
     print(f"largest difference of a logit from the checkpoint's: {difference:.1e}")
     return 0
 

@@ -17,5 +17,5 @@ def add_machine_flags(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--workers", type=_count, metavar="N", help="processes that read pictures (one less than cores)"
     )
-    parser.add_argument("--device", choices=DEVICES, default="auto", help="(auto)")
-    parser.add_argument("--precision", choices=PRECISIONS, default="auto", help="(auto)")
+    parser.add_argument("--device", choices=DEVICES, default="auto", help="auto: a GPU if there is one")
+    parser.add_argument("--precision", choices=PRECISIONS, default="auto", help="auto: half on a GPU")

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages.errors import ConfigError
+from stages.plural import plural
 from trainer.commands.data import read_data
 from trainer.commands.machine_flags import add_machine_flags
 
@@ -33,14 +34,18 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of ``maskcast search``."""
     parser.add_argument("--data", required=True, metavar="cifar10|FOLDER", help="what to learn from")
     parser.add_argument("--out", type=Path, default=Path("search"), metavar="DIR", help="folder to write to (search)")
-    parser.add_argument("--lr", type=float, nargs="+", metavar="RATE", help="(a third, once and thrice the recipe's)")
-    parser.add_argument("--batch-size", type=int, nargs="+", metavar="N", help="(64 128)")
-    parser.add_argument("--unfreeze", type=int, nargs="+", metavar="BLOCKS", help="(1 3 6; from scratch everything)")
+    parser.add_argument(
+        "--lr", type=float, nargs="+", metavar="RATE", help="learning rates (a third, once, thrice the recipe's)"
+    )
+    parser.add_argument("--batch-size", type=int, nargs="+", metavar="N", help="pictures in a step (64 128)")
+    parser.add_argument(
+        "--unfreeze", type=int, nargs="+", metavar="BLOCKS", help="blocks to train (1 3 6; from scratch all)"
+    )
     parser.add_argument("--model", help="as for `maskcast train`")
     parser.add_argument("--from-scratch", action="store_true", default=None, help="as for `maskcast train`")
     parser.add_argument("--epochs", type=int, metavar="N", help="as for `maskcast train`")
     parser.add_argument("--class-weights", action="store_true", default=None, help="as for `maskcast train`")
-    parser.add_argument("--seed", type=int, metavar="N", help="of all chance (0)")
+    parser.add_argument("--seed", type=int, metavar="N", help="seed of all random numbers (0)")
     parser.add_argument("--json", action="store_true", help="print the table as JSON")
     add_machine_flags(parser)
 
@@ -55,7 +60,8 @@ def run(arguments: Namespace) -> int:
     grid = _grid(arguments, recipe)
     data = read_data(arguments.data, recipe.seed)
     shared = {name: getattr(recipe, name) for name in SHARED} | {"data": arguments.data}
-    print(f"maskcast: {count_points(grid)} trainings in {arguments.out}", file=sys.stderr)
+    count = count_points(grid)
+    print(f"maskcast: {count} {plural(count, 'training')} in {arguments.out}", file=sys.stderr)
     rows = search(grid, shared, arguments.out, lambda values, out: _train(arguments, recipe, data, values, out))
     if arguments.json:
         print(json.dumps(rows, ensure_ascii=False))

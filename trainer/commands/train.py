@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.errors import ConfigError
+from stages.plural import plural
 from trainer.commands.data import read_data
 from trainer.commands.machine_flags import add_machine_flags
 from trainer.training.files import LAST
@@ -43,13 +44,13 @@ def add_arguments(parser: ArgumentParser) -> None:
         default=None,
         help="no pretrained weights: a compact ViT for small pictures, or --model; everything trains",
     )
-    parser.add_argument("--epochs", type=int, metavar="N", help="(7; from scratch 60)")
+    parser.add_argument("--epochs", type=int, metavar="N", help="passes over the pictures (7; from scratch 60)")
     parser.add_argument("--batch-size", type=int, metavar="N", help="pictures in a step, over all GPUs (128)")
     parser.add_argument("--lr", type=float, metavar="RATE", help="highest learning rate (1e-4; from scratch 1e-3)")
     parser.add_argument(
         "--class-weights", action="store_true", default=None, help="rare classes count as much as frequent ones"
     )
-    parser.add_argument("--seed", type=int, metavar="N", help="of all chance (0)")
+    parser.add_argument("--seed", type=int, metavar="N", help="seed of all random numbers (0)")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
     parser.add_argument("--frames-from", metavar="RECORDING", help="only cut frames of a video into DIR, to be sorted")
     parser.add_argument("--every", metavar="TIME", help='between two such frames, as in "500ms" (1s)')
@@ -132,7 +133,8 @@ def _cut_frames(arguments: Namespace) -> int:
         print(json.dumps({"frames": count, "folder": str(out)}))
     else:
         folder = shlex.quote(str(out))
-        print(f"{count} frames in {out}: sort them into {out}/<class>/, then maskcast train --data {folder}")
+        sort = f"sort them into {out}/<class>/, then maskcast train --data {folder}"
+        print(f"{count} {plural(count, 'frame')} in {out}: {sort}")
     return 0
 
 

@@ -1,0 +1,3 @@
+import logging
+
+logging.getLogger("matplotlib").setLevel(logging.ERROR)  # else it tells the user about its caches

@@ -1,6 +1,7 @@
 """Plots of the trainer: training curves and confusion matrix."""
 
 import io
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,9 +13,11 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 from sklearn.metrics import ConfusionMatrixDisplay
 
+from trainer.report.class_names import PlotNames
+
 DPI = 300
+_SMALLEST_FONT = 4  # points; smaller letters cannot be read
 _MAX_WITH_NUMBERS = 30  # classes; with more, the cells of a confusion matrix are too small for numbers
-_MAX_LABEL = 24  # characters of a label
 
 
 def draw_curves(history: Sequence[Mapping[str, Any]]) -> bytes:
@@ -46,12 +49,12 @@ def draw_curves(history: Sequence[Mapping[str, Any]]) -> bytes:
     return _png(figure)
 
 
-def draw_confusion(labels: Sequence[str], counts: NDArray[np.int64]) -> bytes:
+def draw_confusion(classes: PlotNames, counts: NDArray[np.int64]) -> bytes:
     """PNG of the confusion matrix ``counts[true, predicted]``, normalised by row (true class)."""
     images = counts.sum(1)
     shares = counts / np.maximum(images, 1)[:, None]
-    names, with_numbers = [_shorten(name) for name in labels], len(labels) <= _MAX_WITH_NUMBERS
-    side = max(2.2, 0.62 * len(labels)) if with_numbers else 0.62 * _MAX_WITH_NUMBERS
+    names, with_numbers = classes.names, len(classes.names) <= _MAX_WITH_NUMBERS
+    side = max(2.2, 0.62 * len(names)) if with_numbers else 0.62 * _MAX_WITH_NUMBERS
     figure = Figure((side + 3.2, side + 1.9), layout="constrained")
     axes = figure.subplots()
     display = ConfusionMatrixDisplay(shares, display_labels=names)
@@ -62,12 +65,19 @@ def draw_confusion(labels: Sequence[str], counts: NDArray[np.int64]) -> bytes:
         for (row, column), text in np.ndenumerate(display.text_):
             colour = "white" if shares[row, column] > 0.5 else "black"
             text.set(text=_percentage(int(counts[row, column]), int(images[row])), fontsize=8, color=colour)
-    font_size = 9 if with_numbers else max(1.0, 60 * side / len(labels))
-    axes.set_xticks(range(len(labels)), names, fontsize=font_size, rotation=45 if with_numbers else 90)
+    # of more classes than have room, every second, third, ... gets its name
+    step = 1 if with_numbers else math.ceil(_SMALLEST_FONT * len(names) / (60 * side))
+    shown = range(0, len(names), step)
+    font_size = 9 if with_numbers else 60 * side / len(names) * step
+    look: dict[str, Any] = {
+        "fontsize": font_size,
+        "family": classes.fonts,
+        "parse_math": False,
+    }  # a name may have two dollars
+    axes.set_xticks(shown, names[::step], rotation=45 if with_numbers else 90, **look)
     for text in axes.get_xticklabels():  # the end of each name is below its column
         text.set(ha="right", va="top" if with_numbers else "center", rotation_mode="anchor")
-    rows = [f"{name} ({number:,})" for name, number in zip(names, images, strict=True)]
-    axes.set_yticks(range(len(labels)), rows, fontsize=font_size)
+    axes.set_yticks(shown, [f"{names[index]} ({images[index]:,})" for index in shown], **look)
     axes.set(xlabel="predicted class", ylabel="true class (pictures)", title=_title(counts))
     _add_colour_bar(figure, axes, display.im_)
     return _png(figure)
@@ -99,11 +109,6 @@ def _png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, dpi=DPI, format="png")
     return buffer.getvalue()
-
-
-def _shorten(name: str) -> str:
-    """Cut a long name in the middle, because names with the same start often differ at the end."""
-    return name if len(name) <= _MAX_LABEL else f"{name[: _MAX_LABEL // 2]}…{name[-_MAX_LABEL // 2 + 1 :]}"
 
 
 def _title(counts: NDArray[np.int64]) -> str:

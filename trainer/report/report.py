@@ -14,7 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_support, top_k_accuracy_score
 
+from stages.plural import plural
 from trainer.checkpoint import create_folder, write_atomically
+from trainer.report.class_names import PlotNames, plot_names
 from trainer.report.plots import draw_confusion, draw_curves
 
 _MAX_CONFUSIONS = 10  # in the report
@@ -88,9 +90,10 @@ def write_report(
     create_folder(folder, 0)
     if history:
         write_atomically(folder / "training_curves.png", draw_curves(history))
-    write_atomically(folder / "confusion_matrix.png", draw_confusion(predictions.labels, predictions.counts))
+    names = plot_names(predictions.labels)
+    write_atomically(folder / "confusion_matrix.png", draw_confusion(names, predictions.counts))
     write_atomically(folder / "per_class.csv", _csv(predictions.per_class()).encode())
-    write_atomically(folder / "report.md", _text(predictions, about, history).encode())
+    write_atomically(folder / "report.md", _text(predictions, names, about, history).encode())
 
 
 def _csv(rows: Sequence[ClassRow]) -> str:
@@ -103,10 +106,15 @@ def _csv(rows: Sequence[ClassRow]) -> str:
     return text.getvalue()
 
 
-def _text(predictions: Predictions, about: Mapping[str, str], history: Sequence[Mapping[str, Any]]) -> str:
+def _text(
+    predictions: Predictions, names: PlotNames, about: Mapping[str, str], history: Sequence[Mapping[str, Any]]
+) -> str:
     metrics = predictions.summary()
     correct, total = int(np.trace(predictions.counts)), len(predictions.truth)
-    rows = {**about, "accuracy": f"**{metrics.pop('accuracy'):.2%}** ({correct:,} of {total:,} pictures)"}
+    rows = {
+        **about,
+        "accuracy": f"**{metrics.pop('accuracy'):.2%}** ({correct:,} of {total:,} {plural(total, 'picture')})",
+    }
     if "top5_accuracy" in metrics:
         rows["true class among the best five"] = f"{metrics['top5_accuracy']:.2%}"
     rows |= {"macro F1": f"{metrics['macro_f1']:.4f}", "log loss": f"{metrics['log_loss']:.4f}"}
@@ -119,6 +127,10 @@ def _text(predictions: Predictions, about: Mapping[str, str], history: Sequence[
         _confusions(predictions),
         "![Confusion matrix](confusion_matrix.png)",
     ]
+    if names.numbered:
+        rows_of_numbers = [(names.names[index], predictions.labels[index]) for index in names.numbered]
+        parts += ["The picture shows numbers for names that no font of this machine can draw:"]
+        parts += [_table(["number", "class"], rows_of_numbers)]
     if history:
         parts += ["## Training", _epochs(history), "![Training curves](training_curves.png)"]
         parts.append(
@@ -163,6 +175,8 @@ def _epochs(history: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """A Markdown table; pipes in cells are escaped."""
+    """A Markdown table; pipes in cells are escaped, line breaks become spaces."""
     lines = [list(heads), ["---"] * len(heads), *rows]
-    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
+    return "\n".join(
+        "| " + " | ".join(" ".join(str(cell).split()).replace("|", "\\|") for cell in line) + " |" for line in lines
+    )
