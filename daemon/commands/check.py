@@ -153,7 +153,9 @@ class _Detector:
         count = sum(len(stream.prompts) for stream in streams)
         if count and not wrong:
             doubts = [finding.detail for finding in findings if finding.detail]
-            yield Finding(True, "prompts", "; ".join([f"the detector reads {count} {plural(count, 'prompt')}", *doubts]))
+            yield Finding(
+                True, "prompts", "; ".join([f"the detector reads {count} {plural(count, 'prompt')}", *doubts])
+            )
         yield from wrong
 
     def _doubts(self, detector: "Detector", stream: StreamSettings) -> str:
