@@ -10,7 +10,7 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NoReturn
 
-from daemon.cli.standard_streams import guarded, open_closed_streams
+from daemon.cli.standard_streams import guarded, prepare_streams
 from stages.errors import ConfigError, MaskcastError
 
 COMMANDS = {
@@ -62,7 +62,7 @@ class _CommandParser(_Parser):
 
 def program() -> NoReturn:
     """Entry point of the process. Skips the interpreter's shutdown if threads still run: it would block or crash."""
-    open_closed_streams()
+    prepare_streams()
     code = main()
     if threading.active_count() > 1:
         sys.stdout.flush()

@@ -1,6 +1,7 @@
 """Standard streams that are closed, broken or full: the work goes on, and only output that is the product may fail."""
 
 import errno
+import io
 import os
 import sys
 from collections.abc import Iterator
@@ -10,10 +11,11 @@ from typing import Any, Literal, TextIO, cast
 from stages.errors import OutputError
 
 
-def open_closed_streams() -> None:
+def prepare_streams() -> None:
     """Put the null device in the place of standard streams that are closed. To be called before anything is opened.
 
     A supervisor may start a program with them closed. Else the next file or socket would get the number of one of them.
+    Characters that stdout cannot encode, also those of a file's name that is not UTF-8, are printed as escapes.
     """
     for number in range(3):
         try:
@@ -23,6 +25,8 @@ def open_closed_streams() -> None:
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:  # Python's sign that it was closed
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115 - stays open
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 @contextmanager

@@ -76,3 +76,15 @@ def test_reader_of_the_help_may_go_away(tmp_path: Path) -> None:
     process = start(tmp_path / "out", "| true; exit ${PIPESTATUS[0]}", "run", "--help")
     assert process.wait(PATIENCE) == 0
     assert (tmp_path / "out" / "err").read_text() == ""
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_text_that_stdout_cannot_encode_is_escaped(encoding: str) -> None:
+    """Names of the wide world in a terminal of another, and a file's name that is not UTF-8."""
+    name = b"\xe6\x97\xa5\xe6\x9c\xac-\xe9"
+    command = [sys.executable, "-m", "daemon", "models", "list", "--classifier", name, *EMBEDDED[:4]]
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    done = subprocess.run(command, capture_output=True, env=environment, timeout=PATIENCE, check=False)
+    assert (done.returncode, done.stderr) == (1, b"")  # the model is missing, which is no failure of printing
+    shown = b"\xe6\x97\xa5\xe6\x9c\xac" if encoding == "utf-8" else b"\\u65e5\\u672c"
+    assert shown + b"-\\udce9" in done.stdout

@@ -100,6 +100,7 @@ def test_picture_with_damaged_exif_is_read_as_it_stands(tmp_path: Path) -> None:
     assert read_picture(path).shape == NOISE.shape
 
 
+@pytest.mark.process
 def test_no_warning_of_the_library_reaches_the_terminal(tmp_path: Path) -> None:
     """A palette with transparency, and EXIF data that ends too early; each is read."""
     palette = PIL.Image.fromarray(NOISE).quantize(16)

@@ -88,6 +88,19 @@ def test_what_file_managers_and_notebooks_leave_is_no_class_and_no_picture(tmp_p
     assert len(data.train) + len(data.val) == 6
 
 
+def test_links_to_folders_are_followed_and_a_circle_of_them_ends(tmp_path: Path) -> None:
+    two_colours(tmp_path / "data", 3)
+    for name in ("monday", "tuesday"):
+        write_picture(tmp_path / "elsewhere" / name / "0.jpg")
+    (tmp_path / "data" / "red" / "more").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "monday" / "again").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "data" / "green").symlink_to(tmp_path / "elsewhere")
+    data = load_data(str(tmp_path / "data"), seed=0)
+    assert data.labels == ("blue", "green", "red")
+    assert shares(data.train) == {0: 2, 1: 1, 2: 4}
+    assert shares(data.val) == {0: 1, 1: 1, 2: 1}
+
+
 def test_a_name_is_the_same_however_its_accents_are_stored(tmp_path: Path) -> None:
     """Linux stores an accent with its letter, macOS may store it behind."""
     for split, name in (("train", "caf\u00e9"), ("val", "cafe\u0301")):

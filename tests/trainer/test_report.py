@@ -1,7 +1,10 @@
 """What a training or an evaluation leaves for a person to read says what the model did."""
 
 import csv
+import os
 import re
+import subprocess
+import sys
 from io import BytesIO
 from pathlib import Path
 
@@ -11,6 +14,7 @@ from matplotlib import font_manager
 from PIL import Image
 
 from stages.errors import OutputError
+from tests.support.program import PATIENCE
 from trainer.report.class_names import PlotNames, plot_names
 from trainer.report.plots import draw_confusion, draw_curves
 from trainer.report.report import Predictions, write_report
@@ -131,7 +135,7 @@ def test_a_name_that_cannot_be_drawn_is_a_number_that_the_report_explains(tmp_pa
     assert names.names == ("#1", "#2", "#3", "$5 or $10_x^", "#5", "caf\u00e9")
     write_report(tmp_path, predictions(STRANGE, [(index, index) for index in range(6)]), {})
     text = (tmp_path / "report.md").read_text()
-    assert "numbers for names that no font of this machine can draw" in text
+    assert "numbers in the place of names that cannot be drawn" in text
     assert f"| #3 | {STRANGE[2]} |" in text
     assert "| #5 | line break |" in text
 
@@ -144,6 +148,15 @@ def test_a_name_is_drawn_by_the_font_that_has_it(monkeypatch: pytest.MonkeyPatch
     assert plot_names(["a", arc]).names == ("a", "#2")
     monkeypatch.setattr(font_manager.fontManager, "ttflist", [other])
     assert plot_names(["a", arc]) == PlotNames(("a", arc), ("DejaVu Sans", "DejaVu Sans Mono"), ())
+
+
+@pytest.mark.process
+def test_a_home_that_cannot_be_written_is_no_matter_for_the_terminal() -> None:
+    """matplotlib would tell that it has no place for its cache."""
+    environment = {**os.environ, "MPLCONFIGDIR": "/proc/none"}
+    command = [sys.executable, "-c", "import trainer.report.plots"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=True)
+    assert done.stderr == ""
 
 
 @pytest.mark.slow

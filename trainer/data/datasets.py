@@ -129,9 +129,17 @@ def _read_split(folder: Path, labels: Sequence[str], skipped: list[str], quiet: 
 
 
 def _files(folder: Path) -> list[Path]:
-    """All files below ``folder``, sorted, without what file managers and notebooks have left."""
-    files = [path for path in folder.rglob("*") if path.is_file()]
-    return sorted(path for path in files if not any(_is_left_over(part) for part in path.relative_to(folder).parts))
+    """All files below ``folder``, sorted, without what file managers and notebooks have left.
+
+    Links to folders are followed, each folder once: a link may lead to a folder that holds it.
+    """
+    files, seen = list[Path](), set[str]()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        seen.add(os.path.realpath(place))
+        kept = (name for name in sorted(folders) if not _is_left_over(name))
+        folders[:] = [name for name in kept if os.path.realpath(Path(place, name)) not in seen]
+        files += [Path(place, name) for name in names if not _is_left_over(name)]
+    return sorted(path for path in files if path.is_file())
 
 
 def _is_left_over(name: str) -> bool:

@@ -129,7 +129,7 @@ def _text(
     ]
     if names.numbered:
         rows_of_numbers = [(names.names[index], predictions.labels[index]) for index in names.numbered]
-        parts += ["The picture shows numbers for names that no font of this machine can draw:"]
+        parts += ["The picture has numbers in the place of names that cannot be drawn on this machine:"]
         parts += [_table(["number", "class"], rows_of_numbers)]
     if history:
         parts += ["## Training", _epochs(history), "![Training curves](training_curves.png)"]
