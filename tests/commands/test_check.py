@@ -22,7 +22,9 @@ def bare_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def write(file: Path, *streams: tuple[str, str], extra: str = "") -> str:
     """A configuration with streams of these names and sources."""
-    tables = [f'[[streams]]\nname = "{name}"\nsource = "{source}"\nprompts = ["car"]\n' for name, source in streams]
+    tables = [
+        f'[[streams]]\nname = "{name}"\nsource = "{source}"\nprompts = ["red circle"]\n' for name, source in streams
+    ]
     file.write_text("\n".join([extra, *tables]))
     return str(file)
 
@@ -46,7 +48,7 @@ def test_machine_that_can_do_it_all_is_all_ok(tmp_path: Path, capsys: pytest.Cap
         "settings", "memory", "device", "detector", "prompts", "segmenter", "shapes", "publish", "http", "record",
     ]  # fmt: skip
     assert details["settings"] == "1 stream: shapes"
-    assert details["prompts"].startswith("the detector reads 1 prompt")
+    assert details["prompts"] == "the detector reads 1 prompt"
     assert details["shapes"] == "160x96 at 12 FPS, 7 frames, decoded by software"
     assert not (tmp_path / "new").exists()
 
@@ -105,7 +107,7 @@ def test_prompt_that_the_detector_cannot_read_and_one_port_for_two_are_found(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = write(tmp_path / "c.toml", ("shapes", "testsrc://shapes?frames=1"))
-    long = Path(config).read_text().replace('"car"', f'"car", "{"very " * 200}long lorry"')
+    long = Path(config).read_text().replace('"red circle"', f'"{"red " * 200}circle"')
     Path(config).write_text(long)
     same = ["--publish", "tcp://127.0.0.1:9765", "--http", "127.0.0.1:9765"]
     assert main(["check", "--config", config, *EMBEDDED, *same, "--json"]) == 1

@@ -207,7 +207,7 @@ def test_check_looks_at_the_keys(keys: Keys, file: Path, capsys: pytest.CaptureF
         f"{keys.folder} has no client that may subscribe; maskcast keys new --client NAME makes one",
     )
     keys.client("gate")
-    assert finding() == (True, f"{keys.folder} has the daemon's keys and 1 client(s)")
+    assert finding() == (True, f"{keys.folder} has the daemon's keys and 1 client")
     broken = keys.folder / "clients" / "broken.key"
     broken.write_text("nonsense")
     assert finding() == (False, f"{broken}: not a CURVE key file; make it again or remove it")
