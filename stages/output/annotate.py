@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from unicodedata import normalize
 
 import cv2
 import numpy as np
@@ -29,7 +30,8 @@ def annotate(
 
     ``masks`` are of the picture's size, one for each of ``tracks``; ``labels`` are the texts of the prompts. The
     track's id determines the colour. Occluded tracks and empty masks are not drawn. ``classes`` of the frame are drawn
-    in the lower left corner, those of a track after its score.
+    in the lower left corner, those of a track after its score. The font is OpenCV's: it has Latin, Greek, Cyrillic,
+    Hebrew, Chinese, Japanese and Korean; "?" stands for each character that it lacks, such as an emoji.
     """
     scene = image.copy()
     visible = [
@@ -105,13 +107,18 @@ def _compact(masks: Masks) -> sv.CompactMask:
 def _text(track: Track, labels: Sequence[str], classes: Sequence[Label]) -> str:
     prompt = "" if track.prompt is None else f"{labels[track.prompt]} "
     named = [label.label for label in classes if label.id == track.id]
-    return " ".join([f"#{track.id} {prompt}{track.score:.2f}", *named])
+    return _composed(" ".join([f"#{track.id} {prompt}{track.score:.2f}", *named]))
+
+
+def _composed(text: str) -> str:
+    """``text`` with each letter and its accents as one character; OpenCV draws the accents of others beside them."""
+    return normalize("NFC", text)
 
 
 def _draw_classes(scene: Image, classes: Sequence[Label], style: _Style) -> None:
     bottom = scene.shape[0]
     for label in reversed(classes):
-        text = f"{label.label} {label.score:.2f}"
+        text = _composed(f"{label.label} {label.score:.2f}")
         (width, height), _ = cv2.getTextSize(text, FONT, style.text_scale, style.text_thickness)
         top = bottom - height - 2 * style.padding
         cv2.rectangle(scene, (0, top), (width + 2 * style.padding, bottom), DARK, cv2.FILLED)

@@ -48,7 +48,7 @@ def run_lengths(crop: NDArray[np.bool_], height: int, start: int, total: int) ->
     # a 0 before the first column and one below each, so that every run of ones has an end in its own column
     line = np.zeros(1 + columns * (rows + 1), np.uint8)
     if rows and columns:
-        line[1:].reshape(columns, rows + 1)[:, :rows] = cv2.transpose(crop.view(np.uint8)).reshape(columns, rows)
+        cv2.transpose(crop.view(np.uint8), line[1:].reshape(columns, rows + 1)[:, :rows])
     column, row = np.divmod(np.flatnonzero(line[1:] != line[:-1]), rows + 1)
     edges = np.empty(len(row) + 2, np.int64)
     edges[0], edges[1:-1], edges[-1] = 0, start + column * height + row, total

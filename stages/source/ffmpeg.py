@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Generator, Iterator
+from contextlib import suppress
 from fractions import Fraction
 from typing import Any, cast
 
@@ -71,6 +72,9 @@ class MediaSource:
             if not (self._delivered or self.live or self._closed.is_set()):
                 name = self._input.name
                 raise SourceError(f"{name}: no picture in it could be decoded; check that it plays elsewhere")
+        except SourceError:
+            yield from self._remaining()
+            raise
         finally:
             self.close()
 
@@ -130,6 +134,14 @@ class MediaSource:
                 )
             return frames
 
+    def _remaining(self) -> list[Frame]:
+        """The frames that the decoder holds when the source breaks off."""
+        arrived = time.monotonic(), time.time()
+        with self._read_lock, suppress(av.error.FFmpegError):
+            pictures = [] if self._closed.is_set() else self._stream.decode()
+            return [frame for picture in pictures if (frame := self._frame(picture, arrived))]
+        return []
+
     def _next_packet(self) -> "Packet[Any] | None":
         for _ in range(_MAX_READ_ERRORS):
             started = time.monotonic()
@@ -148,7 +160,7 @@ class MediaSource:
     def _frames_of(self, packet: "Packet[Any]", arrived: tuple[float, float]) -> list[Frame]:
         action = PacketAction.CONVERT
         if self.live:
-            delay = self._live_clock.delay(packet.pts, packet.time_base or self._time_base, arrived[0])
+            delay = self._live_clock.delay(packet.pts, _fraction(packet.time_base or self._time_base), arrived[0])
             action = self._skipping.action(delay, packet.is_keyframe, arrived[0])
         if action is not PacketAction.CONVERT:
             self._picture_came(arrived[0])
@@ -174,7 +186,7 @@ class MediaSource:
 
     @property
     def _time_base(self) -> Fraction:
-        return self._stream.time_base or Fraction(1, av.time_base)
+        return _fraction(self._stream.time_base or Fraction(1, av.time_base))
 
     def _decode(self, packet: "Packet[Any]") -> list[VideoFrame]:
         error = False
@@ -203,7 +215,7 @@ class MediaSource:
 
     def _frame(self, video_frame: VideoFrame, arrived: tuple[float, float]) -> Frame | None:
         """Convert to a Frame; None if damaged. ``arrived``: monotonic and wall clock in seconds."""
-        time_base = video_frame.time_base or self._time_base
+        time_base = _fraction(video_frame.time_base or self._time_base)
         image = self._converter.rgb(video_frame)
         if image is None:
             self._count_error()
@@ -224,3 +236,8 @@ class MediaSource:
             image=image,
             dropped_before=dropped,
         )
+
+
+def _fraction(ratio: Any) -> Fraction:
+    """A time base of any PyAV: from release 19 on they have a type of PyAV's own."""
+    return Fraction(ratio)

@@ -92,6 +92,30 @@ def test_the_label_names_id_prompt_and_score() -> None:
     assert widths[0] < widths[1], "an object added by hand has no prompt to name"
 
 
+def label_of(prompt: str, *classes: Label) -> Image:
+    return drawing(grey(), disc(60, 150)[None], [track(1)], [prompt], classes)
+
+
+@pytest.mark.parametrize(
+    "name", ["日本", "東京", "자동차", "汽车", "ひらがな", "Tür", "кошка", "Ελληνικά", "עברית", "₴ →"]
+)
+def test_names_in_other_scripts_are_readable(name: str) -> None:
+    """None of their characters is the "?" that stands for one that the font lacks."""
+    for place, character in enumerate(name):
+        lacking = name[:place] + "?" + name[place + 1 :]
+        assert (label_of(name) != label_of(lacking)).any(), character
+    assert (label_of("car", Label(name, 0.5)) != label_of("car", Label("?" * len(name), 0.5))).any()
+
+
+def test_an_accent_of_its_own_is_drawn_on_its_letter() -> None:
+    assert (label_of("Tu\u0308r") == label_of("T\u00fcr")).all()
+    assert (label_of("car", Label("Tu\u0308r", 0.5)) == label_of("car", Label("T\u00fcr", 0.5))).all()
+
+
+def test_what_the_font_lacks_is_a_question_mark() -> None:
+    assert (label_of("\N{AUTOMOBILE} car") == label_of("? car")).all()
+
+
 @pytest.mark.parametrize(("x", "y"), [(0, 0), (255, 0), (0, 255), (255, 255)])
 def test_labels_stay_inside_the_picture(x: int, y: int) -> None:
     def background(x: int, y: int) -> int:
