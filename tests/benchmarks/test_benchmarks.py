@@ -87,3 +87,12 @@ def test_the_training_benchmark_compares_the_trainer_with_a_plain_loop():
     assert min(rates.values()) > 0
     assert report["trainer_over_plain"] == pytest.approx(rates["trainer"] / rates["plain"])
     assert (report["model"], report["batch_size"]) == ("compact_vit", 4)
+
+
+def test_the_client_benchmark_compares_with_pycocotools():
+    report = run("client", "--frames", "2", "--objects", "2", "--size", "200x100")
+    rates = report["fps"]
+    assert set(rates) == {"crops", "masks", "detections", "pycocotools"}
+    assert min(rates.values()) > 0
+    assert report["crops_over_pycocotools"] == rates["crops"] / rates["pycocotools"]
+    assert report["import_ms"] > 0

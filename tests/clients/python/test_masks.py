@@ -5,10 +5,10 @@ import pycocotools.mask
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from maskcast_client import Frame, MessageError
 from maskcast_client.messages import read_frame
 from maskcast_client.rle import cut
-
 from tests.clients import golden
 
 
