@@ -6,6 +6,7 @@ import { KeysError, MaskcastError, MessageError, VersionError } from "./errors.j
 const VERSION = 1;
 const LATER = [2, 3, 4, 5, 6, 7, 8, 9].map((version) => `v${version}/`);
 const RECEIVE_HWM = 64; // messages; a longer queue would only add delay
+const KEY = /^[0-9A-Za-z.\-:+=^!/*?&<>()[\]{}@%$#]{40}$/; // Z85, https://rfc.zeromq.org/spec/32/
 const HINT_AFTER = 3000; // ms without any message
 
 // Subscribes at once, and connects again by itself when the daemon was away. `streams`: names, or null for all.
@@ -20,11 +21,11 @@ export class Connection {
   constructor(endpoint, streams, kinds, keys) {
     this.#endpoint = endpoint;
     const curve = keys && { curveServerKey: keys.server, curvePublicKey: keys.public, curveSecretKey: keys.secret };
-    try {
-      this.#socket = new Subscriber({ linger: 0, receiveHighWaterMark: RECEIVE_HWM, tcpKeepalive: 1, ...curve });
-    } catch (error) {
-      throw new KeysError(`the keys are not CURVE keys of 40 characters each: ${error.message}`);
+    if (keys && !Object.values(curve).every((key) => KEY.test(key))) {
+      // a wrong key given to libzmq here would end the process
+      throw new KeysError("keys must have server, public and secret, CURVE keys of 40 characters each");
     }
+    this.#socket = new Subscriber({ linger: 0, receiveHighWaterMark: RECEIVE_HWM, tcpKeepalive: 1, ...curve });
     this.#watchHandshakes(Boolean(keys));
     const topics = streams?.flatMap((stream) => kinds.map((kind) => `v${VERSION}/${stream}/${kind}`));
     this.#socket.subscribe(...LATER, ...(topics ?? [`v${VERSION}/`]));
