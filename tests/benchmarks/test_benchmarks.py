@@ -149,3 +149,12 @@ def test_a_span_in_which_nothing_came_has_no_latency():
     assert spans[0]["p95"] == 0.1
     assert all(span["p95"] != span["p95"] for span in spans[1:])
     assert [span["published_of_asked"] for span in spans[1:]] == [0] * 5
+
+
+def test_the_client_benchmark_compares_with_pycocotools():
+    report = run("client", "--frames", "2", "--objects", "2", "--size", "200x100")
+    rates = report["fps"]
+    assert set(rates) == {"crops", "masks", "detections", "pycocotools"}
+    assert min(rates.values()) > 0
+    assert report["crops_over_pycocotools"] == rates["crops"] / rates["pycocotools"]
+    assert report["import_ms"] > 0

@@ -36,17 +36,30 @@ BUILD = {
 
 def build(language: str, folder: Path, change: Callable[[Path], object] = lambda place: None) -> Path:
     """A copy of the reader in ``folder``, ready to be run there by its command of RUN; ``change`` edits it before."""
-    place = shutil.copytree(READERS / language, folder / language, ignore=shutil.ignore_patterns("node_modules"))
+    place = _copy(READERS / language, folder)
     change(place)
-    command = BUILD.get(language)
-    if command is None:
-        return place
+    if language in BUILD:
+        _run(BUILD[language], place)
+    return place
+
+
+def install(package: str, folder: Path) -> Path:
+    """A copy of a package in deploy/clients with what it needs."""
+    place = _copy(CLIENTS / package, folder)
+    _run(BUILD[package], place)
+    return place
+
+
+def _copy(source: Path, folder: Path) -> Path:
+    return shutil.copytree(source, folder / source.name, ignore=shutil.ignore_patterns("node_modules"))
+
+
+def _run(command: list[str], place: Path) -> None:
     if shutil.which(command[0]) is None:
         _unavailable(f"no {command[0]}: install what deploy/clients/README.md names")
     done = subprocess.run(command, cwd=place, capture_output=True, text=True, check=False, timeout=PATIENCE)
     if done.returncode:
         _unavailable(f"{' '.join(command[:2])} failed: {done.stderr.strip()[-600:]}")
-    return place
 
 
 def _unavailable(reason: str) -> NoReturn:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -10,9 +11,9 @@ import numpy as np
 import zmq
 from numpy.typing import NDArray
 
-from tests.golden.make import FOLDER
 from tests.support.program import PATIENCE
 
+FOLDER = Path(__file__).parents[1] / "golden" / "vectors"
 INDEX = json.loads((FOLDER / "index.json").read_text())
 
 

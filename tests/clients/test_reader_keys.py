@@ -43,7 +43,8 @@ def put_keys(place: Path) -> None:
     """The README's lines, before the one that connects."""
     language = place.name
     source = place / SOURCES[language]
-    [lines] = re.findall(rf"```{language}\n(.*?)```", (CLIENTS / "README.md").read_text(), re.DOTALL)
+    section = (CLIENTS / "README.md").read_text().split("### Keys of a reader")[1]
+    [lines] = re.findall(rf"```{language}\n(.*?)```", section, re.DOTALL)
     text = source.read_text()
     connects = re.search(r"^\s*socket\.connect", text, re.MULTILINE)
     assert connects

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pycocotools.mask
 import pytest
-from maskcast_client import Frame, Keys, KeysError, events, read_recording, subscribe
 
+from maskcast_client import Frame, Keys, KeysError, events, read_recording, subscribe
 from tests.support.program import PATIENCE, Program, lines_of
 
 pytestmark = pytest.mark.process

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import supervision
-from maskcast_client.messages import read_frame
 
+from maskcast_client.messages import read_frame
 from tests.clients import golden
 
 CAR, PERSON = "car", "Person without helmet"

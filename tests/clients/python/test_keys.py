@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 import zmq
-from maskcast_client import Keys, KeysError
 
+from maskcast_client import Keys, KeysError
 from stages.output.curve_keys import new_client, new_server
 
 

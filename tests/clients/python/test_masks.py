@@ -1,14 +1,16 @@
 """maskcast_client decodes every golden mask to the same pixels, and refuses damaged ones."""
 
+import sys
+
 import numpy as np
 import pycocotools.mask
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from maskcast_client import Frame, MessageError
 from maskcast_client.messages import read_frame
 from maskcast_client.rle import cut
-
 from tests.clients import golden
 
 
@@ -107,3 +109,19 @@ def test_rows_make_a_table() -> None:
     assert len(rows) == 3
     assert (first["frame"], first["id"], first["area"]) == (2**33, 4, 18)
     assert (first["x0"], first["y0"], first["x1"], first["y1"]) == (3, 2, 9, 5)
+
+
+def test_a_picture_is_the_same_by_opencv_and_by_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And what is no picture is an error by both."""
+    jpeg = golden.parts_of("frame-foreign")[2]
+    header = golden.header_of("masks-foreign")
+    images = []
+    for missing in ("PIL", "cv2"):
+        with monkeypatch.context() as context:
+            context.setitem(sys.modules, missing, None)
+            images.append(read_frame(header, 0, False, {}, jpeg).image)
+            for damaged in (b"", b"\xff\xd8nonsense"):
+                with pytest.raises(MessageError, match="a picture is not a JPEG"):
+                    _ = read_frame(header, 0, False, {}, damaged).image
+    assert [(image.shape, image.dtype, image.flags.writeable) for image in images] == [((12, 16, 3), "uint8", True)] * 2
+    assert np.abs(images[0].astype(int) - images[1]).max() <= 8

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
-from maskcast_client import MaskcastError, VersionError, read_recording
 
+from maskcast_client import MaskcastError, VersionError, read_recording
 from tests.clients import golden
 
 HEADER = golden.header_of("masks-foreign")

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 import zmq
-from maskcast_client import Frame, MaskcastError, MessageError, NothingReceivedError, VersionError, events, subscribe
 
+from maskcast_client import Frame, MaskcastError, MessageError, NothingReceivedError, VersionError, events, subscribe
 from tests.clients import golden
 from tests.clients.golden import Station, event_message, frame_message, masks_message
 from tests.support.program import PATIENCE

@@ -27,6 +27,6 @@ def _by_pillow(jpeg: bytes) -> NDArray[np.uint8]:
         raise MaskcastError("frame.image needs Pillow or OpenCV: pip install pillow") from None
     try:
         with Image.open(BytesIO(jpeg)) as picture:
-            return np.asarray(picture.convert("RGB"), np.uint8)
+            return np.array(picture.convert("RGB"), np.uint8)
     except OSError:
         raise MessageError("a picture is not a JPEG: the message is damaged") from None
