@@ -5,7 +5,7 @@ import time
 
 from stages.source.source import Source
 
-OPENING = 40.0  # seconds that opening a source may take: its own timeouts, for TCP and for UDP
+OPENING = 60.0  # seconds that opening a source may take: its own timeouts, for TCP and for UDP
 OVERDUE = 20.0  # seconds past a source's own patience after which its connection is given up
 
 

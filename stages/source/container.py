@@ -41,11 +41,15 @@ _messages.propagate = False
 class _OpenTimeout:
     """The open timeout of ``av.open``, which converts it to a float twice: to connect, then to detect the format."""
 
-    def __init__(self, timeouts: Timeouts) -> None:
-        self._seconds = iter((timeouts.open, timeouts.first))
+    def __init__(self, connect: float, detect: float) -> None:
+        self.connected = False
+        self._connect, self._detect = connect, detect
+        self._conversions = 0
 
     def __float__(self) -> float:
-        return float(next(self._seconds))
+        self._conversions += 1
+        self.connected = self._conversions > 1
+        return float(self._detect if self.connected else self._connect)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,12 @@ class InputUrl:
     container_format: str | None = None  # None: FFmpeg detects it
     timeouts: Timeouts = Timeouts()
     transport: RtspTransport | None = None  # of RTSP
+
+    @property
+    def lossy(self) -> bool:
+        """Whether packets of the open container may be missing."""
+        datagrams = self.url.partition("://")[0].lower() in ("udp", "rtp")
+        return datagrams or (self.transport is not None and self.transport.order == ("udp",))
 
     def open(self, acceleration: HWAccel | None, read_timeout: Patience) -> InputContainer:
         """Open the container; ``read_timeout`` is taken anew by each of its ``demux()``.
@@ -93,15 +103,28 @@ class InputUrl:
     def _open(
         self, acceleration: HWAccel | None, read_timeout: Patience, transport: str | None
     ) -> InputContainer | av.error.FFmpegError:
-        """One attempt: the container or what went wrong."""
-        options, timeout = {}, None
-        if not self.local:
-            options = _ANALYSIS.copy()
-            timeout = (_OpenTimeout(self.timeouts), read_timeout)
-        if transport is not None:
-            options |= {"rtsp_transport": transport}
-        elif self.url.lower().startswith("udp:"):
+        """Open over one transport: the container or what went wrong.
+
+        RTSP mostly tells the format before the first picture. FFmpeg still waits for some, to measure their rate: of a
+        slow camera not for long, unless the format is needed.
+        """
+        if self.local:
+            return self._attempt({}, None, acceleration)
+        options = _ANALYSIS | ({"rtsp_transport": transport} if transport else {})
+        if self.url.lower().startswith("udp:"):
             options |= {"overrun_nonfatal": "1"}  # lose packets rather than the stream
+        connect, first = self.timeouts.open, self.timeouts.first
+        for detect in (connect, first) if transport else (first,):
+            timeout, started = _OpenTimeout(connect, detect), time.monotonic()
+            opened = self._attempt(options, (timeout, read_timeout), acceleration)
+            late = time.monotonic() - started > 0.9 * detect
+            if isinstance(opened, InputContainer) or not (timeout.connected and late):
+                break
+        return opened
+
+    def _attempt(
+        self, options: dict[str, str], timeout: tuple[_OpenTimeout, Patience] | None, acceleration: HWAccel | None
+    ) -> InputContainer | av.error.FFmpegError:
         try:
             container: InputContainer = av.open(
                 self.url,
@@ -139,8 +162,11 @@ class InputUrl:
         return said or _NO_DATA
 
 
-def best_video_stream(container: InputContainer, name: str) -> VideoStream:
-    """The video stream to decode. Raises SourceError when there is none, or no decoder for it."""
+def best_video_stream(container: InputContainer, name: str, lossy: bool) -> VideoStream:
+    """The video stream to decode. Raises SourceError when there is none, or no decoder for it.
+
+    ``lossy``: packets may be missing.
+    """
     stream = container.streams.best("video")
     if not isinstance(stream, VideoStream) or stream.disposition & av.stream.Disposition.attached_pic:
         raise SourceError(f"cannot open {name}: no video in it, perhaps only sound; name a file or stream with video")
@@ -149,7 +175,8 @@ def best_video_stream(container: InputContainer, name: str) -> VideoStream:
     if stream.codec_context.name in _TEXT_ART:
         raise SourceError(f"cannot open {name}: {_NO_VIDEO}")
     stream.codec_context.thread_type = av.codec.context.ThreadType.SLICE
-    stream.codec_context.thread_count = _THREADS
+    # with more than one, H.264 is decoded without a check for what is missing: frames would be damaged and not say so
+    stream.codec_context.thread_count = 1 if lossy else _THREADS
     return stream
 
 

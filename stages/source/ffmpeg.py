@@ -100,7 +100,7 @@ class MediaSource:
                 raise
             self._container = self._input.open(None, self._patience)
         try:
-            self._stream = best_video_stream(self._container, self._input.name)
+            self._stream = best_video_stream(self._container, self._input.name, self._input.lossy)
         except SourceError:
             self._container.close()
             raise
@@ -163,7 +163,7 @@ class MediaSource:
             delay = self._live_clock.delay(packet.pts, _fraction(packet.time_base or self._time_base), arrived[0])
             action = self._skipping.action(delay, packet.is_keyframe, arrived[0])
         if action is not PacketAction.CONVERT:
-            self._picture_came(arrived[0])
+            self._picture_came(packet.pts, arrived[0])
         if action is PacketAction.SKIP:
             self._dropped += 1
             return []
@@ -173,12 +173,13 @@ class MediaSource:
             return []
         frames = [frame for video_frame in decoded if (frame := self._frame(video_frame, arrived))]
         if frames:
-            self._picture_came(arrived[0])
+            self._picture_came(frames[-1].pts, arrived[0])
         return frames
 
-    def _picture_came(self, now: float) -> None:
+    def _picture_came(self, pts: int | None, now: float) -> None:
         """Adjust the patience to the rate that the source shows; ``now``: monotonic seconds."""
-        self._patience.arrived(now - self._waiting_since)
+        presented = None if pts is None else float(pts * self._time_base)
+        self._patience.arrived(now - self._waiting_since, presented)
         self._waiting_since = now
         if not 0.8 < self._read_timeout / self._patience.silence < 1.2:
             self._packets.close()  # sets the container's timeout, so before the next demux()

@@ -12,7 +12,7 @@ _SEGMENTED = ("hls", "dash")  # pictures come a segment at a time: their interva
 class Timeouts:
     """Timeouts of a network source or device, in seconds. A source that shows a slower rate gets more of ``read``."""
 
-    open: float = 5  # to connect
+    open: float = 5  # to connect, and mostly to detect the format
     first: float = 30  # for the first pictures: those of a slow camera, or at the end of a long GOP
     read: float = 3  # for the next packet
     decode: float = 10  # for a frame that can be decoded, while packets arrive
@@ -28,17 +28,25 @@ class Patience:
         self._timeouts = timeouts
         self._segmented = False
         self._pictures = 0
+        self._presented: float | None = None  # PTS of the last picture
         self._longest = 0.0  # seconds between two pictures, decaying
 
     def opened(self, container_format: str) -> None:
         """The source is open; ``container_format`` is FFmpeg's name of it."""
         self._segmented = container_format in _SEGMENTED
 
-    def arrived(self, waited: float) -> None:
-        """A picture has come, ``waited`` seconds after the one before or after the opening."""
+    def arrived(self, waited: float, presented: float | None) -> None:
+        """A picture has come, ``waited`` seconds after the one before or after the opening; ``presented``: its PTS.
+
+        The PTS, in seconds, tell the rate of pictures that came together, as those read while the source was opened.
+        """
         self._pictures += 1
-        if self._pictures > 1:  # before the first the source itself was waited for
-            self._longest = max(waited, self._longest - _DECAY * waited)
+        if self._pictures == 1:  # the source itself was waited for
+            waited = 0.0
+        if presented is not None and self._presented is not None:
+            waited = max(waited, min(presented - self._presented, self._timeouts.first / _INTERVALS))
+        self._presented = presented
+        self._longest = max(waited, self._longest - _DECAY * waited)
 
     @property
     def silence(self) -> float:

@@ -20,7 +20,7 @@ try:
 
     gi.require_version("Gst", "1.0")
     gi.require_version("GstRtspServer", "1.0")
-    from gi.repository import GLib, Gst, GstRtspServer
+    from gi.repository import Gio, GLib, Gst, GstRtsp, GstRtspServer
 except (ImportError, ValueError) as error:
     sys.exit(str(error))
 
@@ -35,7 +35,18 @@ CAMERA = (
     " ! rtph264pay name=pay0 pt=96 timestamp-offset={timestamp}"
 )
 MICROPHONE = " audiotestsrc is-live=true ! alawenc ! rtppcmapay name=pay1 pt=8"
-ELEMENTS = ("qtdemux", "h264parse", "rtph264pay", "appsrc", "audiotestsrc", "alawenc", "rtppcmapay", "multiudpsink")
+ELEMENTS = (
+    "qtdemux",
+    "h264parse",
+    "rtph264pay",
+    "appsrc",
+    "audiotestsrc",
+    "alawenc",
+    "rtppcmapay",
+    "multiudpsink",
+    "netsim",
+)
+TRANSPORTS = {"tcp": GstRtsp.RTSPLowerTrans.TCP, "udp": GstRtsp.RTSPLowerTrans.UDP}
 
 
 def read_clip(path):
@@ -85,29 +96,54 @@ def serve(asked):
     factory = GstRtspServer.RTSPMediaFactory(shared=True)
     factory.set_launch(f"( {CAMERA.format(timestamp=asked.timestamp)}{MICROPHONE if asked.sound else ''} )")
 
+    if asked.transport:
+        factory.set_protocols(TRANSPORTS[asked.transport])
+
     def configure(_, media):
+        if asked.network:
+            impair(media.get_element(), media.get_stream(0).get_srcpad(), asked.network)
         camera = media.get_element().get_by_name_recurse_up("camera")
         threading.Thread(target=feed, args=(camera, clips, asked), daemon=True).start()
 
     factory.connect("media-configure", configure)
-    if asked.login:
-        lock(server, factory, *asked.login.split(":"))
+    if asked.login or asked.certificate:
+        protect(server, factory, asked)
     server.get_mount_points().add_factory("/stream", factory)
     if not server.attach(None):
         sys.exit(f"port {asked.port} is in use")
 
 
-def lock(server, factory, user, password):
-    """Require a user and a password."""
+def impair(camera, packets, network):
+    """Send the packets through GStreamer's simulation of a bad network (its element netsim)."""
+    netsim = Gst.ElementFactory.make("netsim")
+    for setting in network.split():
+        Gst.util_set_object_arg(netsim, *setting.split("="))
+    camera.add(netsim)
+    payloader = packets.get_target()
+    packets.set_target(None)
+    payloader.link(netsim.get_static_pad("sink"))
+    packets.set_target(netsim.get_static_pad("src"))
+
+
+def protect(server, factory, asked):
+    """Require a user and a password, or encrypt with TLS."""
     auth = GstRtspServer.RTSPAuth()
-    token = GstRtspServer.RTSPToken()
-    token.set_string("media.factory.role", "viewer")
-    auth.add_basic(GstRtspServer.RTSPAuth.make_basic(user, password), token)
     server.set_auth(auth)
     permissions = GstRtspServer.RTSPPermissions()
+    token = GstRtspServer.RTSPToken()
+    token.set_string("media.factory.role", "viewer")
     for right in ("media.factory.access", "media.factory.construct"):
         permissions.add_permission_for_role("viewer", right, True)
     factory.set_permissions(permissions)
+    if asked.certificate:
+        auth.set_tls_certificate(Gio.TlsCertificate.new_from_file(str(asked.certificate)))
+    if not asked.login:
+        auth.set_default_token(token)
+    elif asked.digest:
+        auth.set_supported_methods(GstRtsp.RTSPAuthMethod.DIGEST)
+        auth.add_digest(*asked.login.split(":", 1), token)
+    else:
+        auth.add_basic(GstRtspServer.RTSPAuth.make_basic(*asked.login.split(":", 1)), token)
 
 
 def parse(words):
@@ -119,6 +155,10 @@ def parse(words):
     parser.add_argument("--sound", action="store_true", help="send sound beside the pictures")
     parser.add_argument("--timestamp", type=int, default=0, help="the first RTP time stamp, of 2**32")
     parser.add_argument("--login", metavar="USER:PASSWORD", help="refuse everybody else")
+    parser.add_argument("--digest", action="store_true", help="ask for the password by digest")
+    parser.add_argument("--certificate", type=Path, metavar="PEM", help="speak TLS, as rtsps://")
+    parser.add_argument("--transport", choices=TRANSPORTS, help="refuse all others")
+    parser.add_argument("--network", metavar="SETTINGS", help="of netsim, as in 'drop-probability=0.3 max-delay=50'")
     parser.add_argument("--leave-with-stdin", action="store_true", help="end when standard input is closed")
     return parser.parse_args(words)
 
