@@ -1,6 +1,7 @@
 """Signals that ask the program to stop: SIGINT, SIGTERM and SIGHUP, which a closed terminal sends."""
 
 import signal
+import threading
 import time
 from collections.abc import Callable
 from typing import Self
@@ -9,7 +10,7 @@ SAME_REQUEST = 1.0  # seconds after the first signal in which others belong to t
 
 
 class StopSignals:
-    """A context in which signals are requests to stop; only the main thread may enter it.
+    """A context in which signals are requests to stop. In other threads than the main one, it has no effect.
 
     Process groups, GNU timeout and supervisors send more than one signal for one request, such as TERM and TERM, or INT
     and TERM. So all signals within ``SAME_REQUEST`` of the first are one request. A later one calls ``now``.
@@ -31,6 +32,8 @@ class StopSignals:
         return self.number is not None
 
     def __enter__(self) -> Self:
+        if threading.current_thread() is not threading.main_thread():  # Python gives signals to that one alone
+            return self
         # nohup ignores SIGHUP, and another part of the program may use it
         hang_up = [signal.SIGHUP] if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL else []
         for number in (signal.SIGINT, signal.SIGTERM, *hang_up):

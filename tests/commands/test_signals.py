@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -110,6 +111,17 @@ def test_without_a_request_the_handlers_are_those_of_before() -> None:
     with watch._signals():
         assert signal.getsignal(signal.SIGTERM) != before
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_another_thread_leaves_the_handlers_as_they_are() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+
+    def handler() -> object:
+        with StopSignals(now=print):
+            return signal.getsignal(signal.SIGTERM)
+
+    with ThreadPoolExecutor(1) as executor:
+        assert executor.submit(handler).result() == before
 
 
 def test_signal_that_another_part_of_the_program_uses_is_left_to_it() -> None:
