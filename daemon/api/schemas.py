@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchem
 from pydantic.json_schema import SkipJsonSchema
 
 from daemon.settings.schema import Publish, StreamSettings
-from daemon.settings.value_types import Source, StreamName, parsed_prompts
+from daemon.settings.value_types import SecretText, StreamName, opened_address, parsed_prompts
 from stages.detection.prompts import Prompt
 from stages.errors import ConfigError, WireError
 from stages.output import rle
@@ -121,13 +121,14 @@ class NewStream(StreamSettings):
 
     name: Annotated[StreamName, Field(examples=["gate"], json_schema_extra={"pattern": r"^\w[\w.-]{0,63}$"})]
     source: Annotated[
-        Source,
+        SecretText,
         Field(
             max_length=4096,
             description="Whatever FFmpeg opens: a URL or a path on the daemon's machine. Its password is never shown.",
             examples=["rtsp://user:password@camera.local/stream1"],
         ),
         AfterValidator(_without_nul),
+        AfterValidator(opened_address),
     ]
     prompts: Prompts = ()
     publish: Annotated[Publish, WithJsonSchema(_PUBLISH_SCHEMA)] = Publish()

@@ -74,7 +74,8 @@ StreamName = Annotated[
 ]
 Text = Annotated[str, Field(min_length=1)]
 Secret = Annotated[str, Field(repr=False)]
-Source = Annotated[str, Field(min_length=1, repr=False), AfterValidator(opened_address)]  # may hold a password
+SecretText = Annotated[str, Field(min_length=1, repr=False)]
+Source = Annotated[SecretText, AfterValidator(opened_address)]  # may hold a password
 if TYPE_CHECKING:
     Prompts = tuple[Prompt, ...]  # the type of the validated value
 else:  # the type in the file: a list of texts

@@ -75,30 +75,39 @@ class InputUrl:
         Raises SourceError, SourceStalled when a timeout expires, ConfigError for what can never be opened.
         """
         rtsp = self.transport
+        failures = []
         for transport in (None,) if rtsp is None else rtsp.order:
             started = time.monotonic()
             opened = self._open(acceleration, read_timeout, transport)
             if isinstance(opened, InputContainer):
-                if rtsp is not None:
+                if rtsp is not None and transport is not None:
                     rtsp.worked(transport)
                 return opened
             late = time.monotonic() - started > min(_SLOW, 0.9 * self.timeouts.open)
+            failures.append((opened, late, transport))
             if rtsp is None or late or not rtsp.may_differ(opened):
                 break
         if rtsp is not None:
-            rtsp.worked(None)
+            rtsp.failed(tcp_refused=transport == "udp" and rtsp.refused(failures[0][0]))
+            failures.sort(key=lambda failure: rtsp.refused(failure[0]))  # a refusal explains the least
         # outside of any "except": FFmpeg's error contains the password and must not become the context of ours
-        raise self._failure(f"cannot open {self.name}", opened, late, transport)
+        raise self._failure(f"cannot open {self.name}", *failures[0])
 
-    def broken_off(self, error: av.error.FFmpegError, waited: float, timeout: float) -> MaskcastError | None:
+    def broken_off(
+        self, error: av.error.FFmpegError, waited: float, timeout: float, delivered: bool
+    ) -> MaskcastError | None:
         """What to raise for ``error`` of a read that took ``waited`` seconds; None: damaged data, go on reading.
 
-        RTSP may report an expired ``timeout`` as damaged data.
+        RTSP may report an expired timeout as damaged data, and a camera is open before its first packet has come.
         """
         late = not self.local and waited > min(_SLOW, 0.9 * timeout)
         if isinstance(error, av.error.InvalidDataError) and not late:
             return None
-        return self._failure(f"{self.name} broke off", error, late)
+        transport = None
+        if self.transport is not None and not delivered:
+            [transport] = self.transport.order
+            self.transport.failed()
+        return self._failure(f"{self.name} broke off", error, late, transport)
 
     def _open(
         self, acceleration: HWAccel | None, read_timeout: Patience, transport: str | None

@@ -55,6 +55,7 @@ class MediaSource:
         self._empty_packets = 0  # consecutive packets without a frame
         self._converter = RgbConverter()
         self._waiting_since = time.monotonic()  # for a frame
+        self._waited = 0.0  # seconds for the last packet
         self._closed = threading.Event()
         self._read_lock = threading.Lock()  # held during a read: FFmpeg must not be closed then
 
@@ -150,7 +151,10 @@ class MediaSource:
             except IndexError:  # from PyAV at the end, where a stream appeared after the start, as in MPEG-TS
                 return None
             except av.error.FFmpegError as error:
-                failure = self._input.broken_off(error, time.monotonic() - started, self._read_timeout)
+                waited = time.monotonic() - started
+                failure = self._input.broken_off(error, waited, self._read_timeout, self._delivered)
+            finally:
+                self._waited = time.monotonic() - started
             if failure is not None:
                 raise failure  # outside of "except": FFmpeg's error contains the password, it must not be its context
             self._count_error()
@@ -161,7 +165,7 @@ class MediaSource:
         action = PacketAction.CONVERT
         if self.live:
             delay = self._live_clock.delay(packet.pts, _fraction(packet.time_base or self._time_base), arrived[0])
-            action = self._skipping.action(delay, packet.is_keyframe, arrived[0])
+            action = self._skipping.action(delay, packet.is_keyframe, arrived[0], self._waited)
         if action is not PacketAction.CONVERT:
             self._picture_came(packet.pts, arrived[0])
         if action is PacketAction.SKIP:

@@ -30,8 +30,13 @@ class FrameSkipping:
         self._judged_at = 0.0  # monotonic; when the action was last chosen or confirmed
         self._judged_delay = 0.0  # at that time
 
-    def action(self, delay: float, keyframe: bool, now: float) -> PacketAction:
-        """What to do with a packet, an I-frame or not, that was read ``delay`` seconds late at ``now`` (monotonic)."""
+    def action(self, delay: float, keyframe: bool, now: float, waited: float = 0.0) -> PacketAction:
+        """What to do with a packet, an I-frame or not, that was read ``delay`` seconds late at ``now`` (monotonic).
+
+        ``waited``: seconds for which the reader waited for it; where these are many, the reader is not the cause.
+        """
+        if waited > _MAX_DELAY and self._action is not PacketAction.SKIP:
+            return PacketAction.CONVERT
         self._normal_delay = min(self._normal_delay, max(delay, 0.0))
         in_time = delay - self._normal_delay <= _MAX_DELAY
         if self._action is PacketAction.CONVERT:

@@ -28,18 +28,25 @@ class RtspTransport:
 
     def __init__(self, wanted: Transport = "auto") -> None:
         self._wanted: Transport = wanted
-        self._worked: str | None = None
+        self._order = self._all
 
     @property
     def order(self) -> tuple[str, ...]:
         """The transports to try for the next connection."""
-        if self._worked is not None:
-            return (self._worked,)
-        return ("tcp", "udp") if self._wanted == "auto" else (self._wanted,)
+        return self._order
 
-    def worked(self, transport: str | None) -> None:
-        """A connection was opened over ``transport``; None: it could not be opened."""
-        self._worked = transport
+    def worked(self, transport: str) -> None:
+        """A connection is open over ``transport``."""
+        self._order = (transport,)
+
+    def failed(self, tcp_refused: bool = False) -> None:
+        """Nothing could be opened, or no packet came. ``tcp_refused``: the camera has said that it wants UDP."""
+        # some cameras need a pause after a refusal: then UDP is the first to be tried after it
+        self._order = ("udp", "tcp") if tcp_refused and self._order == self._all else self._all
+
+    @property
+    def _all(self) -> tuple[str, ...]:
+        return ("tcp", "udp") if self._wanted == "auto" else (self._wanted,)
 
     def may_differ(self, error: av.error.FFmpegError) -> bool:
         """Whether another transport may succeed where this one has failed with ``error``."""

@@ -68,6 +68,41 @@ def test_wrong_type_is_an_error_that_shows_key_and_value(file: Path, text: str, 
 
 
 @pytest.mark.parametrize(
+    ("source", "transport", "expected"),
+    [
+        ("rtsp://cam.local/1", "sctp", "streams[\"gate\"].transport = \"sctp\" should be 'auto', 'tcp' or 'udp'"),
+        ("gate.mp4", "udp", 'has transport = "udp", which only rtsp:// sources have; leave it out'),
+        ("http://cam.local/1.mjpg", "tcp", 'has transport = "tcp", which only rtsp:// sources have'),
+        ("rtsps://cam.local/1", "udp", 'has transport = "udp", but rtsps:// comes over TCP only'),
+    ],
+)
+def test_a_transport_that_the_source_does_not_have_is_an_error(
+    file: Path, source: str, transport: str, expected: str
+) -> None:
+    text = GATE.replace("rtsp://user:hunter2@camera.local/1", source) + f'transport = "{transport}"'
+    assert expected in error_of(file, text)
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("rtsp://user:hun/ter#2@s?ecret/x@camera.local/1", "write # as %23, / as %2F, ? as %3F, @ as %40"),
+        ("rtsp://camera.local:hunter2/1", "rtsp://HOST:PORT/PATH, the port a number up to 65535"),
+        ("rtsp://camera.local:66000/1", "the port a number up to 65535"),
+        ("udp://239.0.0.1", "it needs udp://HOST:PORT"),
+        ("rstp://user:hunter2@camera.local/1", "unknown scheme in rstp://camera.local/***"),
+    ],
+)
+def test_an_address_that_can_never_be_opened_is_an_error_without_its_password(
+    file: Path, source: str, expected: str
+) -> None:
+    error = error_of(file, GATE.replace("rtsp://user:hunter2@camera.local/1", source))
+    assert 'streams["gate"].source is wrong: ' in error
+    assert expected in error
+    assert not re.search(r"hun|ter#2|s\?ecret", error)
+
+
+@pytest.mark.parametrize(
     ("text", "key", "allowed"),
     [
         ("[detection]\nevery = 0", "detection.every = 0", "greater than or equal to 1"),

@@ -186,3 +186,9 @@ def test_a_network_that_becomes_slower_for_good_costs_some_seconds_and_not_the_s
     assert steps(reader.read(100)) == [PacketAction.CONVERT]
     reader.network = 3  # what it had got used to it has forgotten
     assert steps(reader.read(100))[0] is PacketAction.DECODE
+
+
+def test_a_packet_that_was_waited_for_is_not_late_by_the_readers_fault():
+    skipping = FrameSkipping()
+    actions = [skipping.action(delay, True, 6.0 * n, waited=6.0) for n, delay in enumerate((0.0, 4.8, 4.9))]
+    assert actions == [PacketAction.CONVERT] * 3

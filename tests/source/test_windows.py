@@ -25,6 +25,20 @@ def shape(windows: list[Window]) -> list[tuple[int, list[int], bool]]:
 SMALL, LARGE = (4, 6), (8, 6)
 
 
+def at(*seconds: float, clock: Clock) -> Iterator[Frame]:
+    for index, captured_at in enumerate(seconds):
+        yield Frame(index, index, Fraction(1, 25), captured_at, clock, np.zeros((4, 6, 3), np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("clock", "windows"), [(Clock.ARRIVAL, [[0, 1], [2], [3], [4, 5, 6]]), (Clock.FILE, [[0, 1, 2, 3], [4, 5, 6]])]
+)
+def test_live_frames_that_come_slowly_wait_for_no_others(clock, windows):
+    moments = at(0, 4, 8, 12, 12.2, 12.4, 12.6, clock=clock)
+    cut = cut_windows(moments, FixedPace(window=4, every=100))
+    assert [[frame.index for frame in window.frames] for window in cut] == windows
+
+
 def test_the_first_frame_is_a_keyframe_and_windows_are_full_until_the_last():
     windows = list(cut_windows(frames(*[SMALL] * 7), FixedPace(window=3, every=100)))
     assert shape(windows) == [(0, [0, 1, 2], True), (0, [3, 4, 5], False), (0, [6], False)]

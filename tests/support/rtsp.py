@@ -22,6 +22,8 @@ import pytest
 from tests.support.media import free_port
 from tests.support.program import PATIENCE
 
+Change = Callable[[bytes], bytes | None]
+
 PYTHON = "/usr/bin/python3"  # has GStreamer's bindings
 SCRIPT = Path(__file__).with_name("rtsp_server.py")
 ADVICE = (
@@ -120,6 +122,25 @@ def silent_server() -> Iterator[str]:
 def frameless_server() -> Iterator[str]:
     """A camera that completes the handshake up to PLAY and then sends nothing; yields its URL."""
     with _peer(_shake_hands) as port:
+        yield f"rtsp://127.0.0.1:{port}/stream"
+
+
+@contextmanager
+def changed(camera: RtspServer, ask: Change = bytes, answer: Change = bytes) -> Iterator[str]:
+    """``camera`` with some of its RTSP messages changed, or with an end of the connection for None; yields its URL."""
+
+    def serve(client: socket.socket, stop: threading.Event) -> None:
+        with socket.create_connection(("127.0.0.1", camera.port), timeout=0.1) as server:
+            while not stop.is_set():
+                for source, sink, change in ((client, server, ask), (server, client, answer)):
+                    with suppress(TimeoutError):
+                        message = source.recv(65536)
+                        changed_message = change(message) if message else None
+                        if changed_message is None:
+                            return
+                        sink.sendall(changed_message)
+
+    with _peer(serve) as port:
         yield f"rtsp://127.0.0.1:{port}/stream"
 
 
