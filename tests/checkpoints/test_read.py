@@ -1,6 +1,6 @@
 """What a file of weights is, when it is not one: each is named, and nothing in it is run."""
 
-import subprocess
+import os
 import sys
 import types
 import zipfile
@@ -105,13 +105,13 @@ def test_a_pickle_of_ultralytics_is_recognised_and_not_run(zipped, tmp_path, mon
     assert not ran.exists()
 
 
-def test_a_pickle_that_would_run_a_program_is_refused(tmp_path):
+def test_a_pickle_that_would_call_a_function_is_refused(tmp_path):
     class Evil:
         def __reduce__(self):
-            return (subprocess.call, (["touch", str(tmp_path / "ran")],))
+            return (os.mkdir, (str(tmp_path / "ran"),))
 
     torch.save({"model": Evil()}, tmp_path / "evil.pt")
-    with pytest.raises(ModelError, match=r"holds Python objects \(\w+.call\), which could run code"):
+    with pytest.raises(ModelError, match=r"holds Python objects \(\w+.mkdir\), which could run code"):
         read_weights(tmp_path / "evil.pt", "segmenter")
     assert not (tmp_path / "ran").exists()
 
