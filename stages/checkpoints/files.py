@@ -41,7 +41,8 @@ def why_not_weights(path: Path) -> str | None:
     if is_safetensors(head):
         return _why_not_safetensors(path, size)
     if _is_text(head):
-        return "is a text, not the weights" + ("; give the checkpoint beside it" if _is_settings(path) else "")
+        wanted = "the checkpoint beside it" if _is_settings(path) else "a file of weights"
+        return f"is a text, not the weights: give {wanted}"
     return None
 
 

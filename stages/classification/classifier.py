@@ -3,7 +3,6 @@
 The trainer builds and saves its models with the same functions, so that training and serving cannot differ.
 """
 
-import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -15,6 +14,8 @@ import torchvision.models as zoo
 from torch import nn
 from torchvision.models.vision_transformer import ConvStemConfig, VisionTransformer
 
+from stages.checkpoints.kinds import advice, kind_of_keys
+from stages.checkpoints.read import read_weights, state_dict
 from stages.classification.card import Card, Preprocessing
 from stages.errors import ModelError, WindowError
 from stages.types import Image, Label
@@ -120,18 +121,10 @@ def load_checkpoint(path: str | Path) -> tuple[Card, dict[str, Any]]:
     """
     if Path(path).is_dir():
         raise ModelError(f"classifier: {path} is a folder; give the file in it, such as {Path(path) / 'best.pt'}")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it warns about unreadable files before it raises
-            loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise ModelError(f"classifier: {path} does not exist") from error
-    except PermissionError as error:
-        raise ModelError(f"classifier: {path} cannot be read: {error.strerror}") from error
-    except Exception as error:  # torch.load passes on any error of the unpickler
-        raise ModelError(f"classifier: {path} is not a checkpoint of `maskcast train`, or it is damaged") from error
-    if not isinstance(loaded, dict) or "maskcast" not in loaded:
-        raise ModelError(f"classifier: {path} is another kind of checkpoint; give one that `maskcast train` wrote")
+    loaded = read_weights(Path(path), "classifier")
+    if "maskcast" not in loaded:
+        kind = kind_of_keys(state_dict(loaded)) or "another kind of checkpoint"
+        raise ModelError(f"classifier: {path} is {kind}; {advice('classifier', kind)}")
     if loaded["maskcast"] != VERSION:
         raise ModelError(f"classifier: {path} has format {loaded['maskcast']}, this version reads {VERSION}; update")
     try:

@@ -88,8 +88,10 @@ def _check_folder(folder: Path) -> None:
         else:
             help_ = "; is it another folder?"
         raise ModelError(f"detector {folder}: the folder holds no model (no config.json){help_}")
+    formats = {file.suffix for file in weights}
+    read = ".safetensors" if ".safetensors" in formats else ".bin"  # transformers prefers the first
     for file in weights:
-        if file.suffix in (".safetensors", ".bin") and (problem := why_not_weights(file)):
+        if file.suffix == read and (problem := why_not_weights(file)):
             raise ModelError(f"detector {folder} is not whole: {file.name} {problem}")
 
 

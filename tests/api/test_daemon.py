@@ -23,6 +23,7 @@ NONSENSE = [
     ("DELETE", "/api/streams/nowhere", None),
     ("PUT", "/api/streams/shapes/prompts", {"prompts": ["word " * 150]}),
     ("PUT", "/api/streams/shapes/prompts", {"prompts": ["🙂"]}),
+    ("PUT", "/api/streams/shapes/prompts", {"prompts": ["紫色の星"]}),
     ("POST", "/api/streams", {"name": "shapes", "source": "rtsp://user:hunter2@127.0.0.1:1/x", "prompts": ["car"]}),
     ("POST", "/api/streams", {"name": "a/b", "source": "rtsp://user:hunter2@127.0.0.1:1/x", "prompts": ["car"]}),
     ("GET", "/api/streams/shapes", None),

@@ -88,7 +88,7 @@ def test_a_classifier_that_cannot_be_loaded_ends_the_program_with_its_reason(tmp
     code, _, wrong = program.end()
     assert code == 1
     [line] = [line for line in wrong if line.startswith("maskcast: error: ")]
-    assert f"{tmp_path / 'other.pt'} is not a checkpoint of `maskcast train`" in line
+    assert f"{tmp_path / 'other.pt'} is a text, not the weights" in line
 
 
 def test_image_names_the_classes_of_its_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -108,3 +108,15 @@ def test_picture_is_turned_upright(tmp_path: Path) -> None:
     assert picture.shape == (32, 16, 3)
     assert picture[4, 8].min() > 200
     assert picture[28, 8].max() < 50
+
+
+def test_prompts_of_unknown_words_are_refused_or_warned_about(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    draw(tmp_path / "x.png")
+    arguments = ["image", str(tmp_path / "x.png"), "--out", str(tmp_path / "out"), *EMBEDDED, "--prompt"]
+    assert main([*arguments, "red circle", "赤い丸"]) == 2
+    assert "knows no word of '赤い丸'" in capsys.readouterr().err
+    assert not list((tmp_path / "out").iterdir())
+    assert main([*arguments, "赤い circle"]) == 0
+    assert "maskcast: warning: prompt '赤い circle': the detector does not know '赤い'" in capsys.readouterr().err

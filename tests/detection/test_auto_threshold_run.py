@@ -12,7 +12,7 @@ from tests.support.program import PATIENCE, Program
 pytestmark = pytest.mark.process
 
 SHOWN = [name.title() for name in dict.fromkeys(ShapesWorld(3).labels)]
-ABSENT = "Orange Something"
+ABSENT = "Purple Triangle"
 CONFIGURATION = "".join(
     f"""
 [[streams]]

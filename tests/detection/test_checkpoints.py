@@ -132,6 +132,56 @@ def test_another_type_of_model_is_refused_by_its_name(tmp_path: Path) -> None:
             _load(tmp_path / kind)
 
 
+def _as_llmdet_published_it(folder: Path) -> dict[str, torch.Tensor]:
+    """LLMDet's first format: a Grounding DINO by its config.json, with a bias of shape (1,) on each text score."""
+    plain = GroundingDinoConfig.from_pretrained(folder).to_dict() | {"model_type": "mm-grounding-dino"}
+    network = MMGroundingDinoForObjectDetection(
+        MMGroundingDinoConfig.from_dict(plain | {"decoder_cls_embed_share": False})
+    )
+    weights = network.state_dict()
+    for key, value in weights.items():
+        if "class_embed" in key:
+            weights[key] = torch.full((1,), -4.6 + 0.1 * sum(map(ord, key.removeprefix("model.decoder."))) % 1)
+        elif value.ndim > 1:
+            torch.nn.init.normal_(value, std=0.05)
+    kept = {key: value.clone() for key, value in weights.items() if not key.startswith("model.decoder.bbox_embed")}
+    save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
+    return weights
+
+
+def test_llmdet_in_its_first_format_loads_as_the_same_mm_grounding_dino(copy: Path) -> None:
+    """Such as fushh7/llmdet_swin_tiny_hf: its biases and all other weights are kept."""
+    weights = _as_llmdet_published_it(copy)
+    detector = _load(copy)
+    assert isinstance(detector.network, MMGroundingDinoForObjectDetection)
+    loaded = detector.network.state_dict()
+    biases = [key for key in weights if key.startswith("class_embed.")]
+    assert len(biases) > 1
+    assert all(torch.equal(loaded[key].reshape(1), weights[key]) for key in biases)
+    assert all(torch.equal(loaded[key], weights[key]) for key in loaded if "_embed" not in key)
+    assert len(detector.detect([ShapesWorld(0).render(0)[0]], PROMPTS, 0, 0)[0])
+
+
+def test_a_file_in_place_of_a_folder_is_named(copy: Path, tmp_path: Path) -> None:
+    """The weights inside a model's folder, the original groundingdino_swint_ogc.pth, and it alone in a folder."""
+    with pytest.raises(ModelError, match=f"is a file of a model; give its folder, {copy}$"):
+        _load(copy / "model.safetensors")
+    original = tmp_path / "original" / "groundingdino_swint_ogc.pth"
+    original.parent.mkdir()
+    names = ["transformer.level_embed", "bert.embeddings.word_embeddings.weight", "feat_map.weight", "backbone.0.x"]
+    torch.save({"model": {f"module.{name}": torch.zeros(1) for name in names}}, original)
+    for given in (original, original.parent):
+        with pytest.raises(ModelError, match="format of its own repository; give it in the format of transformers: "):
+            _load(given)
+
+
+def test_other_detectors_are_named(tmp_path: Path) -> None:
+    for model_type, name in (("owlv2", "OWLv2"), ("omdet-turbo", "OmDet-Turbo"), ("florence2", "Florence-2")):
+        (tmp_path / "config.json").write_text(json.dumps({"model_type": model_type}))
+        with pytest.raises(ModelError, match=f"is {name}; give the folder or the hub id of a Grounding DINO"):
+            _load(tmp_path)
+
+
 def test_pictures_of_different_shapes_are_padded_together(copy: Path) -> None:
     """A checkpoint that keeps a picture's shape, as the full-size ones do: padding a batch does not move the boxes."""
     size = json.loads((copy / "processor_config.json").read_text())["image_processor"]["size"]["height"]

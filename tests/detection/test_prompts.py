@@ -22,6 +22,12 @@ from stages.errors import ConfigError
         (["3.5 inch disk, 1,000 people"], ["3 5 inch disk", "1,000 people"]),
         (["ＲＥＤ　Circle。blue，square、"], ["red circle", "blue", "square"]),  # noqa: RUF001
         (["Café", "КРАСНЫЙ круг", "红色圆圈", "हिन्दी"], ["café", "красный круг", "红色圆圈", "हिन्दी"]),
+        (["U.S. flag", "the U.S.A. flag, a dog"], ["u s flag", "the u s a flag", "a dog"]),
+        (["Mr. Bean. Dr. Who", "St. Bernard dog"], ["mr bean", "dr who", "st bernard dog"]),
+        (["a cat. a dog.", "letter a. letter b"], ["a cat", "a dog", "letter a", "letter b"]),
+        (["No. 5 shirt", "no.7 bus. no car"], ["no 5 shirt", "no 7 bus", "no car"]),
+        (["3.5 mm jack. 2.0 l bottle"], ["3 5 mm jack", "2 0 l bottle"]),
+        (["person\N{CONSTRUCTION WORKER}", "\N{FIRE} truck", "30°c sign"], ["person", "truck", "30°c sign"]),
         ([], []),
     ],
 )

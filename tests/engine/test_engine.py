@@ -49,9 +49,10 @@ class Bench:
         live: bool = False,
         closed: bool = True,
         auto: AutoThresholds | None = None,
+        prompts: tuple[str, ...] = ("red circle",),
     ) -> Lane:
         """A lane with windows waiting; ``closed``: no more will come."""
-        lane = new_lane(name, ["red circle"], self.metrics, outcomes=outcomes, wake=self.engine.wake)
+        lane = new_lane(name, list(prompts), self.metrics, outcomes=outcomes, wake=self.engine.wake)
         if live:
             lane.outbox.drop_oldest(fold_outcome)
         for each in windows:
@@ -299,3 +300,26 @@ def test_the_writer_of_a_live_stream_is_never_waited_for(bench):
     [last] = outcomes(live)
     assert indices([last]) == [49]
     assert last.lost_frames == 49
+
+
+def test_a_stream_whose_prompt_cannot_be_read_ends_before_its_first_frame_and_says_why(bench):
+    """The source of such a stream, a camera that is down, may never deliver one."""
+    lane = bench.lane("camera", closed=False, prompts=("snowman",))
+    bench.go()
+    [outcome] = outcomes(lane)
+    assert outcome.notices == (Notice(StreamEvent.ERROR, "the detector knows no word of 'snowman'"),)
+    assert isinstance(lane.error, ConfigError)
+    assert not lane.inbox.put(window(0))
+
+
+def test_unknown_words_are_warned_about_once_for_each_change_of_prompts(bench, caplog):
+    lane = bench.lane("a", *(window(i, keyframe=True) for i in range(3)), closed=False, prompts=("zebra",))
+    bench.go()
+    wait_until(lambda: len(lane.outbox.peek()) == 3)
+    assert caplog.messages == ["stream a: does not know zebra"]
+    lane.prompt_set.ask(parse_prompts(["zebra", "car"]))
+    lane.wake()
+    wait_until(lambda: len(caplog.messages) == 2)
+    lane.inbox.close()
+    outcomes(lane)
+    assert caplog.messages == ["stream a: does not know zebra"] * 2

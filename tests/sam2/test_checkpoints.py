@@ -5,6 +5,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from stages.errors import ModelError
 from stages.sam2.load import load_segmenter
@@ -29,6 +30,34 @@ def test_a_checkpoint_of_each_size_loads_key_for_key(size, tmp_path):
 def test_a_checkpoint_of_sam_2_loads_as_well_as_of_sam_2_1(tmp_path):
     path, written = write_sam2(tmp_path, "tiny", version="2")
     assert load_segmenter(str(path), CPU, torch.float32).state_dict().keys() == written.keys()
+
+
+def test_weights_load_from_safetensors_and_under_other_names_of_their_keys(tmp_path):
+    """A flat file, one of a training program, one in half precision in which gamma is named weight, as others share."""
+    _, written = write_sam2(tmp_path, "tiny")
+    save_file(written, tmp_path / "flat.safetensors")
+    torch.save({"model": {f"module.{key}": value for key, value in written.items()}, "epoch": 3}, tmp_path / "ddp.pth")
+    renamed = {key.replace(".gamma", ".weight"): value.half() for key, value in written.items()}
+    save_file(renamed, tmp_path / "half.safetensors")
+    for name, tolerance in (("flat.safetensors", 0), ("ddp.pth", 0), ("half.safetensors", 1e-2)):
+        loaded = load_segmenter(str(tmp_path / name), CPU, torch.float32).state_dict()
+        assert loaded.keys() == written.keys()
+        assert all(torch.allclose(loaded[key], written[key], atol=tolerance, rtol=0) for key in written)
+
+
+def test_models_that_resemble_sam_2_are_named(tmp_path):
+    """EdgeTAM, EfficientTAM, and the SAM 2 that segments single images only."""
+    _, state = write_sam2(tmp_path, "tiny")
+    embed = "image_encoder.trunk.patch_embed.proj.weight"
+    others = {
+        "is EdgeTAM; give a SAM 2 or 2.1 with its memory": state | {"spatial_perceiver.latents": torch.zeros(1)},
+        "EfficientTAM": state | {embed: torch.zeros(192, 3, 16, 16)},
+        "SAM 2 without its memory": {key: value for key, value in state.items() if not key.startswith("memory_")},
+    }
+    for says, weights in others.items():
+        torch.save({"model": weights}, tmp_path / "other.pt")
+        with pytest.raises(ModelError, match=says):
+            load_segmenter(str(tmp_path / "other.pt"), CPU, torch.float32)
 
 
 @pytest.mark.slow

@@ -2,12 +2,41 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from sam2.build_sam import build_sam2
-from transformers import GroundingDinoConfig, GroundingDinoForObjectDetection
+from transformers import (
+    GroundingDinoConfig,
+    GroundingDinoForObjectDetection,
+    Sam2HieraDetConfig,
+    Sam2VideoConfig,
+    Sam2VideoModel,
+    Sam2VisionConfig,
+)
 
 SAM2_SIZES = {"tiny": "t", "small": "s", "base_plus": "b+", "large": "l"}
+_HIERA: dict[str, dict[str, Any]] = {  # what differs from tiny in transformers' configuration
+    "tiny": {},
+    "small": {"blocks_per_stage": [1, 2, 11, 2], "global_attention_blocks": [7, 10, 13]},
+    "base_plus": {
+        "hidden_size": 112,
+        "embed_dim_per_stage": [112, 224, 448, 896],
+        "num_attention_heads_per_stage": [2, 4, 8, 16],
+        "blocks_per_stage": [2, 3, 16, 3],
+        "global_attention_blocks": [12, 16, 20],
+        "window_positional_embedding_background_size": [14, 14],
+    },
+    "large": {
+        "hidden_size": 144,
+        "embed_dim_per_stage": [144, 288, 576, 1152],
+        "num_attention_heads_per_stage": [2, 4, 8, 16],
+        "blocks_per_stage": [2, 6, 36, 4],
+        "global_attention_blocks": [23, 33, 43],
+        "window_positional_embedding_background_size": [7, 7],
+        "window_size_per_stage": [8, 4, 16, 8],
+    },
+}
 
 
 def write_grounding_dino(folder: Path) -> GroundingDinoForObjectDetection:
@@ -45,3 +74,17 @@ def write_sam2(folder: Path, size: str, version: str = "2.1") -> tuple[Path, dic
     path = folder / f"sam{version}_hiera_{size}.pt"
     torch.save({"model": model.state_dict()}, path)
     return path, model.state_dict()
+
+
+def sam2_of_transformers(size: str, version: str = "2.1") -> Sam2VideoModel:
+    """The architecture of facebook/sam2-hiera-* in transformers, with random weights (or none, on torch's meta)."""
+    trunk = Sam2HieraDetConfig(**_HIERA[size])
+    widths = list(reversed(trunk.embed_dim_per_stage))
+    newer = version == "2.1"
+    return Sam2VideoModel(
+        Sam2VideoConfig(
+            vision_config=Sam2VisionConfig(backbone_config=trunk, backbone_channel_list=widths),
+            enable_temporal_pos_encoding_for_object_pointers=newer,
+            enable_occlusion_spatial_embedding=newer,
+        )
+    ).eval()

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from daemon.engine.models import Models
+from stages.errors import ConfigError
 from stages.types import Clock, Detections, Frame, Result, Window
 
 
@@ -29,7 +30,11 @@ class FakeDetector:
         return 1
 
     def doubts(self, prompts) -> list[str]:
-        return []
+        """A snowman is refused, a zebra doubted."""
+        for prompt in prompts:
+            if prompt.written == "snowman":
+                raise ConfigError("the detector knows no word of 'snowman'")
+        return [f"does not know {prompt.written}" for prompt in prompts if prompt.written == "zebra"]
 
     def detect(self, images, prompts, box_threshold, text_threshold) -> list[Detections]:
         self.calls += 1

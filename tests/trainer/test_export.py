@@ -129,7 +129,7 @@ def test_the_command_writes_beside_the_checkpoint_and_says_how_exact_it_is(train
     ("arguments", "code", "said"),
     [
         (("{folder}/none.pt",), 1, "none.pt does not exist"),
-        (("{folder}/text.pt",), 1, "text.pt is not a checkpoint"),
+        (("{folder}/text.pt",), 1, "text.pt is a text, not the weights"),
         (("{folder}/none.pt", "--out", "gate.pt"), 2, "--out gate.pt: give a name that ends in .onnx"),
     ],
 )

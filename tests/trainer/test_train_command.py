@@ -109,7 +109,7 @@ def test_what_is_there_is_not_overwritten_and_what_is_not_there_is_not_resumed(
     (tmp_path / "last.pt").touch()
     assert "has a training already" in error_here(capsys, "--data", "x", "--out", str(tmp_path), code=2)
     assert "there is no" in error_here(capsys, "--resume", "--out", str(tmp_path / "other"), code=2)
-    assert "not a checkpoint" in error_here(capsys, "--resume", "--out", str(tmp_path), code=1)
+    assert "last.pt is empty" in error_here(capsys, "--resume", "--out", str(tmp_path), code=1)
 
 
 @pytest.mark.parametrize(
