@@ -1,5 +1,6 @@
 """The golden messages, and a station that publishes messages."""
 
+import functools
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,8 +20,13 @@ INDEX = json.loads((FOLDER / "index.json").read_text())
 
 def parts_of(name: str) -> list[bytes]:
     """The very bytes of a golden message."""
+    return list(_read(name))
+
+
+@functools.cache
+def _read(name: str) -> tuple[bytes, ...]:
     [entry] = [entry for entry in INDEX if entry["name"] == name]
-    return [(FOLDER / part).read_bytes() for part in entry["parts"]]
+    return tuple((FOLDER / part).read_bytes() for part in entry["parts"])
 
 
 def header_of(name: str) -> dict[str, Any]:
@@ -76,5 +82,6 @@ def station(endpoint: str = "tcp://127.0.0.1:0") -> Iterator[Station]:
     with zmq.Context() as context, context.socket(zmq.XPUB) as socket:
         socket.set(zmq.LINGER, 0)
         socket.set(zmq.RCVTIMEO, PATIENCE * 1000)
+        socket.set(zmq.XPUB_VERBOSER, 1)  # else a subscription equal to one of a subscriber that is leaving is not told
         socket.bind(endpoint)
         yield Station(socket)

@@ -21,7 +21,6 @@ import pycocotools.mask
 
 from maskcast_client import Frame
 from maskcast_client.messages import read_frame
-from stages.output import rle
 from tests.clients.golden import header_of
 
 SIZES = (60, 360)  # pixels
@@ -55,21 +54,18 @@ def main() -> None:
 def message(seed: int, objects: int, height: int, width: int) -> bytes:
     """A masks header as it travels."""
     random = np.random.default_rng(seed)
-    masks = np.zeros((objects, height, width), bool)
-    for mask in masks:
+    about = header_of("masks-foreign")["objects"][0]
+    things: list[Any] = []
+    for number in range(1, objects + 1):
+        mask = np.zeros((height, width), np.uint8, order="F")
         h, w = random.integers(*np.minimum(SIZES, (height + 1, width + 1)).tolist(), 2).clip(max=(height, width))
         y, x = random.integers(0, height - h + 1), random.integers(0, width - w + 1)
         rows, columns = np.mgrid[:h, :w]
         rough = 0.1 * np.sin(columns / 5) * np.sin(rows / 7) + random.normal(0, 0.01, (h, w))
         mask[y : y + h, x : x + w] = (2 * rows / h - 1) ** 2 + (2 * columns / w - 1) ** 2 + rough < 0.9
-    codes = rle.encode_all(masks)
-    about = header_of("masks-foreign")["objects"][0]
-    things: list[Any] = [
-        about | {"id": number, "box": box, "area": area, "mask": code}
-        for number, (code, box, area) in enumerate(
-            zip(codes, rle.boxes(codes).tolist(), rle.areas(codes).tolist(), strict=True), 1
-        )
-    ]
+        code = pycocotools.mask.encode(mask)
+        code = {"size": code["size"], "counts": code["counts"].decode()}
+        things.append(about | {"id": number, "area": int(mask.sum()), "mask": code})
     return json.dumps(header_of("masks-foreign") | {"width": width, "height": height, "objects": things}).encode()
 
 

@@ -142,8 +142,12 @@ def test_events_come_one_by_one_with_losses(station: Station) -> None:
     first, second = next(told), next(told)
     assert (first.type, first.track, first.prompt, first.frame, first.lost) == ("track_started", 4, "car", 9, 0)
     assert (second.type, second.lost, second.restarted) == ("source_down", 2, False)
+    station.send(event_message(session=OTHER, seq=1))
+    third = next(told)
+    assert (third.lost, third.restarted) == (1, True)  # the end of earlier tracks is not told: they are gone
 
 
+@pytest.mark.slow
 def test_silence_after_frames_ends_the_loop_and_silence_from_the_start_is_an_error(station: Station) -> None:
     frames = subscribe(station.endpoint, "gate", timeout=2)
     station.heard("v1/gate/masks")
@@ -155,12 +159,14 @@ def test_silence_after_frames_ends_the_loop_and_silence_from_the_start_is_an_err
         next(events(station.endpoint, timeout=0.1))
 
 
+@pytest.mark.slow
 def test_a_hint_is_logged_when_nothing_comes(station: Station, caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(NothingReceivedError):
         next(subscribe(station.endpoint, "gate", timeout=4))
     assert "does maskcast run publish there?" in caplog.text
 
 
+@pytest.mark.slow
 def test_a_later_version_is_an_error_with_what_to_do(station: Station) -> None:
     """Whether its topics are new or its headers only. A daemon that speaks both versions is understood."""
     later = [b"v2/gate/masks", b'{"schema": "maskcast/v2/masks", "anything": 1}']
