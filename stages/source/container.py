@@ -13,13 +13,27 @@ from av.video.stream import VideoStream
 from stages.errors import ConfigError, MaskcastError, SourceError, SourceStalled
 from stages.source.patience import Patience, Timeouts
 from stages.source.rtsp_transport import RtspTransport
+from stages.source.timing.timestamps import has_jumps
 
 _GUESSED_RATE = 25.0
 _THREADS = 4  # per decoder, slice threads: with frame threads a damaged frame also spoils its neighbours
 _ANALYSIS = {"analyzeduration": "2000000"}  # microseconds; the default of 5 s can use up the timeout for opening
+# a demuxer that makes up time stamps from this rate has analyzed enough after 2 frames instead of 50
+_BARE_STREAM = {"framerate": "1"}
+_SCHEME_OPTIONS = {
+    "udp": _BARE_STREAM | {"overrun_nonfatal": "1"},  # lose packets rather than the stream
+    "tcp": _BARE_STREAM,
+    "srt": _BARE_STREAM,
+    "http": _BARE_STREAM | {"live_start_index": "-1"},  # of HLS: begin with the newest segment
+    "https": _BARE_STREAM | {"live_start_index": "-1"},
+}
 _NO_DATA = "no video came, or not in time; check the address and that the sender is running"
 _NO_VIDEO = "no video that FFmpeg can read, or cut off before its index; copy or export it again"
 _TEXT_ART = ("ansi", "bintext", "idf", "xbin")  # FFmpeg decodes any .txt or .bin as terminal art
+_LEAST_BYTES = {"mpegts": 188}  # of a frame
+_LONGEST_TS = (
+    2**32 / 90_000
+)  # seconds; half of what MPEG's time stamps can count: more is a step back, taken for a wrap
 _SLOW = 2.0  # seconds after which a call that fails has met a timeout
 _TIMEOUT_ERRORS = (av.error.ExitError, av.error.TimeoutError)
 _REASONS: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], ...] = (
@@ -94,17 +108,18 @@ class InputUrl:
         raise self._failure(f"cannot open {self.name}", *failures[0])
 
     def broken_off(
-        self, error: av.error.FFmpegError, waited: float, timeout: float, delivered: bool
+        self, error: av.error.FFmpegError, waited: float, timeout: float, begun: bool
     ) -> MaskcastError | None:
         """What to raise for ``error`` of a read that took ``waited`` seconds; None: damaged data, go on reading.
 
-        RTSP may report an expired timeout as damaged data, and a camera is open before its first packet has come.
+        RTSP may report an expired timeout as damaged data, and a camera is open before its first packet has come
+        (``begun``).
         """
         late = not self.local and waited > min(_SLOW, 0.9 * timeout)
         if isinstance(error, av.error.InvalidDataError) and not late:
             return None
         transport = None
-        if self.transport is not None and not delivered:
+        if self.transport is not None and not begun:
             [transport] = self.transport.order
             self.transport.failed()
         return self._failure(f"{self.name} broke off", error, late, transport)
@@ -120,8 +135,7 @@ class InputUrl:
         if self.local:
             return self._attempt({}, None, acceleration)
         options = _ANALYSIS | ({"rtsp_transport": transport} if transport else {})
-        if self.url.lower().startswith("udp:"):
-            options |= {"overrun_nonfatal": "1"}  # lose packets rather than the stream
+        options |= _SCHEME_OPTIONS.get(self.url.partition("://")[0].lower(), {})
         connect, first = self.timeouts.open, self.timeouts.first
         for detect in (connect, first) if transport else (first,):
             timeout, started = _OpenTimeout(connect, detect), time.monotonic()
@@ -189,16 +203,25 @@ def best_video_stream(container: InputContainer, name: str, lossy: bool) -> Vide
     return stream
 
 
-def nominal_rate(stream: VideoStream) -> float:
-    """Frames per second. Some streams give none; others give 0 or the rate of their clock, 90,000."""
-    return next((float(r) for r in (stream.average_rate, stream.guessed_rate) if r and 0 < r <= 1000), _GUESSED_RATE)
+def nominal_rate(stream: VideoStream, clocked: bool) -> float:
+    """Frames per second. Some streams give none; others give 0 or the rate of their clock, 90,000.
+
+    ``clocked``: the format has a clock; else its rate is the one of ``_BARE_STREAM``, and only the codec's may be true.
+    """
+    rates = (stream.average_rate, stream.guessed_rate) if clocked else (stream.guessed_rate,)
+    return next((float(rate) for rate in rates if rate and 0 < rate <= 1000), _GUESSED_RATE)
 
 
 def frame_count(container: InputContainer, stream: VideoStream, rate: float) -> int | None:
-    """Number of frames from the container, else estimated from its duration; None if it has neither."""
-    if stream.frames:
-        return int(stream.frames)
+    """Number of frames from the container, else estimated from its duration; None if it has neither, or none possible.
+
+    In joined recordings a jump of the time stamps looks like a long duration.
+    """
     seconds = Fraction(container.duration or 0, av.time_base)
     if stream.duration and stream.time_base:
         seconds = stream.duration * stream.time_base
-    return round(seconds * Fraction(rate)) or None
+    frames = int(stream.frames) or round(seconds * Fraction(rate))
+    size = container.size  # bytes, not positive where unknown
+    too_many = 0 < size < frames * _LEAST_BYTES.get(container.format.name, 1)
+    wrapped = not stream.frames and has_jumps(container.format) and seconds > _LONGEST_TS
+    return None if too_many or wrapped else frames or None
