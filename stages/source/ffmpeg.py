@@ -46,6 +46,7 @@ class MediaSource:
         self.live = not self._container.duration if live is None else live
         self.rate = nominal_rate(self._stream)
         self.frames_expected = None if self.live else frame_count(self._container, self._stream, self.rate)
+        self.still = self._container.format.name.endswith(("_pipe", "image2"))  # FFmpeg takes it for one picture
         self.decode_errors = 0
         self._file_clock, self._live_clock = FileClock(self.rate), LiveClock()
         self._skipping = FrameSkipping()
