@@ -2,6 +2,7 @@
 
 import mimetypes
 import warnings
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -47,8 +48,24 @@ def read_picture(path: Path) -> Image:
         raise SourceError(f"cannot read {path}: {what}") from error
     except Exception as error:  # each picture format raises its own errors
         system = error.strerror if isinstance(error, OSError) else None
-        reason = system or f"damaged ({' '.join(str(error).split()) or type(error).__name__})"
-        raise SourceError(f"cannot read {path}: {reason}") from error
+        raise SourceError(f"cannot read {path}: {system or _damage(error)}") from error
+
+
+def decode_picture(data: bytes) -> Image:
+    """As ``read_picture``, of the bytes of a picture. Raises SourceError, whose text is the reason alone."""
+    try:
+        with PIL.Image.open(BytesIO(data)) as file:
+            return _decode(file)
+    except SourceError:
+        raise
+    except PIL.UnidentifiedImageError:
+        raise SourceError(_UNKNOWN) from None
+    except Exception as error:
+        raise SourceError(_damage(error)) from error
+
+
+def _damage(error: Exception) -> str:
+    return f"damaged ({' '.join(str(error).split()) or type(error).__name__})"
 
 
 def _decode(file: PIL.Image.Image) -> Image:

@@ -191,8 +191,8 @@ def _source(settings: Settings, stream: StreamSettings) -> str:
     from stages.source.rtsp_transport import RtspTransport
     from stages.source.source import open_source
 
-    gpu = decoding_gpu(pick_device(settings.models.device))
-    source = open_source(stream.source, gpu, transport=RtspTransport(stream.transport))
+    gpu, max_fps = decoding_gpu(pick_device(settings.models.device)), stream.resolved(settings).tracking.max_fps
+    source = open_source(stream.source, gpu, transport=RtspTransport(stream.transport), max_fps=max_fps)
     try:
         frame = next(source.frames(), None)
     finally:

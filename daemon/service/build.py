@@ -99,12 +99,14 @@ def _build_stream(shared: _Shared, stream: StreamSettings, observe: Observer | N
         return publisher.wait_for(shared.settings.publish.wait_for, stop)
 
     latency = Latency()
+    max_fps = stream.tracking.max_fps
     transport = RtspTransport(stream.transport)
     opener = SourceOpener(
         is_live(stream.source),
-        partial(open_source, stream.source, shared.gpu, transport=transport),
+        partial(open_source, stream.source, shared.gpu, transport=transport, max_fps=max_fps),
         wait_for_start,
         engine.ready.is_set,
+        max_fps,
     )
     models = {role: getattr(shared.settings.models, role) for role in ("detector", "segmenter", "classifier")}
     identity = Identity(stream.name, str(uuid.uuid4()), models, stream.publish.mask_encoding)

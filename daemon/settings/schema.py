@@ -48,6 +48,7 @@ class Detection(_Table):
 
 class Tracking(_Table):
     window: kind.Count = 8  # frames
+    max_fps: kind.Rate = 0  # Hz; 0 = all frames
     max_objects: kind.Count = 64
     lost_after: kind.Count = 90  # frames
     reidentify: bool = True

@@ -52,6 +52,7 @@ def opened_address(source: str) -> str:
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
+Rate = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Device = Annotated[str, _matches(r"auto|cpu|cuda(:\d+)?", '"auto", "cuda", "cuda:1" or "cpu"')]
 Endpoint = Annotated[
     str,

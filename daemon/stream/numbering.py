@@ -8,6 +8,7 @@ from dataclasses import replace
 from daemon.metrics.stream_metrics import StreamMetrics
 from daemon.sinks.recording import Recording
 from daemon.stream.connection import Connection
+from daemon.stream.frame_rate_limit import FrameRateLimit
 from daemon.stream.latency import Latency
 from stages.source.source import Source
 from stages.types import Frame
@@ -22,11 +23,13 @@ class FrameNumbering:
     the threads that read the stream, one at a time.
     """
 
-    def __init__(self, metrics: StreamMetrics, recording: Recording, latency: Latency) -> None:
+    def __init__(self, metrics: StreamMetrics, recording: Recording, latency: Latency, max_fps: float = 0.0) -> None:
+        """``max_fps``: frames per second that are kept; the others count as dropped. 0: all."""
         self.started: float | None = None  # monotonic seconds when the first frame was asked for
         self.next = 0  # index of the next frame
         self._metrics, self._recording, self._latency = metrics, recording, latency
-        self._lost = 0  # frames that an ended connection had read but not handed on
+        self._max_fps = max_fps
+        self._lost = 0  # frames since the last one that an ended connection had not handed on, or max_fps left out
         self._latest = float("-inf")  # capture time of the last frame
 
     def of(
@@ -38,6 +41,7 @@ class FrameNumbering:
         """
         self.started = self.started or time.monotonic()
         first, errors = self.next, 0
+        limit = FrameRateLimit(self._max_fps)
         try:
             for frame, spent in _timed(source):
                 if stop.is_set() or connection.abandoned.is_set():
@@ -47,11 +51,17 @@ class FrameNumbering:
                 if source.live and not connection.frames and not ready():
                     first = self.next - frame.index - 1
                     continue
+                kept = limit.keeps(frame.captured_at)
                 if not source.live and frame.index < self._recording.next_frame:
-                    self._recording.skip(frame)
+                    if kept:
+                        self._recording.skip(frame)
                     continue
                 self._metrics.observe({"decode": spent})
-                yield self._arrived(connection, replace(frame, index=first + frame.index))
+                frame = replace(frame, index=first + frame.index)
+                if kept:
+                    yield self._arrived(connection, frame)
+                else:
+                    self._leave_out(frame)
         finally:
             if not connection.abandoned.is_set():
                 self._count_errors(source, errors)
@@ -63,17 +73,26 @@ class FrameNumbering:
             self._lost += lost
             self._metrics.drop("source", lost)
 
-    def _arrived(self, connection: Connection, frame: Frame) -> Frame:
-        """Count one frame; returns it with its final time and losses."""
+    def _leave_out(self, frame: Frame) -> None:
+        """Count a frame that is not kept; those that the source dropped before it count as dropped by the source."""
+        self._count(frame)
+        self._metrics.dropped["max_fps"].inc()
+        self._lost += 1 + frame.dropped_before
+
+    def _count(self, frame: Frame) -> None:
         self._metrics.frames["decoded"].inc()
         self._metrics.last_frame.set_to_current_time()
         if frame.dropped_before:
             self._metrics.drop("source", frame.dropped_before)
+        self.next = frame.index + 1
+
+    def _arrived(self, connection: Connection, frame: Frame) -> Frame:
+        """Count one frame; returns it with its final time and losses."""
+        self._count(frame)
         if not connection.frames and frame.captured_at < self._latest - CLOCK_SET_BACK:
             self._latest = frame.captured_at
         connection.frames += 1
         lost, self._lost = self._lost, 0
-        self.next = frame.index + 1
         self._latest = max(self._latest, frame.captured_at)
         self._latency.decoded(frame)
         return replace(frame, captured_at=self._latest, dropped_before=frame.dropped_before + lost)

@@ -33,6 +33,7 @@ class SourceOpener:
     open_source: Callable[[], Source]
     wait_for_start: Callable[[threading.Event], bool]  # holds a file back until models and subscribers are ready
     ready: Callable[[], bool]  # the models are loaded; live frames are dropped until then
+    max_fps: float = 0.0  # frames per second that are kept; 0: all
 
 
 class Reader:
@@ -53,7 +54,7 @@ class Reader:
         self.down_since = time.monotonic()  # while it does not
         self.frames_expected: int | None = None
         self._lane, self._metrics, self._recording, self._opener = lane, lane.metrics, recording, opener
-        self._numbering = FrameNumbering(lane.metrics, recording, latency)
+        self._numbering = FrameNumbering(lane.metrics, recording, latency, opener.max_fps)
         self._reconnect = Reconnect(lane.name, backoff or Backoff())
         self._live = opener.live
         self._stop = threading.Event()
@@ -177,7 +178,9 @@ class Reader:
 
     def _opened(self, connection: Connection, source: Source) -> bool:
         """Prepare for the frames of an opened source; False when the stream is stopped before they may come."""
-        self.frames_expected = source.frames_expected
+        kept = min(1.0, self._opener.max_fps / source.rate) if self._opener.max_fps else 1.0  # share of the frames
+        expected = source.frames_expected
+        self.frames_expected = expected and max(1, round(expected * kept))
         if source.live and not self._live:
             self._live = True
             self._lane.drop_when_full()
@@ -189,7 +192,7 @@ class Reader:
             if not may_start:  # a file that never starts is not recorded
                 return False
             self._delivers(connection)
-        if self._recording.open(source.rate) and source.live:
+        if self._recording.open(source.rate * kept) and source.live:
             self._numbering.next = self._recording.next_frame
         return True
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from urllib.parse import quote
 
 from stages.errors import ConfigError
+from stages.source.local.spelling import bare_address
 
 RTSP = ("rtsp", "rtsps")
 HTTP = ("http", "https")
@@ -114,9 +115,18 @@ def redact(url: str) -> str:
 
 
 def _redact_path(path: str) -> str:
-    """``path`` without secrets: a mistyped URL, as in ``rtsp:/host``, is taken for a path."""
-    network = re.match(rf"({'|'.join((*LIVE, *HTTP))}):/", path, re.IGNORECASE)
+    """``path`` without secrets: a mistyped URL, as in ``rtsp:/host`` or ``user:secret@host/x``, is taken for a path.
+
+    Bytes that are not UTF-8 are shown as \\xNN.
+    """
+    network = re.match(rf"({'|'.join((*LIVE, *HTTP))}):/?", path, re.IGNORECASE)
     if network:
         return f"{network[0]}***"
+    path = path.encode(errors="surrogateescape").decode(errors="backslashreplace")
     before, at, after = path.rpartition("@")
-    return f"***@{after}" if at and re.search(r"[a-z][a-z0-9+.-]*:/", before, re.IGNORECASE) else path
+    if at and re.search(r"[a-z][a-z0-9+.-]*:/", before, re.IGNORECASE):
+        return f"***@{after}"
+    if re.match(r"[^/:@]+:[^/@]*@", path):  # user and password
+        return f"***@{after.partition('/')[0]}/***"
+    place = bare_address(path)
+    return f"{place}/***" if place else path

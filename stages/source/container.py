@@ -2,7 +2,8 @@
 
 import logging
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from fractions import Fraction
 
 import av
@@ -29,11 +30,10 @@ _SCHEME_OPTIONS = {
 }
 _NO_DATA = "no video came, or not in time; check the address and that the sender is running"
 _NO_VIDEO = "no video that FFmpeg can read, or cut off before its index; copy or export it again"
+_PAGE = "what it sent is no video that FFmpeg can read, perhaps a web page; look at it in a browser"
 _TEXT_ART = ("ansi", "bintext", "idf", "xbin")  # FFmpeg decodes any .txt or .bin as terminal art
 _LEAST_BYTES = {"mpegts": 188}  # of a frame
-_LONGEST_TS = (
-    2**32 / 90_000
-)  # seconds; half of what MPEG's time stamps can count: more is a step back, taken for a wrap
+_LONGEST_TS = 2**32 / 90_000  # seconds, half of what MPEG counts: more is a step back that was taken for a wrap
 _SLOW = 2.0  # seconds after which a call that fails has met a timeout
 _TIMEOUT_ERRORS = (av.error.ExitError, av.error.TimeoutError)
 _REASONS: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], ...] = (
@@ -76,6 +76,7 @@ class InputUrl:
     container_format: str | None = None  # None: FFmpeg detects it
     timeouts: Timeouts = Timeouts()
     transport: RtspTransport | None = None  # of RTSP
+    options: Mapping[str, str] = field(default_factory=dict)  # of FFmpeg
 
     @property
     def lossy(self) -> bool:
@@ -133,8 +134,8 @@ class InputUrl:
         slow camera not for long, unless the format is needed.
         """
         if self.local:
-            return self._attempt({}, None, acceleration)
-        options = _ANALYSIS | ({"rtsp_transport": transport} if transport else {})
+            return self._attempt(dict(self.options), None, acceleration)
+        options = {**self.options} | _ANALYSIS | ({"rtsp_transport": transport} if transport else {})
         options |= _SCHEME_OPTIONS.get(self.url.partition("://")[0].lower(), {})
         connect, first = self.timeouts.open, self.timeouts.first
         for detect in (connect, first) if transport else (first,):
@@ -168,12 +169,14 @@ class InputUrl:
         """Reason and advice, without FFmpeg's full text, which contains the password. ``late``: a timeout expired."""
         if isinstance(error, av.error.ProtocolNotFoundError):
             return ConfigError(f"{what}: this build of FFmpeg lacks the protocol; use another one, such as rtsp")
-        reason = f"{(error.strerror or 'failed').lower()}; check the address and that it can be reached"
+        advice = "check that it plays elsewhere" if self.local else "check the address and that it can be reached"
+        reason = f"{(error.strerror or 'failed').lower()}; {advice}"
         kind: type[SourceError] = SourceError
         if not self.local and (isinstance(error, _TIMEOUT_ERRORS) or late):
             kind, reason = SourceStalled, self._silence(transport)
         elif isinstance(error, av.error.InvalidDataError):
-            reason = _NO_VIDEO if self.local else self._silence(transport)
+            page = self.url.lower().startswith(("http:", "https:"))
+            reason = _NO_VIDEO if self.local else _PAGE if page else self._silence(transport)
         elif self.transport and transport and self.transport.refused(error):
             reason = self.transport.refusal(transport)
         else:
@@ -192,7 +195,9 @@ def best_video_stream(container: InputContainer, name: str, lossy: bool) -> Vide
     """
     stream = container.streams.best("video")
     if not isinstance(stream, VideoStream) or stream.disposition & av.stream.Disposition.attached_pic:
-        raise SourceError(f"cannot open {name}: no video in it, perhaps only sound; name a file or stream with video")
+        sound = next((other.codec_context for other in container.streams.audio if other.codec_context), None)
+        only = f", only sound ({sound.codec.canonical_name})" if sound else ""
+        raise SourceError(f"cannot open {name}: no video in it{only}; name a file or stream with video")
     if stream.codec_context is None:
         raise SourceError(f"cannot open {name}: FFmpeg has no decoder for its video; convert it, for example to H.264")
     if stream.codec_context.name in _TEXT_ART:

@@ -49,6 +49,7 @@ class MediaSource:
         self._clocked = has_clock(container.format)
         self.rate = nominal_rate(stream, self._clocked or url.local)
         self.frames_expected = None if self.live else frame_count(container, stream, self.rate)
+        self.still = container.format.name.endswith(("_pipe", "image2"))  # FFmpeg takes it for one picture
         self.decode_errors = 0
         self._file_clock = FileClock(self.rate, has_jumps(container.format))
         self._next_index = 0  # of the next frame if none is dropped before it

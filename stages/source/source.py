@@ -1,17 +1,19 @@
 """The Source protocol and ``open_source``: files, network streams, cameras and the built-in test source."""
 
-import stat
+import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Protocol
-from urllib.parse import unquote
+from urllib.parse import unquote_to_bytes
 
-from stages.errors import SourceError
+from stages.errors import ConfigError
 from stages.source.address import is_live, is_rtsp, normalized, redact
 from stages.source.container import InputUrl
 from stages.source.ffmpeg import MediaSource
+from stages.source.local.local_file import open_path
+from stages.source.local.spelling import advice
 from stages.source.patience import Timeouts
 from stages.source.rtsp_transport import RtspTransport
+from stages.source.stills.snapshots import Snapshots
 from stages.source.testsrc import ShapesSource
 from stages.types import Frame
 
@@ -57,48 +59,43 @@ class Source(Protocol):
 
 
 def open_source(
-    url: str, gpu: int | None = None, timeouts: Timeouts | None = None, transport: RtspTransport | None = None
+    url: str,
+    gpu: int | None = None,
+    timeouts: Timeouts | None = None,
+    transport: RtspTransport | None = None,
+    max_fps: float = 0.0,
 ) -> Source:
     """Open a path or URL. Raises SourceError when it cannot be read, ConfigError when that can never work.
 
-    An ``http(s)://`` source is a file when its length is known, else live. ``gpu`` is the index of a GPU that decodes
-    where it can; ``decoder`` says whether it does. When one of ``timeouts`` of a network source or device expires,
-    SourceStalled is raised. ``transport``: of RTSP, the same object for each connection of a stream.
+    An ``http(s)://`` source is a file when its length is known, else live; one that gives a single picture is asked for
+    one ``max_fps`` times per second, by default once. ``gpu`` is the index of a GPU that decodes where it can;
+    ``decoder`` says whether it does. When one of ``timeouts`` of a network source or device expires, SourceStalled is
+    raised. ``transport``: of RTSP, the same object for each connection of a stream.
     """
+    if "://" in url and (problem := advice(url)):
+        raise ConfigError(f"cannot open {redact(url)}: {problem}")
     url = normalized(url)
     scheme, separator, rest = url.partition("://")
     scheme = scheme.lower()
     timeouts = timeouts or Timeouts()
     if not separator:
-        return _open_file(url, gpu)
+        return open_path(url, redact(url), gpu, timeouts)
     if scheme == "file":
-        return _open_file(unquote(rest), gpu)
+        return open_path(os.fsdecode(unquote_to_bytes(rest)), url, gpu, timeouts)
     if scheme == "testsrc":
         return ShapesSource(url)
     if scheme == "v4l2":
         return MediaSource(InputUrl(rest, url, False, "v4l2", timeouts), live=True, gpu=gpu)
     rtsp = transport or RtspTransport() if is_rtsp(url) else None
-    live = True if is_live(url) else None
-    return MediaSource(InputUrl(url, redact(url), False, None, timeouts, rtsp), live, gpu)
+    address = InputUrl(url, redact(url), False, None, timeouts, rtsp)
+    return MediaSource(address, live=True, gpu=gpu) if is_live(url) else _open_http(address, gpu, max_fps)
 
 
-def _open_file(path: str, gpu: int | None) -> MediaSource:
-    """Open a regular file. Checks it first, because FFmpeg reports most problems only as invalid data."""
-    problem = ""
-    try:
-        status = Path(path).stat()
-        if stat.S_ISDIR(status.st_mode):
-            problem = "it is a directory; name a video file in it"
-        elif not stat.S_ISREG(status.st_mode):  # for example a pipe: opening it would block
-            problem = "not a regular file; for a camera write v4l2:///dev/video0"
-        elif not status.st_size:
-            problem = "the file is empty; record or copy it again"
-        else:
-            Path(path).open("rb").close()
-    except (OSError, ValueError) as error:  # ValueError: a null character
-        reason = error.strerror if isinstance(error, OSError) else None
-        problem = f"{(reason or 'not a path').lower()}; check the path and its permissions"
-    if problem:
-        raise SourceError(f"cannot open {redact(path)}: {problem}")
-    # "file:" keeps FFmpeg from reading a part of the path as a protocol
-    return MediaSource(InputUrl(f"file:{path}", redact(path), local=True), live=False, gpu=gpu)
+def _open_http(address: InputUrl, gpu: int | None, max_fps: float) -> Source:
+    """A file, a live stream or a camera's snapshots."""
+    source = MediaSource(address, live=None, gpu=gpu)
+    if not source.still:
+        return source
+    source.close()  # before the next request: some cameras serve one at a time
+    snapshots = Snapshots(address, max_fps)
+    return snapshots if snapshots.single_pictures() else MediaSource(address, live=True, gpu=gpu)

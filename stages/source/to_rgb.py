@@ -28,10 +28,19 @@ class RgbConverter:
         except av.error.FFmpegError:
             return None
         image = np.asarray(rgb.to_ndarray(), np.uint8)
-        matrix = cast(Mapping[str, bytes], frame.side_data).get("DISPLAYMATRIX")
+        matrix = _display_matrix(frame)
         if matrix is not None:
-            image = _rotate(image, np.frombuffer(matrix, np.int32))
+            image = _rotate(image, matrix)
         return np.ascontiguousarray(image)
+
+
+def _display_matrix(frame: VideoFrame) -> NDArray[np.int32] | None:
+    try:
+        matrix = cast(Mapping[str, bytes], frame.side_data).get("DISPLAYMATRIX")
+    except ValueError:  # PyAV 18 fails on kinds of side data that it has no name for, such as the EXIF of a JPEG
+        cosine, sine = ((1, 0), (0, 1), (-1, 0), (0, -1))[round(frame.rotation / 90) % 4]
+        return np.array((cosine, -sine, 0, sine, cosine, 0, 0, 0, 1), np.int32)
+    return None if matrix is None else np.frombuffer(matrix, np.int32)
 
 
 def _rotate(image: Image, matrix: NDArray[np.int32]) -> Image:

@@ -108,7 +108,7 @@ def test_the_live_benchmark_runs_the_daemon_and_draws_its_plot(tmp_path):
     for row in report["runs"]:
         assert 0 < row["least_of_a_stream"] <= row["published_of_asked"] < 1.2
         assert 0 < row["p50"] <= row["p95"] <= row["p99"]
-        assert set(row["drops"]) == {"source", "engine_busy", "writer_busy", "error", "subscriber"}
+        assert set(row["drops"]) == {"source", "engine_busy", "writer_busy", "error", "max_fps", "subscriber"}
     assert [row["until"] for row in report["overload"]] == [1, 2, 3, 4, 5, 6]
     assert picture.stat().st_size > 0
 

@@ -434,6 +434,11 @@ def test_a_url_tells_whether_it_is_surely_live(url, live):
         ("rtsp:/user:secret@cam.local/stream1", "rtsp:/***"),
         ("RTSP:/cam.local/password=secret", "RTSP:/***"),
         ("rstp:/user:secret@cam.local", "***@cam.local"),
+        ("user:secret@cam.local/secret", "***@cam.local/***"),
+        ("192.168.1.20:554/secret", "192.168.1.20:554/***"),
+        ("cam:554/password=secret", "cam:554/***"),
+        ("videos/12:30.mp4", "videos/12:30.mp4"),
+        ("caf\udce9.mp4", "caf\\xe9.mp4"),
     ],
 )
 def test_a_redacted_url_keeps_the_place_and_loses_the_secrets(url, shown):
@@ -442,5 +447,5 @@ def test_a_redacted_url_keeps_the_place_and_loses_the_secrets(url, shown):
 
 def test_a_url_that_is_taken_for_a_path_does_not_show_its_password():
     with pytest.raises(SourceError, match="no such file or directory") as caught:
-        open_source("rtsp:/user:secret@cam.local/stream1")
+        open_source("rstp:/user:secret@cam.local/stream1")
     assert "secret" not in str(caught.value)

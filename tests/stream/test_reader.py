@@ -64,13 +64,14 @@ class Bench:
         live: bool = True,
         window: int = 2,
         room: int = 100,
+        max_fps: float = 0.0,
     ):
         self.metrics, self.opened, self.error = Metrics(), 0, None
         self._openings = openings
         self.lane = new_lane("gate", ["red circle"], self.metrics, tracking=Tracking(window=window), windows=room)
         recording = Recording("gate", lambda rate: None, self.lane.metrics, False)
         self.models_ready = True
-        opener = SourceOpener(live, self._open, lambda stop: True, lambda: self.models_ready)
+        opener = SourceOpener(live, self._open, lambda stop: True, lambda: self.models_ready, max_fps)
         self.reader = Reader(self.lane, recording, Latency(), opener, Backoff(0.01, 0.02))
         self.thread = threading.Thread(target=self._run, daemon=True)
         self.thread.start()
@@ -402,3 +403,25 @@ def test_a_camera_that_waits_for_the_models_loses_nothing_that_counts():
     assert {frame.dropped_before for window in found for frame in window.frames[1:]} == {0}
     assert bench.lane.overload.count == 0
     assert sum(counter._value.get() for counter in bench.lane.metrics.dropped.values()) == 0
+
+
+def drops(bench: Bench) -> dict[str, float]:
+    found = {reason: counter._value.get() for reason, counter in bench.lane.metrics.dropped.items()}
+    return {reason: count for reason, count in found.items() if count}
+
+
+def test_frames_above_max_fps_are_left_out_and_counted_apart() -> None:
+    """Also in dropped_before, and those that the source itself had dropped; the summary does not call them lost."""
+    given = [replace(frame, captured_at=frame.index / 30) for frame in frames(*range(12))]
+    given[4] = replace(given[4], dropped_before=2)
+    given[4:] = [replace(frame, index=frame.index + 2) for frame in given[4:]]
+    source = FakeSource(*given, live=False)
+    source.frames_expected = 14
+    bench = Bench(source, live=False, max_fps=10)
+    windows = bench.windows(2)
+    bench.thread.join(PATIENCE)
+    kept = [frame for window in windows for frame in window.frames]
+    assert [(frame.index, frame.dropped_before) for frame in kept] == [(0, 0), (3, 2), (8, 4), (11, 2)]
+    assert drops(bench) == {"max_fps": 8, "source": 2}
+    assert bench.lane.metrics.drops == 2
+    assert bench.reader.frames_expected == 5
