@@ -144,9 +144,11 @@ def _classifier(settings: Settings) -> str:
 def _source(settings: Settings, stream: StreamSettings) -> str:
     """Open the source and read one frame."""
     from daemon.service.build_models import decoding_gpu, pick_device
+    from stages.source.pictures.pixel_aspect import parse_pixel_aspect
     from stages.source.source import open_source
 
-    source = open_source(stream.source, decoding_gpu(pick_device(settings.models.device)))
+    aspect = parse_pixel_aspect(stream.pixel_aspect)
+    source = open_source(stream.source, decoding_gpu(pick_device(settings.models.device)), pixel_aspect=aspect)
     try:
         frame = next(source.frames(), None)
     finally:

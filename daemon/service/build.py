@@ -36,6 +36,7 @@ from daemon.stream.writer import Identity, Observer, Writer
 from stages.detection.auto_threshold import AutoThresholds
 from stages.output.publisher import Publisher
 from stages.output.recorder import Recorder
+from stages.source.pictures.pixel_aspect import parse_pixel_aspect
 from stages.source.source import is_live, open_source, redact
 from stages.types import Window
 
@@ -97,7 +98,8 @@ def _build_stream(shared: _Shared, stream: StreamSettings, observe: Observer | N
         return publisher.wait_for(shared.settings.publish.wait_for, stop)
 
     latency = Latency()
-    opener = SourceOpener(is_live(stream.source), partial(open_source, stream.source, shared.gpu), wait_for_start)
+    open_it = partial(open_source, stream.source, shared.gpu, pixel_aspect=parse_pixel_aspect(stream.pixel_aspect))
+    opener = SourceOpener(is_live(stream.source), open_it, wait_for_start)
     models = {role: getattr(shared.settings.models, role) for role in ("detector", "segmenter", "classifier")}
     identity = Identity(stream.name, str(uuid.uuid4()), models, stream.publish.mask_encoding)
     renderer = Renderer(stream.publish.jpeg_quality, lane.prompt_set.written)

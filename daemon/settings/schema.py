@@ -104,6 +104,7 @@ class StreamSettings(_Table):
     name: kind.StreamName
     source: kind.SecretText  # may hold a password
     prompts: kind.Prompts = ()
+    pixel_aspect: kind.PixelAspect = ""  # width:height of its pixels, "" = what the source says
     detection: Detection = Detection()
     tracking: Tracking = Tracking()
     classification: Classification = Classification()

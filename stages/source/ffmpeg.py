@@ -32,12 +32,16 @@ class MediaSource:
     frame's ``dropped_before``. The frame size may change from one frame to the next.
     """
 
-    def __init__(self, url: InputUrl, live: bool | None, gpu: int | None = None) -> None:
+    def __init__(
+        self, url: InputUrl, live: bool | None, gpu: int | None = None, pixel_aspect: Fraction | None = None
+    ) -> None:
         """Open ``url``. ``live`` None: live if its duration is unknown. ``gpu``: index of a GPU to decode on.
+
+        ``pixel_aspect``: width over height of its pixels, None for what it says.
 
         Raises SourceError; SourceStalled when a timeout expires.
         """
-        self._input = url
+        self._input, self._pixel_aspect = url, pixel_aspect
         self.decoder = "software"
         self._open(None if gpu is None else cuda_decoder(gpu))
         self.live = not self._container.duration if live is None else live
@@ -50,7 +54,6 @@ class MediaSource:
         self._dropped = 0  # frames since the last delivered one
         self._delivered = False  # a first frame
         self._empty_packets = 0  # consecutive packets without a frame
-        self._converter = RgbConverter()
         self._waiting_since = time.monotonic()  # for a frame
         self._closed = threading.Event()
         self._read_lock = threading.Lock()  # held during a read: FFmpeg must not be closed then
@@ -93,6 +96,7 @@ class MediaSource:
         except SourceError:
             self._container.close()
             raise
+        self._converter = RgbConverter(self._stream, self._pixel_aspect)
         self.decoder = decoder_of(self._stream)
         self._trial = DecoderTrial() if self.decoder != "software" else None
         self._demux()

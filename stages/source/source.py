@@ -3,6 +3,7 @@
 import re
 import stat
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import unquote
@@ -56,12 +57,15 @@ class Source(Protocol):
         """Release the source; ``frames`` ends. Safe to call twice."""
 
 
-def open_source(url: str, gpu: int | None = None, timeouts: Timeouts | None = None) -> Source:
+def open_source(
+    url: str, gpu: int | None = None, timeouts: Timeouts | None = None, pixel_aspect: Fraction | None = None
+) -> Source:
     """Open a path or URL. Raises SourceError when it cannot be read, ConfigError when the URL is not valid.
 
     An ``http(s)://`` source is a file when its length is known, else live. ``gpu`` is the index of a GPU that decodes
     where it can; ``decoder`` says whether it does. When one of ``timeouts`` of a network source or device expires,
-    SourceStalled is raised.
+    SourceStalled is raised. ``pixel_aspect``: width over height of the pixels, None for what the source says; the
+    built-in source, whose pixels are square, has no use for it.
     """
     if not url:
         raise ConfigError("the source is empty: give a file's path or a URL")
@@ -69,16 +73,16 @@ def open_source(url: str, gpu: int | None = None, timeouts: Timeouts | None = No
     scheme = scheme.lower()
     timeouts = timeouts or Timeouts()
     if not separator:
-        return _open_file(url, gpu)
+        return _open_file(url, gpu, pixel_aspect)
     if scheme == "file":
-        return _open_file(unquote(rest), gpu)
+        return _open_file(unquote(rest), gpu, pixel_aspect)
     if scheme == "testsrc":
         return ShapesSource(url)
     if scheme == "v4l2":
-        return MediaSource(InputUrl(rest, url, False, "v4l2", timeouts), live=True, gpu=gpu)
+        return MediaSource(InputUrl(rest, url, False, "v4l2", timeouts), True, gpu, pixel_aspect)
     if scheme in (*_LIVE, *_HTTP):
         live = True if scheme in _LIVE else None
-        return MediaSource(InputUrl(url, redact(url), False, None, timeouts), live, gpu)
+        return MediaSource(InputUrl(url, redact(url), False, None, timeouts), live, gpu, pixel_aspect)
     raise ConfigError(f"unknown scheme in {redact(url)}: use a file's path or one of {'://, '.join(_SCHEMES)}://")
 
 
@@ -116,7 +120,7 @@ def _redact_path(path: str) -> str:
     return f"***@{after}" if at and re.search(r"[a-z][a-z0-9+.-]*:/", before, re.IGNORECASE) else path
 
 
-def _open_file(path: str, gpu: int | None) -> MediaSource:
+def _open_file(path: str, gpu: int | None, pixel_aspect: Fraction | None) -> MediaSource:
     """Open a regular file. Checks it first, because FFmpeg reports most problems only as invalid data."""
     problem = ""
     try:
@@ -135,4 +139,4 @@ def _open_file(path: str, gpu: int | None) -> MediaSource:
     if problem:
         raise SourceError(f"cannot open {redact(path)}: {problem}")
     # "file:" keeps FFmpeg from reading a part of the path as a protocol
-    return MediaSource(InputUrl(f"file:{path}", redact(path), local=True), live=False, gpu=gpu)
+    return MediaSource(InputUrl(f"file:{path}", redact(path), local=True), False, gpu, pixel_aspect)
