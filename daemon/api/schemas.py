@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchem
 from pydantic.json_schema import SkipJsonSchema
 
 from daemon.settings.schema import Publish, StreamSettings
-from daemon.settings.value_types import SecretText, StreamName, opened_address, parsed_prompts
+from daemon.settings.value_types import PixelAspect, SecretText, StreamName, opened_address, parsed_prompts
 from stages.detection.prompts import Prompt
 from stages.errors import ConfigError, WireError
 from stages.output import rle
@@ -131,6 +131,15 @@ class NewStream(StreamSettings):
         AfterValidator(opened_address),
     ]
     prompts: Prompts = ()
+    pixel_aspect: Annotated[
+        PixelAspect,
+        Field(
+            description="Width to height of the source's pixels, neither more than 4 times the other; empty: what the "
+            "source says.",
+            examples=["2:1"],
+            json_schema_extra={"pattern": r"^(\d{1,6}:\d{1,6})?$"},
+        ),
+    ] = ""
     publish: Annotated[Publish, WithJsonSchema(_PUBLISH_SCHEMA)] = Publish()
 
 

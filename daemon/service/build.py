@@ -37,6 +37,7 @@ from stages.detection.auto_threshold import AutoThresholds
 from stages.output.publisher import Publisher
 from stages.output.recorder import Recorder
 from stages.source.address import is_live, redact
+from stages.source.pictures.pixel_aspect import parse_pixel_aspect
 from stages.source.rtsp_transport import RtspTransport
 from stages.source.source import open_source
 from stages.types import Window
@@ -100,14 +101,15 @@ def _build_stream(shared: _Shared, stream: StreamSettings, observe: Observer | N
 
     latency = Latency()
     max_fps = stream.tracking.max_fps
-    transport = RtspTransport(stream.transport)
-    opener = SourceOpener(
-        is_live(stream.source),
-        partial(open_source, stream.source, shared.gpu, transport=transport, max_fps=max_fps),
-        wait_for_start,
-        engine.ready.is_set,
-        max_fps,
+    open_it = partial(
+        open_source,
+        stream.source,
+        shared.gpu,
+        transport=RtspTransport(stream.transport),
+        max_fps=max_fps,
+        pixel_aspect=parse_pixel_aspect(stream.pixel_aspect),
     )
+    opener = SourceOpener(is_live(stream.source), open_it, wait_for_start, engine.ready.is_set, max_fps)
     models = {role: getattr(shared.settings.models, role) for role in ("detector", "segmenter", "classifier")}
     identity = Identity(stream.name, str(uuid.uuid4()), models, stream.publish.mask_encoding)
     renderer = Renderer(stream.publish.jpeg_quality, lane.prompt_set.written)

@@ -109,6 +109,7 @@ class StreamSettings(_Table):
     source: kind.Source
     transport: Literal["auto", "tcp", "udp"] = "auto"  # of RTSP; auto: UDP where the camera refuses TCP
     prompts: kind.Prompts = ()
+    pixel_aspect: kind.PixelAspect = ""  # width:height of its pixels, "" = what the source says
     detection: Detection = Detection()
     tracking: Tracking = Tracking()
     classification: Classification = Classification()

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field
 from stages.detection.prompts import Prompt, parse_prompts
 from stages.errors import ConfigError
 from stages.source.address import normalized
+from stages.source.pictures.pixel_aspect import parse_pixel_aspect
 
 
 def _matches(pattern: str, allowed: str) -> AfterValidator:
@@ -50,6 +51,14 @@ def opened_address(source: str) -> str:
         raise ValueError(f"is wrong: {error}") from None
 
 
+def _check_pixel_aspect(text: str) -> str:
+    try:
+        parse_pixel_aspect(text)
+    except ConfigError as error:
+        raise ValueError(f"is wrong: {error}") from None
+    return text
+
+
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -74,6 +83,7 @@ StreamName = Annotated[
     _matches(r"\w[\w.-]{0,63}", "1 to 64 letters, digits, dots, dashes and underscores, the first not a dot or dash"),
 ]
 Text = Annotated[str, Field(min_length=1)]
+PixelAspect = Annotated[str, AfterValidator(_check_pixel_aspect)]
 Secret = Annotated[str, Field(repr=False)]
 SecretText = Annotated[str, Field(min_length=1, repr=False)]
 Source = Annotated[SecretText, AfterValidator(opened_address)]  # may hold a password

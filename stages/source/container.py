@@ -77,6 +77,7 @@ class InputUrl:
     timeouts: Timeouts = Timeouts()
     transport: RtspTransport | None = None  # of RTSP
     options: Mapping[str, str] = field(default_factory=dict)  # of FFmpeg
+    pixel_aspect: Fraction | None = None  # width over height of the pixels; None: what the stream says
 
     @property
     def lossy(self) -> bool:

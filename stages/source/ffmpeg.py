@@ -56,7 +56,6 @@ class MediaSource:
         self._dropped = 0  # frames since the last delivered one
         self._delivered = False  # a first frame
         self._empty_packets = 0  # consecutive packets without a frame
-        self._converter = RgbConverter()
         self._arrival: Arrival | None = None  # the last one
         self._picture_at = time.monotonic()  # when the last picture arrived
         self._closed = threading.Event()
@@ -105,6 +104,7 @@ class MediaSource:
         self._queue: PacketQueue | None = None
         self._timing: LiveTiming | None = None
         self._read_errors = 0
+        self._converter = RgbConverter(self._demuxer.stream, self._input.pixel_aspect)
         self.decoder = decoder_of(self._demuxer.stream)
         self._trial = DecoderTrial() if self.decoder != "software" else None
         self._trial_failed = False

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from fractions import Fraction
 from typing import Protocol
 from urllib.parse import unquote_to_bytes
 
@@ -64,13 +65,15 @@ def open_source(
     timeouts: Timeouts | None = None,
     transport: RtspTransport | None = None,
     max_fps: float = 0.0,
+    pixel_aspect: Fraction | None = None,
 ) -> Source:
     """Open a path or URL. Raises SourceError when it cannot be read, ConfigError when that can never work.
 
     An ``http(s)://`` source is a file when its length is known, else live; one that gives a single picture is asked for
     one ``max_fps`` times per second, by default once. ``gpu`` is the index of a GPU that decodes where it can;
     ``decoder`` says whether it does. When one of ``timeouts`` of a network source or device expires, SourceStalled is
-    raised. ``transport``: of RTSP, the same object for each connection of a stream.
+    raised. ``transport``: of RTSP, the same object for each connection of a stream. ``pixel_aspect``: width over height
+    of the pixels of a video, None for what it says.
     """
     if "://" in url and (problem := advice(url)):
         raise ConfigError(f"cannot open {redact(url)}: {problem}")
@@ -79,15 +82,16 @@ def open_source(
     scheme = scheme.lower()
     timeouts = timeouts or Timeouts()
     if not separator:
-        return open_path(url, redact(url), gpu, timeouts)
+        return open_path(url, redact(url), gpu, timeouts, pixel_aspect)
     if scheme == "file":
-        return open_path(os.fsdecode(unquote_to_bytes(rest)), url, gpu, timeouts)
+        return open_path(os.fsdecode(unquote_to_bytes(rest)), url, gpu, timeouts, pixel_aspect)
     if scheme == "testsrc":
         return ShapesSource(url)
     if scheme == "v4l2":
-        return MediaSource(InputUrl(rest, url, False, "v4l2", timeouts), live=True, gpu=gpu)
+        device = InputUrl(rest, url, False, "v4l2", timeouts, pixel_aspect=pixel_aspect)
+        return MediaSource(device, live=True, gpu=gpu)
     rtsp = transport or RtspTransport() if is_rtsp(url) else None
-    address = InputUrl(url, redact(url), False, None, timeouts, rtsp)
+    address = InputUrl(url, redact(url), False, None, timeouts, rtsp, pixel_aspect=pixel_aspect)
     return MediaSource(address, live=True, gpu=gpu) if is_live(url) else _open_http(address, gpu, max_fps)
 
 

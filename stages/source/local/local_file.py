@@ -2,6 +2,8 @@
 
 import re
 import stat
+from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 from stages.errors import ConfigError, SourceError
@@ -20,8 +22,10 @@ _OF_A_PLAYLIST = {"protocol_whitelist": "file,crypto,data,http,https,httpproxy,t
 _ANY_PATH = {"safe": "0"}  # else FFmpeg refuses a list with absolute paths or ".."
 
 
-def open_path(path: str, name: str, gpu: int | None, timeouts: Timeouts) -> MediaSource | PictureFiles:
-    """Open a file, a folder of pictures or a pattern; ``name`` stands for it in messages.
+def open_path(
+    path: str, name: str, gpu: int | None, timeouts: Timeouts, pixel_aspect: Fraction | None
+) -> MediaSource | PictureFiles:
+    """Open a file, a folder of pictures or a pattern; ``name`` stands for it in messages. Else as `open_source`.
 
     Raises SourceError when it cannot be read, ConfigError when it is a misspelt address.
     """
@@ -37,7 +41,8 @@ def open_path(path: str, name: str, gpu: int | None, timeouts: Timeouts) -> Medi
         return PictureFiles(name, [Entry(picture, None) for picture in listing.pictures_in(file, name)])
     _check(file, name)
     try:
-        return _open_file(file, name, gpu, timeouts)
+        url = f"file:{file}"  # "file:" keeps FFmpeg from reading a part of the path as a protocol
+        return _open_file(file, InputUrl(url, name, True, None, timeouts, pixel_aspect=pixel_aspect), gpu)
     except SourceError as error:
         kind = kind_of(file)
         if kind is None or isinstance(error, _ListError):
@@ -77,32 +82,32 @@ def _check(file: Path, name: str) -> None:
     raise SourceError(f"cannot open {name}: {problem}")
 
 
-def _open_file(file: Path, name: str, gpu: int | None, timeouts: Timeouts) -> MediaSource | PictureFiles:
-    url = f"file:{file}"  # "file:" keeps FFmpeg from reading a part of the path as a protocol
+def _open_file(file: Path, url: InputUrl, gpu: int | None) -> MediaSource | PictureFiles:
     suffix = file.suffix.lower()
     if suffix == ".sdp":
-        return MediaSource(InputUrl(url, name, False, "sdp", timeouts, options=_OF_AN_SDP), live=True, gpu=gpu)
+        described = replace(url, local=False, container_format="sdp", options=_OF_AN_SDP)
+        return MediaSource(described, live=True, gpu=gpu)
     if suffix == ".m3u8" and re.search(rb"^\s*https?://", file.read_bytes(), re.IGNORECASE | re.MULTILINE):
-        return MediaSource(InputUrl(url, name, False, None, timeouts, options=_OF_A_PLAYLIST), live=None, gpu=gpu)
+        return MediaSource(replace(url, local=False, options=_OF_A_PLAYLIST), live=None, gpu=gpu)
     if listing.is_picture(file):
-        return _open_picture(file, url, name, gpu)
+        return _open_picture(file, url, gpu)
     if listing.is_list(file):
         try:
-            entries = listing.entries_of(file, name)
+            entries = listing.entries_of(file, url.name)
         except SourceError as error:
             raise _ListError(str(error)) from None
         if all(listing.is_picture(entry.path) for entry in entries):
-            return PictureFiles(name, entries)
-        return MediaSource(InputUrl(url, name, True, "concat", options=_ANY_PATH), live=False, gpu=gpu)
-    return MediaSource(InputUrl(url, name, local=True), live=False, gpu=gpu)
+            return PictureFiles(url.name, entries)
+        return MediaSource(replace(url, container_format="concat", options=_ANY_PATH), live=False, gpu=gpu)
+    return MediaSource(url, live=False, gpu=gpu)
 
 
-def _open_picture(file: Path, url: str, name: str, gpu: int | None) -> MediaSource | PictureFiles:
+def _open_picture(file: Path, url: InputUrl, gpu: int | None) -> MediaSource | PictureFiles:
     """FFmpeg opens what moves, such as an animated PNG; a single picture is read like those of a folder."""
-    source = MediaSource(InputUrl(url, name, local=True), live=False, gpu=gpu)
+    source = MediaSource(url, live=False, gpu=gpu)
     if not source.still:
         return source
     source.close()
     if (kind := kind_of(file)) is not None:
-        raise SourceError(f"cannot open {name}: {kind}")
-    return PictureFiles(name, [Entry(file, None)])
+        raise SourceError(f"cannot open {url.name}: {kind}")
+    return PictureFiles(url.name, [Entry(file, None)])
