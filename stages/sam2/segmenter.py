@@ -101,10 +101,16 @@ class Sam2Segmenter:
         return Heads(empty.reshape(0, 4 * self.side, 4 * self.side), empty, empty.reshape(0, self.pointer_dim))
 
     @torch.inference_mode()
-    def propagate(self, frame: FrameFeatures, memory: MemoryTokens) -> Heads:
-        """Find the B objects of ``memory`` on the frame."""
+    def propagate(self, frame: FrameFeatures, groups: Sequence[MemoryTokens]) -> Heads:
+        """Find the objects of all ``groups`` on the frame, in their order."""
+        objects = sum(len(group.tokens) for group in groups)
+        if not self.static and objects <= _MAX_BATCH:
+            return self._decode(frame, objects, memory=groups)
+        return concatenate([self._propagate_group(frame, group) for group in groups])
+
+    def _propagate_group(self, frame: FrameFeatures, memory: MemoryTokens) -> Heads:
         return self._decode_in_batches(
-            len(memory.tokens), lambda rows, size: self._decode(frame, size, memory=memory.rows(rows).padded(size))
+            len(memory.tokens), lambda rows, size: self._decode(frame, size, memory=[memory.rows(rows).padded(size)])
         )
 
     @torch.inference_mode()
@@ -146,7 +152,8 @@ class Sam2Segmenter:
         ``memory`` holds what is stored of earlier frames; None on the frame of the first prompt.
         """
         previous = masks[:, None].clamp(-_MAX_LOGIT, _MAX_LOGIT)
-        return self._decode(frame, 1, memory, self._point_inputs(points, labels, 1), previous_masks=previous)
+        groups = None if memory is None else [memory]
+        return self._decode(frame, 1, groups, self._point_inputs(points, labels, 1), previous_masks=previous)
 
     def _decode_in_batches(self, objects: int, decode: Callable[[slice, int], Heads]) -> Heads:
         """Run ``decode(rows, padded batch size)`` on all objects; returns the heads without the padding."""
@@ -178,7 +185,7 @@ class Sam2Segmenter:
         self,
         frame: FrameFeatures,
         objects: int,
-        memory: MemoryTokens | None = None,
+        memory: Sequence[MemoryTokens] | None = None,
         points: dict[str, torch.Tensor] | None = None,
         masks: torch.Tensor | None = None,
         previous_masks: torch.Tensor | None = None,

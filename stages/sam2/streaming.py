@@ -2,6 +2,7 @@
 
 import copy
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -58,9 +59,9 @@ class _MaskableAttention(RoPEAttention):
 
 
 class StreamingSAM2(SAM2Base):
-    """SAM2Base that reads its memory from `MemoryTokens` instead of from upstream's dictionaries of frames.
+    """SAM2Base that reads its memory from groups of `MemoryTokens` instead of from upstream's dictionaries of frames.
 
-    The tokens are passed as upstream's argument ``output_dict``.
+    The groups, a sequence that holds the objects in order, are passed as upstream's argument ``output_dict``.
     """
 
     def make_attention_maskable(self) -> None:
@@ -114,26 +115,31 @@ class StreamingSAM2(SAM2Base):
         height, width = feat_sizes[-1]
         return conditioned.transpose(1, 2).reshape(len(conditioned), self.hidden_dim, height, width)
 
-    def _attend(self, features: torch.Tensor, positions: torch.Tensor, memory: MemoryTokens) -> torch.Tensor:
+    def _attend(self, features: torch.Tensor, positions: torch.Tensor, groups: Sequence[MemoryTokens]) -> torch.Tensor:
         """MemoryAttention.forward for B objects. features, positions: (1, L, C) of the frame; returns (B, L, C).
 
-        The first self-attention has the same input for all objects, so it runs once.
+        The first self-attention has the same input for all objects, so it runs once. The cross attention runs once per
+        group, because the number of keys and the need of a key mask are those of a group.
         """
         attention = self.memory_attention
-        objects = len(memory.tokens)
+        sizes = [len(group.tokens) for group in groups]
+        objects = sum(sizes)
         out = features + 0.1 * positions if attention.pos_enc_at_input else features
         for number, layer in enumerate(attention.layers):
             out = layer._forward_sa(out, positions)
             if number == 0:
                 out, positions = out.expand(objects, -1, -1), positions.expand(objects, -1, -1)
             queries = layer.norm2(out)
-            out = out + layer.cross_attn_image(
-                queries + positions if layer.pos_enc_at_cross_attn_queries else queries,
-                memory.tokens + memory.positions if layer.pos_enc_at_cross_attn_keys else memory.tokens,
-                memory.tokens,
-                memory.pointer_tokens,
-                memory.valid,
-            )
+            if layer.pos_enc_at_cross_attn_queries:
+                queries = queries + positions
+            attended = [_cross_attend(layer, q, group) for q, group in zip(queries.split(sizes), groups, strict=True)]
+            out = out + (attended[0] if len(attended) == 1 else torch.cat(attended))
             out = out + layer.linear2(layer.activation(layer.linear1(layer.norm3(out))))
-        attended: torch.Tensor = attention.norm(out)
-        return attended
+        normed: torch.Tensor = attention.norm(out)
+        return normed
+
+
+def _cross_attend(layer: Any, queries: torch.Tensor, memory: MemoryTokens) -> torch.Tensor:
+    keys = memory.tokens + memory.positions if layer.pos_enc_at_cross_attn_keys else memory.tokens
+    out: torch.Tensor = layer.cross_attn_image(queries, keys, memory.tokens, memory.pointer_tokens, memory.valid)
+    return out

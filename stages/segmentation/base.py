@@ -65,8 +65,8 @@ class Segmenter(Protocol):
         ``memory`` holds what is stored of earlier frames; None on the frame of the first prompt.
         """
 
-    def propagate(self, frame: FrameFeatures, memory: MemoryTokens) -> Heads:
-        """Find the B objects of ``memory`` on the frame."""
+    def propagate(self, frame: FrameFeatures, groups: Sequence[MemoryTokens]) -> Heads:
+        """Find the objects of all ``groups`` on the frame, in their order."""
 
     def encode_memory(self, frame: FrameFeatures, heads: Heads) -> torch.Tensor:
         """The spatial memories (B, L, C_mem) of B objects on the frame."""

@@ -6,6 +6,9 @@ the capacity, never on time. Rows 0 to ``count`` - 1 are in use. A row is a posi
 removed, the last row moves to its row.
 """
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 
@@ -72,7 +75,7 @@ class MemoryBank:
             self._stored[row] = 0
 
     def sync_counts(self) -> None:
-        """Read from the device how many frames each row has stored; once all are full, attention needs no key mask."""
+        """Read from the device how many frames each row has stored; full rows need no key mask in attention."""
         self._stored = self._memories.written(self.count)
 
     @torch.inference_mode()
@@ -122,12 +125,32 @@ class MemoryBank:
         self._memories.refit(self.capacity, self.count, like, resample)
         self._segmenter, self._position_encoding = segmenter, position_encoding
 
+    def groups(self) -> list[list[int]]:
+        """All rows, in groups that are read together.
+
+        Rows whose slots are all valid, as far as the host knows, form a group for each number of conditioning frames;
+        their attention needs no key mask. The others, the young rows, form the last group.
+        """
+        full: dict[int, list[int]] = {}
+        young = []
+        for row, (stored, conditioning) in enumerate(zip(self._stored, self._conditioning, strict=True)):
+            if self._endless and stored >= self._segmenter.recent_pointers:
+                full.setdefault(conditioning, []).append(row)
+            else:
+                young.append(row)
+        return [full[conditioning] for conditioning in sorted(full)] + ([young] if young else [])
+
     @torch.inference_mode()
-    def read(self, frame: int) -> MemoryTokens:
-        """The memory of all rows of frames before ``frame``."""
-        memories, memory_positions, memory_valid = self._read_memories(frame)
-        pointers, pointer_positions, pointer_valid = self._read_pointers(frame)
-        valid = None if self._all_full() else torch.cat([memory_valid, pointer_valid], dim=1)
+    def read(self, frame: int, rows: Sequence[int]) -> MemoryTokens:
+        """The memory of ``rows``, of frames before ``frame``."""
+        full = self._endless and all(self._stored[row] >= self._segmenter.recent_pointers for row in rows)
+        read = _Rows(
+            torch.tensor(rows, device=self._segmenter.device), max(self._conditioning[row] for row in rows), frame
+        )
+        memories, memory_positions, memory_valid = self._read_memories(read)
+        pointers, pointer_positions, pointer_valid = self._read_pointers(read)
+        mask = not (full and len({self._conditioning[row] for row in rows}) == 1)
+        valid = torch.cat([memory_valid, pointer_valid], dim=1) if mask else None
         if valid is not None and not self._segmenter.static and bool(valid.all()):
             valid = None
         tokens, positions = (
@@ -136,41 +159,43 @@ class MemoryBank:
         )
         return MemoryTokens(tokens, positions, pointers.shape[1], valid)
 
-    def _all_full(self) -> bool:
-        """Whether every slot that is read of every row is valid, as far as the host knows."""
-        same = len(set(self._conditioning)) == 1
-        return self._endless and same and all(n >= self._segmenter.recent_pointers for n in self._stored)
-
-    def _slots(self, ring: Ring, frame: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def _slots(self, ring: Ring, read: "_Rows") -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """The slots of a ring to read, their ages, and which are valid.
 
         Where shapes may vary, slots that are valid in no row are left out.
         """
-        conditioning = max(self._conditioning, default=1)
-        slots, age, valid = ring.slots_before(frame, self.count, conditioning, self._endless)
+        slots, age, valid = ring.slots_before(read.frame, read.rows, read.conditioning, self._endless)
         if self._segmenter.static:
             return slots, age, valid
         used = valid.any(0).nonzero()[:, 0]
         return slots[:, used], age[:, used], valid[:, used]
 
-    def _read_memories(self, frame: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Tokens and position encodings (count, M * L, C_mem) of the spatial memories, and which are valid."""
-        slots, age, valid = self._slots(self._memories, frame)
+    def _read_memories(self, read: "_Rows") -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Tokens and position encodings (R, M * L, C_mem) of the spatial memories, and which are valid."""
+        slots, age, valid = self._slots(self._memories, read)
         time = age.clamp(1, self._segmenter.recent_memories) - 1
         time = torch.where(slots < CONDITIONING, len(self._time_encoding) - 1, time)
         positions = (self._time_encoding[time][:, :, None] + self._position_encoding).flatten(1, 2)
-        memories = self._memories.read(slots).flatten(1, 2).float()
+        memories = self._memories.read(read.rows, slots).flatten(1, 2).float()
         return memories, positions, valid.repeat_interleave(len(self._position_encoding), dim=1)
 
-    def _read_pointers(self, frame: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """The same of the object pointers, (count, P * C / C_mem, C_mem): a pointer is split into several tokens."""
-        slots, age, valid = self._slots(self._pointers, frame)
+    def _read_pointers(self, read: "_Rows") -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The same of the object pointers, (R, P * C / C_mem, C_mem): a pointer is split into several tokens."""
+        slots, age, valid = self._slots(self._pointers, read)
         if self._endless:
             age = age.clamp(max=self._segmenter.recent_pointers)
         positions = self._segmenter.pointer_time_encoding(age.float())
         tokens = self._segmenter.pointer_dim // self._segmenter.memory_dim
-        pointers = self._pointers.read(slots).unflatten(2, (tokens, -1)).flatten(1, 2)
+        pointers = self._pointers.read(read.rows, slots).unflatten(2, (tokens, -1)).flatten(1, 2)
         return pointers, positions.repeat_interleave(tokens, dim=1), valid.repeat_interleave(tokens, dim=1)
+
+
+class _Rows(NamedTuple):
+    """What is read together: R rows, all frames before ``frame``."""
+
+    rows: torch.Tensor  # (R,) indices
+    conditioning: int  # most conditioning frames that one of them has
+    frame: int
 
 
 def bank_bytes(segmenter: Segmenter, capacity: int, dtype: torch.dtype = torch.bfloat16) -> int:

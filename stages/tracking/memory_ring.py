@@ -109,22 +109,22 @@ class Ring:
             tensor[target] = tensor[source]
 
     def slots_before(
-        self, frame: int, rows: int, conditioning: int, by_rank: bool
+        self, frame: int, rows: torch.Tensor, conditioning: int, by_rank: bool
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """The slots of the first rows with values of frames before ``frame``.
+        """The slots of ``rows`` (R,) with values of frames before ``frame``.
 
-        First ``conditioning`` conditioning slots, then the recent ones, oldest first. Returns slot numbers (rows,
+        First ``conditioning`` conditioning slots, then the recent ones, oldest first. Returns slot numbers (R,
         conditioning + recent), ages in frames, and which slots are valid. Recent slots older than ``recent`` frames are
         not valid. ``by_rank`` instead gives the newest recent slot the age 1, the one before it 2, and so on, and does
         not limit the age.
         """
-        device, written = self.frames.device, self._written[:rows, None]
-        all_rows = torch.arange(rows, device=device)[:, None]
-        newest = self.frames[all_rows, CONDITIONING + (written - 1) % self._length]
+        device, written = self.frames.device, self._written[rows, None]
+        column = rows[:, None]
+        newest = self.frames[column, CONDITIONING + (written - 1) % self._length]
         order = torch.arange(self._recent, device=device)
         recent = CONDITIONING + (written + (newest < frame) + order) % self._length
-        slots = torch.cat([torch.arange(conditioning, device=device).expand(rows, -1), recent], dim=1)
-        frames = self.frames[all_rows, slots]
+        slots = torch.cat([torch.arange(conditioning, device=device).expand(len(rows), -1), recent], dim=1)
+        frames = self.frames[column, slots]
         age, valid = frame - frames, frames != _NEVER
         if by_rank:
             age[:, conditioning:] = self._recent - order
@@ -132,6 +132,6 @@ class Ring:
             valid[:, conditioning:] &= age[:, conditioning:] <= self._recent
         return slots, age, valid
 
-    def read(self, slots: torch.Tensor) -> torch.Tensor:
-        """The values of slots (rows, S) of the first rows, (rows, S, ...)."""
-        return self.values[torch.arange(len(slots), device=slots.device)[:, None], slots]
+    def read(self, rows: torch.Tensor, slots: torch.Tensor) -> torch.Tensor:
+        """The values of slots (R, S) of ``rows`` (R,), (R, S, ...)."""
+        return self.values[rows[:, None], slots]

@@ -71,7 +71,11 @@ class TrackerState:
             return self._segmenter.empty_heads()
         if len(self._rivals) != self.bank.count:
             self.update_rivals()  # a window that failed has left them out of date
-        heads = self._segmenter.propagate(features, self.bank.read(self.clock))
+        groups = self.bank.groups()
+        heads = self._segmenter.propagate(features, [self.bank.read(self.clock, rows) for rows in groups])
+        if len(groups) > 1:
+            order = [row for rows in groups for row in rows]
+            heads = heads.take([order.index(row) for row in range(self.bank.count)])
         return self._reject_implausible(heads, features) if self._options.gate else heads
 
     def store_memories(self, features: FrameFeatures, heads: Heads, recent: torch.Tensor) -> torch.Tensor:

@@ -106,7 +106,7 @@ class Tracker:
         if track in self._points:
             used = torch.cat([self._points[track][0], used[0]]), torch.cat([self._points[track][1], used[1]])
         rows, clock, bank = slice(row, row + 1), self._state.clock - 1, self._state.bank
-        memory = None if bank.is_conditioned_on(row, clock) else bank.read(clock).rows(rows)
+        memory = None if bank.is_conditioned_on(row, clock) else bank.read(clock, [row])
         heads = self._segmenter.correct(features, used[0][None], used[1][None], self._state.masks[rows], memory)
         bank.replace(row, clock, self._segmenter.encode_memory(features, heads)[0], heads.pointers[0])
         self._state.masks[rows] = heads.masks

@@ -202,7 +202,7 @@ def without_one_pointer(read, segmenter):
 def test_the_comparison_notices_wrong_memories(spoil, play, segmenter, monkeypatch):
     """Negative controls: keys that a young object never wrote are read, or one pointer of each is not."""
     read = MemoryBank.read
-    monkeypatch.setattr(MemoryBank, "read", lambda bank, frame: spoil(read(bank, frame), segmenter))
+    monkeypatch.setattr(MemoryBank, "read", lambda bank, *of: spoil(read(bank, *of), segmenter))
     assert play(scene(0), scene(0).story())[0].largest > 10 * CLOSE
 
 

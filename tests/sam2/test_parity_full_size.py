@@ -146,7 +146,7 @@ def test_the_comparison_notices_a_missing_key_mask(tmp_path, monkeypatch):
     case = Case("2.1", "t", 256, frames=5, joins=2, corrected=3, leaves=3)
     theirs, segmenter = load_both(case, tmp_path, monkeypatch)
     read = MemoryBank.read
-    monkeypatch.setattr(MemoryBank, "read", lambda bank, frame: replace(read(bank, frame), valid=None))
+    monkeypatch.setattr(MemoryBank, "read", lambda bank, *of: replace(read(bank, *of), valid=None))
     agreement = play(case, theirs, segmenter)
     assert min(agreement.ious) < LEAST_IOU
     assert agreement.relative > CLOSE

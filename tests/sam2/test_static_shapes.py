@@ -45,9 +45,10 @@ def test_the_key_mask_is_left_out_once_all_are_full(segmenter, world, shapes_fra
     masks = []
     propagate = segmenter.propagate
 
-    def spy(frame, memory):
+    def spy(frame, groups):
+        [memory] = groups
         masks.append(memory.valid)
-        return propagate(frame, memory)
+        return propagate(frame, groups)
 
     monkeypatch.setattr(segmenter, "propagate", spy)
     run(segmenter, world, shapes_frame, objects=2)

@@ -33,7 +33,7 @@ def test_reading_a_row_gives_its_conditioning_frame_and_its_recent_frames(segmen
     bank.append(0, *memories(segmenter, 1, 0))
     for frame in range(1, 31):
         bank.store(frame, *memories(segmenter, 1, frame), torch.tensor([True]))
-    seen, pointed = read_row(segmenter, bank.read(31), 0)
+    seen, pointed = read_row(segmenter, bank.read(31, range(bank.count)), 0)
     assert seen == [0, *range(31 - segmenter.recent_memories, 31)]
     assert pointed == [0, *range(31 - segmenter.recent_pointers, 31)]
 
@@ -44,7 +44,7 @@ def test_rows_added_on_different_frames_read_only_their_own_memories(segmenter, 
         bank.store(frame, *memories(segmenter, 1, frame), torch.tensor([True]))
     bank.append(4, *memories(segmenter, 1, 40))
     bank.store(5, *memories(segmenter, 2, 5), torch.tensor([True, True]))
-    read = bank.read(6)
+    read = bank.read(6, range(bank.count))
     assert read_row(segmenter, read, 0)[0] == [0, 1, 2, 3, 4, 5]
     assert read_row(segmenter, read, 1)[0] == [5, 40]
 
@@ -53,7 +53,7 @@ def test_a_frame_that_is_not_stored_does_not_displace_an_older_one(segmenter, ba
     bank.append(0, *memories(segmenter, 1, 0))
     for frame in range(1, 5):
         bank.store(frame, *memories(segmenter, 1, frame), torch.tensor([frame != 3]))
-    assert read_row(segmenter, bank.read(5), 0)[0] == [0, 1, 2, 4]
+    assert read_row(segmenter, bank.read(5, range(bank.count)), 0)[0] == [0, 1, 2, 4]
 
 
 def test_where_memories_age_by_time_a_frame_that_is_not_stored_lets_no_older_one_in(segmenter, bank):
@@ -62,7 +62,7 @@ def test_where_memories_age_by_time_a_frame_that_is_not_stored_lets_no_older_one
     for frame in range(1, 31):
         bank.store(frame, *memories(segmenter, 2, frame), torch.tensor([frame != 28, True]))
     bank.sync_counts()
-    read = bank.read(31)
+    read = bank.read(31, range(bank.count))
     assert read_row(segmenter, read, 0)[0] == [0, 25, 26, 27, 29, 30]
     assert read_row(segmenter, read, 1)[0] == [0, *range(25, 31)]
 
@@ -72,7 +72,7 @@ def test_the_first_conditioning_frame_stays_and_the_latest_replaces_the_one_befo
     for frame in (10, 20):
         memory, pointer = memories(segmenter, 1, frame)
         bank.set_conditioning(0, frame, memory[0], pointer[0], clear=False)
-    assert read_row(segmenter, bank.read(21), 0) == ([7, 20], [7, 20])
+    assert read_row(segmenter, bank.read(21, range(bank.count)), 0) == ([7, 20], [7, 20])
 
 
 def test_clearing_a_row_keeps_only_its_conditioning_frames(segmenter, bank):
@@ -80,7 +80,7 @@ def test_clearing_a_row_keeps_only_its_conditioning_frames(segmenter, bank):
     bank.store(1, *memories(segmenter, 1, 2), torch.tensor([True]))
     memory, pointer = memories(segmenter, 1, 3)
     bank.set_conditioning(0, 2, memory[0], pointer[0], clear=True)
-    assert read_row(segmenter, bank.read(3), 0)[0] == [1, 3]
+    assert read_row(segmenter, bank.read(3, range(bank.count)), 0)[0] == [1, 3]
 
 
 def test_random_histories_read_what_a_plain_list_would_hold(segmenter, bank):
@@ -94,7 +94,7 @@ def test_random_histories_read_what_a_plain_list_would_hold(segmenter, bank):
             rows[gone] = rows[-1]
             rows.pop()
         if rows:
-            read = bank.read(frame)
+            read = bank.read(frame, range(bank.count))
             for row, history in enumerate(rows):
                 near = [f for f in history["stored"] if frame - f <= segmenter.recent_memories]
                 want = sorted(history["first"] + near[-segmenter.recent_memories :])
@@ -107,3 +107,41 @@ def test_random_histories_read_what_a_plain_list_would_hold(segmenter, bank):
             bank.append(frame, *memories(segmenter, 1, frame))
             rows.append({"first": [frame], "stored": []})
     assert CONDITIONING == 2
+
+
+def full_bank(segmenter, counts):
+    """A bank that ages by rank; row i has stored ``counts[i]`` frames, and odd rows have two conditioning frames."""
+    bank = MemoryBank(segmenter, capacity=len(counts))
+    bank.append(0, *memories(segmenter, len(counts), 0))
+    for row in range(1, len(counts), 2):
+        memory, pointer = memories(segmenter, 1, row)
+        bank.set_conditioning(row, 0, memory[0], pointer[0], clear=False)
+    for frame in range(1, max(counts) + 1):
+        stored = torch.tensor([frame <= count for count in counts])
+        bank.store(frame, *memories(segmenter, len(counts), frame), stored)
+    bank.sync_counts()
+    return bank
+
+
+def test_rows_are_read_in_groups_full_ones_by_their_conditioning_frames_and_young_ones(segmenter):
+    full = segmenter.recent_pointers
+    bank = full_bank(segmenter, [full, 3, full + 2, full + 1, full, 0])
+    assert bank.groups() == [[0, 2, 4], [3], [1, 5]]
+    assert [bank.read(40, rows).valid is None for rows in bank.groups()] == [True, True, False]
+
+
+def test_rows_whose_memories_age_by_time_are_one_group(segmenter, bank):
+    bank.append(0, *memories(segmenter, 2, 0))
+    for frame in range(1, 31):
+        bank.store(frame, *memories(segmenter, 2, frame), torch.tensor([True, True]))
+    bank.sync_counts()
+    assert bank.groups() == [[0, 1]]
+
+
+def test_a_group_reads_of_its_rows_what_a_read_of_all_rows_does(segmenter):
+    bank = full_bank(segmenter, [segmenter.recent_pointers, 3, segmenter.recent_pointers, 20])
+    whole = bank.read(40, range(4))
+    for rows in bank.groups():
+        part = bank.read(40, rows)
+        for number, row in enumerate(rows):
+            assert read_row(segmenter, part, number) == read_row(segmenter, whole, row)

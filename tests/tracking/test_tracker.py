@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import torch
 
+from stages.tracking.memory_bank import MemoryBank
 from stages.tracking.tracker import Tracker, TrackerOptions
 from stages.types import Detections, Frame, TrackChange, TrackState, Window
 from tests.testsrc.truth import truth_detections
@@ -191,3 +192,34 @@ def test_a_picture_that_changes_its_size_keeps_its_tracks(segmenter, world, shap
     after = tracker.step(Window(1, (small,), True), halved)[0]
     assert {track.id for track in after.tracks} == {track.id for track in before.tracks}
     assert after.masks.shape[0] == len(after.tracks)
+
+
+def test_old_and_young_objects_in_one_frame_get_the_masks_that_they_get_in_one_group(
+    segmenter, world, shapes_frame, monkeypatch
+):
+    """Some rows are full, some are not, and one has two conditioning frames; attention takes them apart."""
+
+    def masks():
+        tracker = Tracker(segmenter, TrackerOptions(gate=False, max_objects=8))
+        tracker.step(Window(0, (shapes_frame(world, 0),), False), None)
+        ids = [tracker.add(box=box) for box in truth_detections(world, 0).boxes]
+        found, sizes = [], set()
+        for t in range(1, 30):
+            [result] = tracker.step(Window(0, (shapes_frame(world, t),), False), None)
+            found.append(torch.as_tensor(result.masks))
+            if t == 20:  # the oldest become full on frame 15
+                tracker.add(box=truth_detections(world, 20).boxes[0])
+                hidden = [torch.full_like(mask, -1.0) for mask in tracker._state.masks[1:]]
+                tracker._state.masks = torch.stack([tracker._state.masks[0], *hidden])
+                tracker._state.condition_on_last_masks(tracker._last_features)  # of the first row alone
+                tracker.add(box=truth_detections(world, 20).boxes[1])
+            sizes.add(len(tracker._state.bank.groups()))
+        assert ids
+        return found, sizes
+
+    split, groups = masks()
+    monkeypatch.setattr(MemoryBank, "groups", lambda bank: [list(range(bank.count))])
+    whole, _ = masks()
+    assert max(groups) > 1
+    assert max(float((a - b).abs().max()) for a, b in zip(split, whole, strict=True)) < 5e-3
+    assert all(((a > 0) == (b > 0)).float().mean() > 0.999 for a, b in zip(split, whole, strict=True))
