@@ -1,13 +1,11 @@
 """Cut a stream of frames into windows, the units that are propagated together."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from stages.errors import SourceError
 from stages.types import Clock, Frame, Window
-
-_SLOW = 1.0  # seconds between two live frames from which on a window does not wait for the next one
 
 
 class Pace(Protocol):
@@ -34,15 +32,14 @@ def cut_windows(frames: Iterator[Frame], pace: Pace, epoch: int = 0) -> Iterator
     """Cut a stream into windows of at most ``pace.window`` frames of one size, each as soon as it is complete.
 
     A keyframe starts a window: the first frame of an epoch, and then every ``pace.every``-th frame that arrives. The
-    first epoch is ``epoch``; a new one starts where the frame size changes. ``pace`` is read again for each frame. Live
-    frames that come slowly are not held back. When the source fails, the frames read so far are yielded before its
-    SourceError is raised.
+    first epoch is ``epoch``; a new one starts where the frame size changes. ``pace`` is read again for each frame. A
+    live frame does not wait for the next one: it is a window by itself, to be joined by `join_windows` with those that
+    wait beside it. When the source fails, the frames read so far are yielded before its SourceError is raised.
     """
     keyframe = True
     held: list[Frame] = []  # of the next window
     shape: tuple[int, ...] | None = None
     since = 0  # frames since the last keyframe, itself included
-    captured_at = float("inf")  # of the last frame
     try:
         for frame in frames:
             resized = shape is not None and frame.image.shape != shape
@@ -55,10 +52,7 @@ def cut_windows(frames: Iterator[Frame], pace: Pace, epoch: int = 0) -> Iterator
             if not held:
                 keyframe = due
             held.append(frame)
-            # complete windows are yielded at once: a live stream must not wait for its next frame
-            slow = frame.clock is not Clock.FILE and frame.captured_at - captured_at >= _SLOW
-            captured_at = frame.captured_at
-            if len(held) >= pace.window or since >= pace.every or slow:
+            if len(held) >= pace.window or since >= pace.every or frame.clock is not Clock.FILE:
                 yield Window(epoch, tuple(held), keyframe)
                 held = []
     except SourceError:
@@ -67,3 +61,14 @@ def cut_windows(frames: Iterator[Frame], pace: Pace, epoch: int = 0) -> Iterator
         raise
     if held:
         yield Window(epoch, tuple(held), keyframe)
+
+
+def join_windows(window: Window, following: Window, most: int) -> Window | None:
+    """One window of both; None where they do not belong together or have more than ``most`` frames.
+
+    A keyframe starts a window, and all frames of one are of the same epoch.
+    """
+    apart = following.keyframe or following.epoch != window.epoch
+    if apart or len(window.frames) + len(following.frames) > most:
+        return None
+    return replace(window, frames=window.frames + following.frames)

@@ -96,7 +96,7 @@ class Engine:
                 self._changed.clear()
                 self._advance()
                 served = self._calls.serve(models)
-                if not self._round(models) and not served:
+                if not self._run_next(models) and not served:
                     self._changed.wait(IDLE)
         except Exception as error:
             log.debug("the engine stopped", exc_info=True)
@@ -107,21 +107,18 @@ class Engine:
             self._closing.set()
             self._abandon()
 
-    def _round(self, models: Models) -> bool:
-        """Run one window of every stream that has one waiting; False when none had."""
+    def _run_next(self, models: Models) -> bool:
+        """Run the window that has waited longest; False when none can be run."""
         for stream in self._scheduler.streams():
             check_prompts(models.detector, stream)
         for stream in self._scheduler.retire():
             stream.lane.outbox.close()
             stream.tracker = None
             models.release(stream.lane.name)
-        ran = False
-        for stream, window in self._scheduler.round():
-            ran = True
-            if self._closing.is_set():
-                break
-            self._run_one(models, stream, window)
-        return ran
+        chosen = self._scheduler.next()
+        if chosen is not None:
+            self._run_one(models, *chosen)
+        return chosen is not None
 
     def _run_one(self, models: Models, stream: StreamState, window: Window | None) -> None:
         lane = stream.lane

@@ -2,15 +2,18 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from functools import partial
 
 from daemon.engine.stream_state import StreamState
-from daemon.lane.lane import Lane
+from daemon.lane.lane import WINDOWS, Lane
 from stages.types import Window
+from stages.windows import join_windows
 
 
 class Scheduler:
-    """Takes the streams in turn, one window each.
+    """Takes the stream whose oldest frame has waited longest, with all its frames that can run as one window.
+
+    So a live frame need not wait for others to fill its window, and windows grow while the engine is busy.
 
     ``add`` and ``clear`` may be called from any thread, all else from the engine's.
     """
@@ -41,12 +44,14 @@ class Scheduler:
             self._streams = [stream for stream in self._streams if stream not in over]
         return over
 
-    def round(self) -> Iterator[tuple[StreamState, Window | None]]:
-        """Each stream that can be run now, with its next window; None where only notices wait."""
+    def next(self) -> tuple[StreamState, Window | None] | None:
+        """The stream to run now and its window, None where only notices wait; None when no stream can be run."""
         with self._lock:
             ready = [stream for stream in self._streams if _ready(stream.lane)]
-        for stream in ready:
-            yield stream, stream.lane.inbox.get(0)
+        if not ready:
+            return None
+        stream = min(ready, key=lambda stream: stream.lane.inbox.oldest or 0.0)
+        return stream, stream.lane.inbox.get(0, partial(join_windows, most=stream.lane.governor.window))
 
     def clear(self) -> list[StreamState]:
         """Take out all streams."""
@@ -63,8 +68,8 @@ def _ready(lane: Lane) -> bool:
     """
     if waiting := lane.inbox.peek():
         may_wait = lane.outbox.lossless or waiting[0].frames[-1].due > time.monotonic()
-        return not (may_wait and lane.outbox.full)
-    return bool(lane.notices) and not lane.outbox.full
+        return not may_wait or lane.outbox.fits(max(1, lane.outbox.capacity // WINDOWS))
+    return bool(lane.notices) and lane.outbox.fits(1)
 
 
 def _over(lane: Lane) -> bool:

@@ -13,8 +13,17 @@ from daemon.limits.overload import Overload
 from daemon.metrics.stream_metrics import StreamMetrics
 from stages.types import Window
 
-WINDOWS = 2  # capacity of an inbox: one window is read while one is tracked
-OUTCOMES = 2  # capacity of an outbox
+WINDOWS = 2  # capacity of an inbox and of an outbox, in windows: one is filled while one is worked on
+
+
+def frames_in(item: Window | Outcome) -> int:
+    """The number of its frames."""
+    return len(item.frames if isinstance(item, Window) else item.results)
+
+
+def size_of(item: Window | Outcome) -> int:
+    """How much room it takes in a mailbox: its frames; 1 where it has none, only notices."""
+    return max(1, frames_in(item))
 
 
 @dataclass(slots=True, eq=False)

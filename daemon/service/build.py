@@ -14,7 +14,7 @@ from daemon.api import Api
 from daemon.engine.classify import ClassifySchedule
 from daemon.engine.engine import Engine
 from daemon.engine.stream_state import StreamState
-from daemon.lane.lane import OUTCOMES, WINDOWS, Lane
+from daemon.lane.lane import WINDOWS, Lane, size_of
 from daemon.lane.mailbox import Mailbox
 from daemon.lane.outcome import Outcome
 from daemon.lane.prompt_set import PromptSet
@@ -130,8 +130,9 @@ def _build_lane(shared: _Shared, stream: StreamSettings) -> Lane:
     prompt_set = PromptSet(stream.prompts)
     metrics = StreamMetrics(shared.metrics, stream.name, prompt_set.texts)
     governor = Governor(detection, stream.tracking)
-    inbox: Mailbox[Window] = Mailbox(WINDOWS, wake)
-    outbox: Mailbox[Outcome] = Mailbox(OUTCOMES, wake)
+    room = WINDOWS * stream.tracking.window
+    inbox: Mailbox[Window] = Mailbox(room, wake, size_of)
+    outbox: Mailbox[Outcome] = Mailbox(room, wake, size_of)
     lane = Lane(stream.name, prompt_set, metrics, governor, inbox, outbox, wake)
     auto = AutoThresholds(len(prompt_set.prompts), detection.least_score) if detection.auto_threshold else None
     shared.engine.add(StreamState(lane, detection, stream.tracking, ClassifySchedule(stream.classification), auto))

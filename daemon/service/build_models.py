@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from daemon.engine.models import Models
-from daemon.lane.lane import OUTCOMES, WINDOWS
+from daemon.lane.lane import WINDOWS
 from daemon.limits.memory_budget import MemoryBudget, budget_bytes, bytes_in_use, stream_bytes
 from daemon.metrics.registry import Metrics
 from daemon.settings.schema import Models as ModelSettings
@@ -46,7 +46,7 @@ def build_models(settings: Settings, metrics: Metrics | None = None, warm: bool 
         return TrackerOptions(tracking.max_objects, tracking.lost_after, tracking.reidentify)
 
     def admit(name: str, tracking: Tracking, picture: tuple[int, ...]) -> None:
-        frames = (WINDOWS + OUTCOMES + 2) * tracking.window  # in both queues, at the engine and at the writer
+        frames = (2 * WINDOWS + 2) * tracking.window  # in both queues, at the engine and at the writer
         needed = stream_bytes(state_bytes(segmenter, options(tracking)), segmenter.device, frames, picture)
         budget.admit(name, needed, tracking.max_objects)
 

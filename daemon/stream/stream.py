@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from daemon.lane.lane import Lane
+from daemon.lane.lane import Lane, frames_in
 from daemon.lane.mailbox import Mailbox
 from daemon.lane.outcome import Outcome
 from daemon.sinks.preview import Preview
@@ -167,7 +167,4 @@ class Stream:
 
 
 def _frames_in(mailbox: Mailbox[Window] | Mailbox[Outcome]) -> Callable[[], float]:
-    def count() -> float:
-        return float(sum(len(item.frames if isinstance(item, Window) else item.results) for item in mailbox.peek()))
-
-    return count
+    return lambda: float(sum(map(frames_in, mailbox.peek())))

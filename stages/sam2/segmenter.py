@@ -71,8 +71,11 @@ class Sam2Segmenter:
 
     @torch.inference_mode()
     def encode(self, images: Sequence[Image]) -> list[FrameFeatures]:
-        """Encode T images of one size, uint8 (H, W, 3) RGB, in one pass."""
+        """Encode T images of one size, uint8 (H, W, 3) RGB, in one pass; where ``static``, padded to a power of two."""
         pixels = torch.cat([self._preprocess(image) for image in images])
+        if self.static:
+            more = (1 << (len(pixels) - 1).bit_length()) - len(pixels)
+            pixels = torch.cat([pixels, pixels[:1].expand(more, -1, -1, -1)])
         with self._cast:
             encoded = self._model.forward_image(pixels)
         _, vision, positions, sizes = self._model._prepare_backbone_features(encoded)

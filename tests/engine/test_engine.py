@@ -51,9 +51,11 @@ class Bench:
         closed: bool = True,
         auto: AutoThresholds | None = None,
         prompts: tuple[str, ...] = ("red circle",),
+        longest: int = 1,
     ) -> Lane:
-        """A lane with windows waiting; ``closed``: no more will come."""
-        lane = new_lane(name, list(prompts), self.metrics, outcomes=outcomes, wake=self.engine.wake)
+        """A lane with windows waiting; ``closed``: no more will come. They are joined up to ``longest`` frames."""
+        tracking = Tracking(window=longest)
+        lane = new_lane(name, list(prompts), self.metrics, tracking=tracking, outcomes=outcomes, wake=self.engine.wake)
         if live:
             lane.outbox.drop_oldest(fold_outcome)
         for each in windows:
@@ -120,21 +122,37 @@ def test_a_window_of_a_burst_waits_for_the_writer_until_it_is_due(bench):
     later = due(2, time.monotonic() + PATIENCE)
     lane = bench.lane("a", due(0, 0.0), due(1, 0.0), later, outcomes=1, live=True)
     bench.go()
-    wait_until(lambda: lane.inbox.peek() == (later,) and lane.outbox.full)
+    wait_until(lambda: lane.inbox.peek() == (later,) and not lane.outbox.fits(1))
     time.sleep(0.1)
     assert lane.inbox.peek() == (later,)
     assert indices(outcomes(lane)) == [1, 2]
 
 
-def test_streams_with_waiting_windows_take_turns(new_bench):
+def test_the_stream_whose_window_has_waited_longest_runs_first(new_bench):
     order: list[str] = []
     trackers = iter([FakeTracker(lambda w: order.append("a")), FakeTracker(lambda w: order.append("b"))])
     bench = new_bench(Models(FakeDetector(), lambda *_: next(trackers)))
-    first = bench.lane("a", *(window(i) for i in range(4)))
-    second = bench.lane("b", *(window(i) for i in range(4)))
+    lanes = {name: bench.lane(name, closed=False) for name in "ab"}
+    for number, name in enumerate("abbabbba"):
+        lanes[name].inbox.put(window(number))
+    for lane in lanes.values():
+        lane.inbox.close()
     bench.go()
-    outcomes(first), outcomes(second)
-    assert "".join(order) == "abababab"
+    for lane in lanes.values():
+        outcomes(lane)
+    assert "".join(order) == "abbabbba"
+
+
+def test_frames_that_wait_are_tracked_together_up_to_the_longest_window_and_the_next_keyframe(new_bench):
+    tracker = FakeTracker()
+    bench = new_bench(models(tracker))
+    singles = (window(i, keyframe=i in (0, 6)) for i in range(10))
+    lane = bench.lane("a", *singles, longest=4)
+    bench.go()
+    assert indices(outcomes(lane)) == list(range(10))
+    lengths = [[frame.index for frame in taken.frames] for taken, _ in tracker.windows]
+    assert lengths == [[0, 1, 2, 3], [4, 5], [6, 7, 8, 9]]
+    assert [found is not None for _, found in tracker.windows] == [True, False, True]
 
 
 def test_the_detector_runs_on_keyframes_only_and_its_boxes_go_to_the_tracker(new_bench):

@@ -131,3 +131,47 @@ def test_closing_releases_a_sender_that_may_wait():
     box.close()
     sender.join(PATIENCE)
     assert taken == [False]
+
+
+def test_a_mailbox_is_bounded_by_the_sizes_of_its_items():
+    box: Mailbox[str] = Mailbox(5, size=len)
+    assert box.put("abc")
+    assert (box.fits(2), box.fits(3)) == (True, False)
+    assert box.put("de")
+    box.drop_oldest(lambda lost, following: following)
+    assert box.put("fgh")
+    assert box.peek() == ("de", "fgh")
+    assert box.put("ijklm")
+    assert box.peek() == ("ijklm",)
+
+
+def test_an_item_larger_than_the_mailbox_goes_into_an_empty_one():
+    box: Mailbox[str] = Mailbox(2, size=len)
+    assert box.put("abc")
+    assert box.get() == "abc"
+
+
+def test_waiting_items_are_taken_as_one_as_far_as_they_join():
+    box: Mailbox[str] = Mailbox(9)
+    for item in "abcde":
+        box.put(item)
+
+    def join(item: str, following: str) -> str | None:
+        return item + following if len(item) < 3 else None
+
+    assert box.get(join=join) == "abc"
+    assert box.get(join=join) == "de"
+    assert box.oldest is None
+
+
+def test_the_age_of_the_oldest_item_is_that_of_the_one_that_stays_when_another_is_dropped():
+    box: Mailbox[str] = Mailbox(1)
+    before = time.monotonic()
+    box.put("a")
+    first = box.oldest
+    box.drop_oldest(lambda lost, following: lost + following)
+    box.put("b")
+    assert box.peek() == ("ab",)
+    assert first is not None
+    assert box.oldest is not None
+    assert before <= first < box.oldest

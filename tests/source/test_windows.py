@@ -1,7 +1,7 @@
 """How a stream of frames is cut into windows."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
@@ -9,7 +9,7 @@ import pytest
 
 from stages.errors import SourceError
 from stages.types import Clock, Frame, Window
-from stages.windows import FixedPace, cut_windows
+from stages.windows import FixedPace, cut_windows, join_windows
 
 
 def frames(*sizes: tuple[int, int], start: int = 0) -> Iterator[Frame]:
@@ -23,20 +23,6 @@ def shape(windows: list[Window]) -> list[tuple[int, list[int], bool]]:
 
 
 SMALL, LARGE = (4, 6), (8, 6)
-
-
-def at(*seconds: float, clock: Clock) -> Iterator[Frame]:
-    for index, captured_at in enumerate(seconds):
-        yield Frame(index, index, Fraction(1, 25), captured_at, clock, np.zeros((4, 6, 3), np.uint8))
-
-
-@pytest.mark.parametrize(
-    ("clock", "windows"), [(Clock.ARRIVAL, [[0, 1], [2], [3], [4, 5, 6]]), (Clock.FILE, [[0, 1, 2, 3], [4, 5, 6]])]
-)
-def test_live_frames_that_come_slowly_wait_for_no_others(clock, windows):
-    moments = at(0, 4, 8, 12, 12.2, 12.4, 12.6, clock=clock)
-    cut = cut_windows(moments, FixedPace(window=4, every=100))
-    assert [[frame.index for frame in window.frames] for window in cut] == windows
 
 
 def test_the_first_frame_is_a_keyframe_and_windows_are_full_until_the_last():
@@ -157,3 +143,23 @@ def test_a_longer_interval_puts_off_the_next_keyframe_and_counts_from_the_last_o
 def test_a_shorter_interval_that_is_over_makes_the_next_frame_a_keyframe():
     windows = changed(Changing(window=8, every=100), 10, 6, every=3)
     assert shape(windows) == [(0, [0, 1, 2, 3, 4, 5], True), (0, [6, 7, 8], True), (0, [9], True)]
+
+
+def test_a_live_frame_is_a_window_by_itself_and_keyframes_come_as_often():
+    live = (replace(frame, clock=Clock.ARRIVAL) for frame in frames(*[SMALL] * 4))
+    assert shape(list(cut_windows(live, FixedPace(window=8, every=3)))) == [
+        (0, [0], True),
+        (0, [1], False),
+        (0, [2], False),
+        (0, [3], True),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("keyframe", "epoch", "most", "joined"),
+    [(False, 0, 3, True), (False, 0, 2, False), (True, 0, 3, False), (False, 1, 3, False)],
+)
+def test_windows_are_joined_up_to_the_longest_a_keyframe_or_an_epoch(keyframe, epoch, most, joined):
+    first, second, third = frames(SMALL, SMALL, SMALL)
+    both = join_windows(Window(0, (first, second), True), Window(epoch, (third,), keyframe), most)
+    assert (None if both is None else shape([both])) == ([(0, [0, 1, 2], True)] if joined else None)

@@ -280,7 +280,7 @@ def test_a_file_that_stands_still_makes_no_progress_but_one_that_waits_for_room_
     stuck.windows(1)
     wait_until(lambda: stands_still(stuck))
     full = Bench(FakeSource(*frames(*range(8)), live=False), live=False, window=1, room=1)
-    wait_until(lambda: full.lane.inbox.full)
+    wait_until(lambda: not full.lane.inbox.fits(1))
     wait_until(lambda: full.reader._connection.waiting)
     time.sleep(0.2)
     assert not stands_still(full)
@@ -367,7 +367,7 @@ def test_frames_that_came_in_a_burst_wait_for_the_engine_and_are_not_dropped():
     due = time.monotonic() + PATIENCE
     burst = [replace(frame, due=due) for frame in frames(*range(28))]
     bench = Bench(FakeSource(*burst, for_ever), window=4, room=2)
-    wait_until(lambda: bench.lane.inbox.full)
+    wait_until(lambda: not bench.lane.inbox.fits(1))
     found = bench.windows(7)
     bench.end()
     assert indices(found) == list(range(28))
