@@ -1,6 +1,8 @@
 """``maskcast run``: the real program, real subscribers, real files, real signals."""
 
 import json
+import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,11 +11,12 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+import cv2
 import pytest
 
 from stages.stop_signals import SAME_REQUEST
 from stages.testsrc.world import ShapesWorld
-from tests.support.media import write_video
+from tests.support.media import http_server, write_video
 from tests.support.program import PATIENCE, Program, deaf_subscriber, get, lines_of, pictures_in, wait_until
 
 pytestmark = pytest.mark.process
@@ -227,3 +230,47 @@ def test_a_source_that_is_not_there_is_told_before_the_models_are_loaded(tmp_pat
     code, _, [line] = program.end()
     assert code == 1
     assert missing in line
+
+
+def test_pictures_and_a_cameras_snapshots_run_side_by_side_and_max_fps_leaves_out_frames(tmp_path):
+    """Also where a file's name is not UTF-8."""
+    world = ShapesWorld(3, 160, 96)
+    pictures = [cv2.imencode(".png", world.render(index)[0][..., ::-1])[1].tobytes() for index in range(FRAMES)]
+    (tmp_path / "frames").mkdir()
+    for index, picture in enumerate(pictures):
+        (tmp_path / "frames" / f"{index + 7}.png").write_bytes(picture)
+    (tmp_path / "frames" / "9.png").write_bytes(b"damaged")
+    odd = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.mp4")
+    shutil.copy(write_video(tmp_path / "plain.mp4", [world.render(index)[0] for index in range(FRAMES)]), odd)
+    asked = []
+
+    def snapshot(request):
+        picture = pictures[len(asked) % FRAMES]
+        asked.append(request.path)
+        request.send_response(200)
+        request.send_header("Content-Type", "image/png")
+        request.send_header("Content-Length", str(len(picture)))
+        request.end_headers()
+        request.wfile.write(picture)
+
+    record = tmp_path / "out"
+    with http_server(snapshot) as place:
+        program = Program(
+            f"{tmp_path}/frames/%d.png", odd, f"http://{place}/snap.png?key=hush", "--prompt", NAMES[0],
+            "--record", str(record), MASKCAST_TRACKING__MAX_FPS="5",
+        )  # fmt: skip
+        files = [record / f"{name}.masks.jsonl" for name in ("frames", "caf", "127.0.0.1-snap")]
+        wait_until(lambda: all(file.exists() and len(lines_of(file)) >= 4 for file in files))
+        program.process.send_signal(signal.SIGTERM)
+        code, said, wrong = program.end()
+    assert code == 0
+    assert "hush" not in said
+    assert len(wrong) == 1
+    assert "9.png" in wrong[0]
+    stills, clip, live = (lines_of(file) for file in files)
+    for lines in (stills, clip):
+        assert [(line["frame"], line["dropped_before"]) for line in lines] == [(0, 0), (5, 4), (10, 4), (15, 4)]
+        assert [line["captured_at"] for line in lines] == pytest.approx([0, 0.2, 0.4, 0.6])
+    assert {line["clock"] for line in live} == {"arrival"}
+    assert {line["epoch"] for line in live} == {0}
+    assert len(live) <= len(asked)
