@@ -1,5 +1,6 @@
 """Streams are admitted while the memory budget lasts, and refused with the figures when it does not."""
 
+import gc
 import os
 import threading
 from pathlib import Path
@@ -119,6 +120,7 @@ def test_a_budget_is_a_share_or_a_size_and_never_more_than_there_is():
 
 
 def test_memory_in_use_on_a_cpu_is_what_this_process_holds():
+    gc.collect()  # Python 3.12 may collect what other tests left between any two lines
     before = bytes_in_use(CPU)
     held = np.ones(200 * MIB, np.uint8)
     assert 190 * MIB < bytes_in_use(CPU) - before < 300 * MIB
