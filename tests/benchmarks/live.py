@@ -4,8 +4,8 @@ python -m tests.benchmarks.live [--streams 1 2 4] [--fps 10] [--overload 12] [--
 
 Each run starts ``maskcast run`` with that number of ``testsrc://shapes?live=1`` sources, and one subscriber to all
 masks. Latency is from capture to publication, by the headers. The last run has more streams than the machine can
-process and is reported over time. ``--segmenter`` takes the values of ``maskcast run``, or a size of SAM 2.1 (tiny, small, base_plus, large), for which a
-checkpoint with random weights is written first.
+process and is reported over time. ``--segmenter`` takes the values of ``maskcast run``, or a size of SAM 2.1 (tiny,
+small, base_plus, large), for which a checkpoint with random weights is written first.
 """
 
 import argparse
