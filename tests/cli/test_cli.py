@@ -173,7 +173,7 @@ def test_reader_that_goes_away_ends_the_program_quietly() -> None:
 
 
 def test_source_that_does_not_exist_is_an_error() -> None:
-    error = error_of("run", "missing.mp4", "--prompt", "car", *EMBEDDED, *FREE, code=1)
+    error = error_of("run", "missing.mp4", "--prompt", "red circle", *EMBEDDED, *FREE, code=1)
     assert error.startswith("stream missing: cannot open missing.mp4: no such file")
 
 
