@@ -204,7 +204,7 @@ def test_a_second_signal_leaves_at_once(tmp_path):
     with deaf_subscriber(tmp_path) as endpoint:
         places = ("--publish", endpoint, "--record", str(tmp_path))
         program = Program(
-            "testsrc://shapes?size=640x480", "--prompt", "car", *places, **WAITS, MASKCAST_PUBLISH__SEND_HWM="1"
+            "testsrc://shapes?size=640x480", "--prompt", "red circle", *places, **WAITS, MASKCAST_PUBLISH__SEND_HWM="1"
         )
         wait_until(is_stuck)
         program.process.send_signal(signal.SIGTERM)

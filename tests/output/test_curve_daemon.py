@@ -119,7 +119,7 @@ def test_the_daemon_s_stream_reaches_a_client_whole_whatever_strangers_do(keys: 
 )  # fmt: skip
 def test_the_daemon_does_not_start_with_keys_that_are_not_as_they_should_be(keys: Keys, damage, expected: str) -> None:
     damage(keys)
-    source = ("testsrc://shapes?frames=1", "--prompt", "car")
+    source = ("testsrc://shapes?frames=1", "--prompt", "red circle")
     code, _, wrong = Program(*source, MASKCAST_PUBLISH__CURVE_DIR=str(keys.folder)).end()
     assert code == 2
     assert len(wrong) == 1
