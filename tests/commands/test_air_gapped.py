@@ -22,7 +22,7 @@ pytestmark = pytest.mark.process
 
 DETECTOR, SEGMENTER = "IDEA-Research/grounding-dino-tiny", "facebook/sam2.1-hiera-tiny"
 NO_NETWORK = ("unshare", "-rn")  # not even a name server
-RUN = ("run", SHAPES, "--prompt", "car", *EMBEDDED_FLAGS, *FREE)
+RUN = ("run", SHAPES, "--prompt", "red circle", *EMBEDDED_FLAGS, *FREE)
 
 
 def refuses_namespaces() -> bool:
