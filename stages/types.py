@@ -44,6 +44,7 @@ class Frame:
     clock: Clock
     image: Image  # uint8 (H, W, 3) RGB
     dropped_before: int = 0  # frames dropped between the previous frame and this one
+    due: float = 0.0  # monotonic seconds until which a live frame may wait: it came in a burst (stages.source.pacing)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

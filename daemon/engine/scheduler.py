@@ -1,6 +1,7 @@
 """Decides which stream the engine runs next, and with what."""
 
 import threading
+import time
 from collections.abc import Iterator
 
 from daemon.engine.stream_state import StreamState
@@ -57,10 +58,12 @@ class Scheduler:
 def _ready(lane: Lane) -> bool:
     """Whether a window or a notice waits, and there is room for its outcome.
 
-    Windows of a file wait for room in its outbox; a notice never pushes out results.
+    Windows of a file wait for room in its outbox, those of a burst until they are due; a notice never pushes out
+    results.
     """
-    if lane.inbox.peek():
-        return not (lane.outbox.lossless and lane.outbox.full)
+    if waiting := lane.inbox.peek():
+        may_wait = lane.outbox.lossless or waiting[0].frames[-1].due > time.monotonic()
+        return not (may_wait and lane.outbox.full)
     return bool(lane.notices) and not lane.outbox.full
 
 

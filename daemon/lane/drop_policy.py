@@ -1,7 +1,7 @@
 """What is dropped when a live stream's queues are full: the oldest item, folded into the next so that it stays counted.
 
 A full Mailbox calls these functions after `Lane.drop_when_full`; frames that a slow reader leaves out are chosen in
-`stages.source.frame_skipping`.
+`stages.source.timing.frame_skipping`.
 """
 
 from dataclasses import replace

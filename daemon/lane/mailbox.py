@@ -1,6 +1,7 @@
 """A bounded queue between two threads, with a named policy for when it is full."""
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Generic, TypeVar
@@ -11,9 +12,9 @@ Item = TypeVar("Item")
 class Mailbox(Generic[Item]):
     """Bounded, first in, first out.
 
-    When it is full, senders wait. After ``drop_oldest(merge)`` it drops its oldest item instead and replaces the next
-    one by ``merge(lost, next)``, so that the loss stays counted. ``changed`` is called after every put, get and close,
-    in the thread that did it. Any thread may call.
+    When it is full, senders wait. After ``drop_oldest(merge)`` they wait no longer than they say; then it drops its
+    oldest item instead and replaces the next one by ``merge(lost, next)``, so that the loss stays counted. ``changed``
+    is called after every put, get and close, in the thread that did it. Any thread may call.
     """
 
     def __init__(self, capacity: int, changed: Callable[[], None] = lambda: None) -> None:
@@ -25,7 +26,7 @@ class Mailbox(Generic[Item]):
         self._condition = threading.Condition()
 
     def drop_oldest(self, merge: Callable[[Item, Item], Item]) -> None:
-        """From now on a full mailbox drops its oldest item, and no sender waits."""
+        """From now on a full mailbox drops its oldest item when its sender can wait no longer."""
         self._merge = merge
 
     @property
@@ -52,11 +53,17 @@ class Mailbox(Generic[Item]):
         with self._condition:
             return tuple(self._items)
 
-    def put(self, item: Item) -> bool:
-        """Add an item; False when the mailbox is or gets closed, and the item is not taken."""
+    def put(self, item: Item, due: float = 0.0) -> bool:
+        """Add an item; False when the mailbox is or gets closed, and the item is not taken.
+
+        ``due``: monotonic seconds until which the sender waits for room before the oldest item is dropped.
+        """
         with self._condition:
-            while self._merge is None and self.full and not self._closed:
-                self._condition.wait()
+            while self.full and not self._closed:
+                if self._merge is None:
+                    self._condition.wait()
+                elif not self._condition.wait(max(0.0, due - time.monotonic())):
+                    break
             if self._closed:
                 return False
             self._items.append(item)

@@ -101,7 +101,10 @@ def _build_stream(shared: _Shared, stream: StreamSettings, observe: Observer | N
     latency = Latency()
     transport = RtspTransport(stream.transport)
     opener = SourceOpener(
-        is_live(stream.source), partial(open_source, stream.source, shared.gpu, transport=transport), wait_for_start
+        is_live(stream.source),
+        partial(open_source, stream.source, shared.gpu, transport=transport),
+        wait_for_start,
+        engine.ready.is_set,
     )
     models = {role: getattr(shared.settings.models, role) for role in ("detector", "segmenter", "classifier")}
     identity = Identity(stream.name, str(uuid.uuid4()), models, stream.publish.mask_encoding)

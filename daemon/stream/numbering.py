@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from daemon.metrics.stream_metrics import StreamMetrics
@@ -29,8 +29,13 @@ class FrameNumbering:
         self._lost = 0  # frames that an ended connection had read but not handed on
         self._latest = float("-inf")  # capture time of the last frame
 
-    def of(self, connection: Connection, source: Source, stop: threading.Event) -> Iterator[Frame]:
-        """Yield the connection's frames until it ends, is abandoned, or ``stop`` is set. Raises SourceError."""
+    def of(
+        self, connection: Connection, source: Source, stop: threading.Event, ready: Callable[[], bool]
+    ) -> Iterator[Frame]:
+        """Yield the connection's frames until it ends, is abandoned, or ``stop`` is set. Raises SourceError.
+
+        Live frames that come before the models are ``ready`` do not belong to the stream.
+        """
         self.started = self.started or time.monotonic()
         first, errors = self.next, 0
         try:
@@ -39,6 +44,9 @@ class FrameNumbering:
                     return
                 connection.touched = time.monotonic()
                 errors = self._count_errors(source, errors)
+                if source.live and not connection.frames and not ready():
+                    first = self.next - frame.index - 1
+                    continue
                 if not source.live and frame.index < self._recording.next_frame:
                     self._recording.skip(frame)
                     continue

@@ -32,6 +32,7 @@ class SourceOpener:
     live: bool  # True when the source is surely live; some turn out to be once they are open
     open_source: Callable[[], Source]
     wait_for_start: Callable[[threading.Event], bool]  # holds a file back until models and subscribers are ready
+    ready: Callable[[], bool]  # the models are loaded; live frames are dropped until then
 
 
 class Reader:
@@ -164,7 +165,7 @@ class Reader:
                 connection.touched = time.monotonic()
                 if connection.abandoned.is_set() or not self._opened(connection, source):
                     return
-                frames = self._numbering.of(connection, source, self._stop)
+                frames = self._numbering.of(connection, source, self._stop, self._opener.ready)
                 for window in cut_windows(frames, self._lane.governor, connection.epoch):
                     if connection.abandoned.is_set() or not self._hand_on(connection, window):
                         return
@@ -217,6 +218,6 @@ class Reader:
         self._epoch = window.epoch + 1
         connection.handed_on += len(window.frames)
         connection.waiting = True
-        taken = self._lane.inbox.put(window)
+        taken = self._lane.inbox.put(window, window.frames[-1].due)
         connection.waiting, connection.touched = False, time.monotonic()
         return taken

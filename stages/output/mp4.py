@@ -29,7 +29,7 @@ class Mp4Writer:
 
     def __init__(self, path: Path, rate: float, size: tuple[int, int], start: float) -> None:
         self.size = size
-        self._start = start
+        self._start = self._captured_at = start
         self._frame_ticks = round(1 / rate / TIME_BASE)
         self._last_pts = -self._frame_ticks
         self._file = AtomicFile(path)
@@ -53,17 +53,19 @@ class Mp4Writer:
         return size == self.size and gap < MAX_GAP
 
     def write(self, image: Image, captured_at: float) -> None:
-        """Append a frame, uint8 (H, W, 3) RGB; its timestamp follows its capture time in seconds."""
-        pts = round((captured_at - self._start) / TIME_BASE)
-        if pts <= self._last_pts:  # the clock stepped back: continue one frame interval later
-            pts = self._last_pts + self._frame_ticks
-            self._start = captured_at - float(pts * TIME_BASE)
-        self._last_pts = pts
+        """Append a frame, uint8 (H, W, 3) RGB; its timestamp follows its capture time in seconds.
+
+        A frame with the capture time of the frame before comes a tick later, as MP4 needs.
+        """
+        if captured_at < self._captured_at:  # the clock stepped back: continue one frame interval later
+            self._start = captured_at - float((self._last_pts + self._frame_ticks) * TIME_BASE)
+        pts = max(round((captured_at - self._start) / TIME_BASE), self._last_pts + 1)
+        self._last_pts, self._captured_at = pts, captured_at
         height, width = image.shape[:2]
         if width % 2 or height % 2:
             image = cv2.copyMakeBorder(image, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
         frame = av.VideoFrame.from_ndarray(image, format="rgb24")
-        frame.pts, frame.time_base = pts, TIME_BASE
+        frame.pts, frame.time_base, frame.duration = pts, TIME_BASE, self._frame_ticks
         self._mux(self._stream.encode(frame))
 
     def close(self) -> None:

@@ -17,6 +17,15 @@ from stages.source.rtsp_transport import RtspTransport
 _GUESSED_RATE = 25.0
 _THREADS = 4  # per decoder, slice threads: with frame threads a damaged frame also spoils its neighbours
 _ANALYSIS = {"analyzeduration": "2000000"}  # microseconds; the default of 5 s can use up the timeout for opening
+# a demuxer that makes up time stamps from this rate has analyzed enough after 2 frames instead of 50
+_BARE_STREAM = {"framerate": "1"}
+_SCHEME_OPTIONS = {
+    "udp": _BARE_STREAM | {"overrun_nonfatal": "1"},  # lose packets rather than the stream
+    "tcp": _BARE_STREAM,
+    "srt": _BARE_STREAM,
+    "http": _BARE_STREAM | {"live_start_index": "-1"},  # of HLS: begin with the newest segment
+    "https": _BARE_STREAM | {"live_start_index": "-1"},
+}
 _NO_DATA = "no video came, or not in time; check the address and that the sender is running"
 _NO_VIDEO = "no video that FFmpeg can read, or cut off before its index; copy or export it again"
 _TEXT_ART = ("ansi", "bintext", "idf", "xbin")  # FFmpeg decodes any .txt or .bin as terminal art
@@ -120,8 +129,7 @@ class InputUrl:
         if self.local:
             return self._attempt({}, None, acceleration)
         options = _ANALYSIS | ({"rtsp_transport": transport} if transport else {})
-        if self.url.lower().startswith("udp:"):
-            options |= {"overrun_nonfatal": "1"}  # lose packets rather than the stream
+        options |= _SCHEME_OPTIONS.get(self.url.partition("://")[0].lower(), {})
         connect, first = self.timeouts.open, self.timeouts.first
         for detect in (connect, first) if transport else (first,):
             timeout, started = _OpenTimeout(connect, detect), time.monotonic()
@@ -189,9 +197,13 @@ def best_video_stream(container: InputContainer, name: str, lossy: bool) -> Vide
     return stream
 
 
-def nominal_rate(stream: VideoStream) -> float:
-    """Frames per second. Some streams give none; others give 0 or the rate of their clock, 90,000."""
-    return next((float(r) for r in (stream.average_rate, stream.guessed_rate) if r and 0 < r <= 1000), _GUESSED_RATE)
+def nominal_rate(stream: VideoStream, clocked: bool) -> float:
+    """Frames per second. Some streams give none; others give 0 or the rate of their clock, 90,000.
+
+    ``clocked``: the format has a clock; else its rate is the one of ``_BARE_STREAM``, and only the codec's may be true.
+    """
+    rates = (stream.average_rate, stream.guessed_rate) if clocked else (stream.guessed_rate,)
+    return next((float(rate) for rate in rates if rate and 0 < rate <= 1000), _GUESSED_RATE)
 
 
 def frame_count(container: InputContainer, stream: VideoStream, rate: float) -> int | None:

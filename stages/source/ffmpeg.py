@@ -2,10 +2,9 @@
 
 import threading
 import time
-from collections.abc import Generator, Iterator
-from contextlib import suppress
+from collections.abc import Iterator
 from fractions import Fraction
-from typing import Any, cast
+from typing import Any
 
 import av
 from av.codec.hwaccel import HWAccel
@@ -13,15 +12,17 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 
 from stages.errors import SourceError, SourceStalled
-from stages.source.container import InputUrl, best_video_stream, frame_count, nominal_rate
-from stages.source.frame_skipping import FrameSkipping, PacketAction
+from stages.source.container import InputUrl, frame_count, nominal_rate
+from stages.source.demuxer import Arrival, Demuxer
 from stages.source.gpu_decoder import DecoderTrial, cuda_decoder, decoder_of
 from stages.source.patience import Patience
-from stages.source.timestamps import FileClock, LiveClock
+from stages.source.timing.frame_skipping import PacketAction
+from stages.source.timing.live_timing import LiveTiming
+from stages.source.timing.packet_queue import PacketQueue
+from stages.source.timing.timestamps import FileClock, has_clock, has_jumps
 from stages.source.to_rgb import RgbConverter
 from stages.types import Clock, Frame
 
-_MAX_READ_ERRORS = 100  # consecutive read errors after which a damaged container counts as ended
 _MAX_EMPTY_PACKETS = 50  # consecutive packets without a frame after which a live stream has changed its codec
 
 
@@ -29,53 +30,49 @@ class MediaSource:
     """One video stream of a file, URL or device. A Source (see stages.source.source).
 
     Files: ``captured_at`` is the presentation time since the first frame, clock ``file``. Live: Unix time by
-    ``LiveClock``, clock ``arrival``. Damaged packets and frames are skipped and counted in ``decode_errors``; live
-    frames that are read too late are skipped (see ``FrameSkipping``). Both kinds count in ``index`` and in the next
-    frame's ``dropped_before``. The frame size may change from one frame to the next.
+    ``LiveClock``, clock ``arrival``; the time of arrival itself where the format has no clock. A thread takes live
+    packets as they arrive (see ``PacketQueue``). Damaged packets and frames are skipped and counted in
+    ``decode_errors``; live frames that are decoded too late are skipped (see ``FrameSkipping``). Both kinds count in
+    ``index`` and in the next frame's ``dropped_before``. The frame size may change from one frame to the next.
     """
 
     def __init__(self, url: InputUrl, live: bool | None, gpu: int | None = None) -> None:
         """Open ``url``. ``live`` None: live if its duration is unknown. ``gpu``: index of a GPU to decode on.
 
-        Raises SourceError; SourceStalled when a timeout expires.
+        Raises SourceError; SourceStalled when a timeout expires; ConfigError when that can never work.
         """
-        self._input = url
-        self.decoder = "software"
-        self._patience = Patience(url.timeouts)
+        self._input, self._patience = url, Patience(url.timeouts)
         self._open(None if gpu is None else cuda_decoder(gpu))
-        self.live = not self._container.duration if live is None else live
-        self.rate = nominal_rate(self._stream)
-        self.frames_expected = None if self.live else frame_count(self._container, self._stream, self.rate)
+        container, stream = self._demuxer.container, self._demuxer.stream
+        self.live = not container.duration if live is None else live
+        self._clocked = has_clock(container.format)
+        self.rate = nominal_rate(stream, self._clocked or url.local)
+        self.frames_expected = None if self.live else frame_count(container, stream, self.rate)
         self.decode_errors = 0
-        self._file_clock, self._live_clock = FileClock(self.rate), LiveClock()
-        self._skipping = FrameSkipping()
+        self._file_clock = FileClock(self.rate, has_jumps(container.format))
         self._next_index = 0  # of the next frame if none is dropped before it
         self._dropped = 0  # frames since the last delivered one
         self._delivered = False  # a first frame
         self._empty_packets = 0  # consecutive packets without a frame
         self._converter = RgbConverter()
-        self._waiting_since = time.monotonic()  # for a frame
-        self._waited = 0.0  # seconds for the last packet
+        self._picture_at = time.monotonic()  # when the last picture arrived
         self._closed = threading.Event()
-        self._read_lock = threading.Lock()  # held during a read: FFmpeg must not be closed then
+        self._lock = threading.Lock()  # held while a file is read and while packets are decoded: not to be closed then
 
     def frames(self) -> Iterator[Frame]:
         """The frames in order. Raises SourceError when the source breaks off or no frame of a file can be decoded.
 
         Raises SourceStalled when a live source sends nothing, or nothing that can be decoded, within its timeouts.
         """
-        self._waiting_since = time.monotonic()
+        self._picture_at = time.monotonic()
         try:
+            if self.live:
+                self._start_queue()
             while (frames := self._read()) is not None:
-                for frame in frames:
-                    yield frame
-                    self._waiting_since = time.monotonic()
+                yield from frames
             if not (self._delivered or self.live or self._closed.is_set()):
                 name = self._input.name
                 raise SourceError(f"{name}: no picture in it could be decoded; check that it plays elsewhere")
-        except SourceError:
-            yield from self._remaining()
-            raise
         finally:
             self.close()
 
@@ -87,87 +84,75 @@ class MediaSource:
     def close(self) -> None:
         """Release the source. A read in progress ends first: of a live source at its next packet or its timeout."""
         self._closed.set()
-        if self._read_lock.acquire(blocking=False):
-            self._container.close()
-            self._read_lock.release()
+        if self._lock.acquire(blocking=False):
+            self._release()
+            self._lock.release()
+
+    def _release(self) -> None:
+        if self._queue is not None:
+            self._queue.close()
+        else:
+            self._demuxer.close()
 
     def _open(self, acceleration: HWAccel | None) -> None:
-        try:
-            self._container = self._input.open(acceleration, self._patience)
-        except SourceStalled:
-            raise
-        except SourceError:
-            if acceleration is None:
-                raise
-            self._container = self._input.open(None, self._patience)
-        try:
-            self._stream = best_video_stream(self._container, self._input.name, self._input.lossy)
-        except SourceError:
-            self._container.close()
-            raise
-        self._patience.opened(self._container.format.name)
-        self.decoder = decoder_of(self._stream)
+        self._demuxer = Demuxer(self._input, self._patience, acceleration)
+        self._queue: PacketQueue | None = None
+        self._timing: LiveTiming | None = None
+        self._read_errors = 0
+        self.decoder = decoder_of(self._demuxer.stream)
         self._trial = DecoderTrial() if self.decoder != "software" else None
-        self._demux()
+        self._trial_failed = False
 
-    def _demux(self) -> None:
-        # of a network source demux all streams, so that close() takes effect also while only audio arrives
-        packets = self._container.demux(*([self._stream] if self._input.local else []))
-        self._packets = cast("Generator[Packet[Any]]", packets)
-        self._read_timeout = self._patience.silence  # seconds, of these packets
+    def _start_queue(self) -> None:
+        with self._lock:
+            if self._closed.is_set():
+                return
+            self._queue = PacketQueue(self._demuxer, self._lock)
+        container = self._demuxer.container
+        self._timing = LiveTiming(container.format, self.rate, self._queue, self._demuxer.opening)
 
     def _read(self) -> list[Frame] | None:
         """The frames of the next packet: mostly one, sometimes none or several; None at the end."""
-        with self._read_lock:
+        arrival = self._queue.read() if self._queue is not None else self._read_file()
+        self._count_read_errors()
+        if arrival is None:
+            return None
+        with self._lock:
             if self._closed.is_set():
-                self._container.close()
+                self._release()
                 return None
-            packet = self._next_packet()
-            if packet is None:
-                return None
-            arrived = time.monotonic(), time.time()
-            frames = self._frames_of(packet, arrived) if packet.stream.index == self._stream.index else []
+            frames = self._frames_of(arrival) if self._demuxer.of_video(arrival.packet) else []
             timeout = self._patience.blind
-            if self.live and not frames and arrived[0] - self._waiting_since > timeout:
+            if self.live and not frames and arrival.monotonic - self._picture_at > timeout:
                 raise SourceStalled(
                     f"{self._input.name} broke off: data came, but for {timeout:g} s no picture that could be "
                     "decoded; check what the sender sends"
                 )
-            return frames
+        if self._trial_failed:
+            self._open_in_software()
+        return frames
 
-    def _remaining(self) -> list[Frame]:
-        """The frames that the decoder holds when the source breaks off."""
-        arrived = time.monotonic(), time.time()
-        with self._read_lock, suppress(av.error.FFmpegError):
-            pictures = [] if self._closed.is_set() else self._stream.decode()
-            return [frame for picture in pictures if (frame := self._frame(picture, arrived))]
-        return []
-
-    def _next_packet(self) -> "Packet[Any] | None":
-        for _ in range(_MAX_READ_ERRORS):
-            started = time.monotonic()
-            try:
-                return next(self._packets, None)
-            except IndexError:  # from PyAV at the end, where a stream appeared after the start, as in MPEG-TS
+    def _read_file(self) -> Arrival | None:
+        with self._lock:
+            if self._closed.is_set():
+                self._release()
                 return None
-            except av.error.FFmpegError as error:
-                waited = time.monotonic() - started
-                failure = self._input.broken_off(error, waited, self._read_timeout, self._delivered)
-            finally:
-                self._waited = time.monotonic() - started
-            if failure is not None:
-                raise failure  # outside of "except": FFmpeg's error contains the password, it must not be its context
-            self._count_error()
-            self._demux()
-        return None
+            return self._demuxer.read()
 
-    def _frames_of(self, packet: "Packet[Any]", arrived: tuple[float, float]) -> list[Frame]:
-        action = PacketAction.CONVERT
+    def _open_in_software(self) -> None:
+        self._release()
+        if self._queue is not None:
+            self._queue.join()
+        self._open(None)
         if self.live:
-            delay = self._live_clock.delay(packet.pts, _fraction(packet.time_base or self._time_base), arrived[0])
-            action = self._skipping.action(delay, packet.is_keyframe, arrived[0], self._waited)
+            self._start_queue()
+
+    def _frames_of(self, arrival: Arrival) -> list[Frame]:
+        packet, action = arrival.packet, PacketAction.CONVERT
+        if self._timing is not None:
+            action = self._timing.action(arrival)
         if action is not PacketAction.CONVERT:
-            self._picture_came(packet.pts, arrived[0])
+            self._picture_came(arrival)
         if action is PacketAction.SKIP:
             self._dropped += 1
             return []
@@ -175,23 +160,20 @@ class MediaSource:
         if action is PacketAction.DECODE:
             self._dropped += len(decoded)
             return []
-        frames = [frame for video_frame in decoded if (frame := self._frame(video_frame, arrived))]
+        frames = [frame for video_frame in decoded if (frame := self._frame(video_frame, arrival))]
         if frames:
-            self._picture_came(frames[-1].pts, arrived[0])
+            self._picture_came(arrival)
         return frames
 
-    def _picture_came(self, pts: int | None, now: float) -> None:
-        """Adjust the patience to the rate that the source shows; ``now``: monotonic seconds."""
-        presented = None if pts is None else float(pts * self._time_base)
-        self._patience.arrived(now - self._waiting_since, presented)
-        self._waiting_since = now
-        if not 0.8 < self._read_timeout / self._patience.silence < 1.2:
-            self._packets.close()  # sets the container's timeout, so before the next demux()
-            self._demux()
+    def _picture_came(self, arrival: Arrival) -> None:
+        """Adjust the patience to the rate that the source shows."""
+        self._patience.arrived(max(0.0, arrival.monotonic - self._picture_at))
+        self._picture_at = arrival.monotonic
 
-    @property
-    def _time_base(self) -> Fraction:
-        return _fraction(self._stream.time_base or Fraction(1, av.time_base))
+    def _count_read_errors(self) -> None:
+        for _ in range(self._read_errors, self._demuxer.errors):
+            self._count_error()
+        self._read_errors = self._demuxer.errors
 
     def _decode(self, packet: "Packet[Any]") -> list[VideoFrame]:
         error = False
@@ -200,10 +182,9 @@ class MediaSource:
         except av.error.FFmpegError:
             decoded, error = [], True
         if self._trial and decoded:
-            self.decoder, self._trial = decoder_of(self._stream), None
+            self.decoder, self._trial = decoder_of(self._demuxer.stream), None
         elif self._trial and self._trial.failed(packet, error):
-            self._container.close()
-            self._open(None)
+            self._trial_failed = True
         elif error:
             self._count_error()
         self._empty_packets = 0 if decoded else self._empty_packets + 1
@@ -218,17 +199,13 @@ class MediaSource:
             self.decode_errors += 1
             self._dropped += 1
 
-    def _frame(self, video_frame: VideoFrame, arrived: tuple[float, float]) -> Frame | None:
-        """Convert to a Frame; None if damaged. ``arrived``: monotonic and wall clock in seconds."""
-        time_base = _fraction(video_frame.time_base or self._time_base)
+    def _frame(self, video_frame: VideoFrame, arrival: Arrival) -> Frame | None:
+        """Convert to a Frame; None if damaged."""
+        time_base = video_frame.time_base or self._demuxer.stream.time_base or Fraction(1, av.time_base)
         image = self._converter.rgb(video_frame)
         if image is None:
             self._count_error()
             return None
-        if self.live:
-            captured_at = self._live_clock.seconds(video_frame.pts, time_base, *arrived)
-        else:
-            captured_at = self._file_clock.seconds(video_frame.pts, time_base)
         dropped, self._dropped = self._dropped, 0
         index = self._next_index + dropped
         self._next_index, self._delivered = index + 1, True
@@ -236,13 +213,14 @@ class MediaSource:
             index=index,
             pts=video_frame.pts,
             time_base=time_base,
-            captured_at=captured_at,
+            captured_at=self._captured_at(video_frame.pts, time_base, arrival),
             clock=Clock.ARRIVAL if self.live else Clock.FILE,
             image=image,
             dropped_before=dropped,
+            due=self._timing.due if self._timing is not None else 0.0,
         )
 
-
-def _fraction(ratio: Any) -> Fraction:
-    """A time base of any PyAV: from release 19 on they have a type of PyAV's own."""
-    return Fraction(ratio)
+    def _captured_at(self, pts: int | None, time_base: Fraction, arrival: Arrival) -> float:
+        if self._timing is not None:
+            return self._timing.captured_at(pts, time_base, arrival)
+        return self._file_clock.seconds(pts if self._clocked or self._input.local else None, time_base)

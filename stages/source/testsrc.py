@@ -9,7 +9,7 @@ from fractions import Fraction
 from urllib.parse import parse_qsl, urlsplit
 
 from stages.errors import ConfigError
-from stages.source.timestamps import LiveClock
+from stages.source.timing.timestamps import LiveClock
 from stages.testsrc.world import ShapesWorld
 from stages.types import Clock, Frame
 

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from stages.source.timestamps import LiveClock
+from stages.source.timing.timestamps import LiveClock
 
 TICKS = Fraction(1, 90_000)
 STEP = 3600  # ticks between pictures, at 25 a second

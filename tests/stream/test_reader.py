@@ -69,7 +69,8 @@ class Bench:
         self._openings = openings
         self.lane = new_lane("gate", ["red circle"], self.metrics, tracking=Tracking(window=window), windows=room)
         recording = Recording("gate", lambda rate: None, self.lane.metrics, False)
-        opener = SourceOpener(live, self._open, lambda stop: True)
+        self.models_ready = True
+        opener = SourceOpener(live, self._open, lambda stop: True, lambda: self.models_ready)
         self.reader = Reader(self.lane, recording, Latency(), opener, Backoff(0.01, 0.02))
         self.thread = threading.Thread(target=self._run, daemon=True)
         self.thread.start()
