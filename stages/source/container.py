@@ -13,6 +13,7 @@ from av.video.stream import VideoStream
 from stages.errors import ConfigError, MaskcastError, SourceError, SourceStalled
 from stages.source.patience import Patience, Timeouts
 from stages.source.rtsp_transport import RtspTransport
+from stages.source.timing.timestamps import has_jumps
 
 _GUESSED_RATE = 25.0
 _THREADS = 4  # per decoder, slice threads: with frame threads a damaged frame also spoils its neighbours
@@ -29,6 +30,10 @@ _SCHEME_OPTIONS = {
 _NO_DATA = "no video came, or not in time; check the address and that the sender is running"
 _NO_VIDEO = "no video that FFmpeg can read, or cut off before its index; copy or export it again"
 _TEXT_ART = ("ansi", "bintext", "idf", "xbin")  # FFmpeg decodes any .txt or .bin as terminal art
+_LEAST_BYTES = {"mpegts": 188}  # of a frame
+_LONGEST_TS = (
+    2**32 / 90_000
+)  # seconds; half of what MPEG's time stamps can count: more is a step back, taken for a wrap
 _SLOW = 2.0  # seconds after which a call that fails has met a timeout
 _TIMEOUT_ERRORS = (av.error.ExitError, av.error.TimeoutError)
 _REASONS: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], ...] = (
@@ -207,10 +212,15 @@ def nominal_rate(stream: VideoStream, clocked: bool) -> float:
 
 
 def frame_count(container: InputContainer, stream: VideoStream, rate: float) -> int | None:
-    """Number of frames from the container, else estimated from its duration; None if it has neither."""
-    if stream.frames:
-        return int(stream.frames)
+    """Number of frames from the container, else estimated from its duration; None if it has neither, or none possible.
+
+    In joined recordings a jump of the time stamps looks like a long duration.
+    """
     seconds = Fraction(container.duration or 0, av.time_base)
     if stream.duration and stream.time_base:
         seconds = stream.duration * stream.time_base
-    return round(seconds * Fraction(rate)) or None
+    frames = int(stream.frames) or round(seconds * Fraction(rate))
+    size = container.size  # bytes, not positive where unknown
+    too_many = 0 < size < frames * _LEAST_BYTES.get(container.format.name, 1)
+    wrapped = not stream.frames and has_jumps(container.format) and seconds > _LONGEST_TS
+    return None if too_many or wrapped else frames or None

@@ -129,7 +129,6 @@ class Reader:
     def __init__(self, costs: dict[PacketAction, float]) -> None:
         self.skipping, self.costs = FrameSkipping(), costs
         self.now, self.picture = 0.0, 0
-        self.network = 0.0  # seconds by which it delays
 
     def read(self, count: int) -> list[tuple[PacketAction, float]]:
         """Action and seconds of delay of each packet."""
@@ -137,7 +136,7 @@ class Reader:
         for _ in range(count):
             self.picture += 1
             taken = self.picture / 25
-            self.now = max(self.now, taken + self.network)
+            self.now = max(self.now, taken)
             late = self.now - taken
             step = self.skipping.action(late, keyframe=self.picture % 50 == 0, now=self.now)
             self.now += self.costs[step]
@@ -172,23 +171,3 @@ def test_what_a_stall_held_back_is_passed_over_up_to_the_last_second():
     done = reader.read(200)
     assert steps(done) == [PacketAction.DECODE, PacketAction.CONVERT]
     assert 70 < sum(step is PacketAction.DECODE for step, _ in done) < 80
-
-
-def test_a_network_that_becomes_slower_for_good_costs_some_seconds_and_not_the_stream():
-    """Nothing that the reader leaves out makes the pictures come sooner."""
-    reader = Reader({PacketAction.CONVERT: 0.005, PacketAction.DECODE: 0.001, PacketAction.SKIP: 0.001})
-    assert steps(reader.read(50)) == [PacketAction.CONVERT]
-    reader.network = 3
-    done = reader.read(1000)
-    assert steps(done) == [PacketAction.DECODE, PacketAction.SKIP, PacketAction.CONVERT]
-    assert sum(step is PacketAction.CONVERT for step, _ in done) > 1000 - 5 * 25
-    reader.network = 0
-    assert steps(reader.read(100)) == [PacketAction.CONVERT]
-    reader.network = 3  # what it had got used to it has forgotten
-    assert steps(reader.read(100))[0] is PacketAction.DECODE
-
-
-def test_a_packet_that_was_waited_for_is_not_late_by_the_readers_fault():
-    skipping = FrameSkipping()
-    actions = [skipping.action(delay, True, 6.0 * n, waited=6.0) for n, delay in enumerate((0.0, 4.8, 4.9))]
-    assert actions == [PacketAction.CONVERT] * 3
