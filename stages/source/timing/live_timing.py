@@ -34,7 +34,9 @@ class LiveTiming:
         self._skipping = FrameSkipping()
         first = queue.first()
         if self._clocked:
-            self._expect(first, rate)
+            # a segment holds what was taken before the connection
+            earliest = -math.inf if in_segments(container_format) else queue.started - opening + 1 / rate
+            self._expect(first, rate, earliest)
         else:
             queue.spread(opening)
 
@@ -45,8 +47,11 @@ class LiveTiming:
         self.due = self._pacing.due(stamp if self._clocked else arrival.monotonic, arrival.monotonic)
         return self._skipping.action(now - self.due, packet.is_keyframe, now)
 
-    def _expect(self, first: list[Arrival], rate: float) -> None:
-        """Tell the clock when the first packet was taken: before the least delayed one, by their time stamps."""
+    def _expect(self, first: list[Arrival], rate: float, earliest: float) -> None:
+        """Tell the clock when the first packet was taken: before the least delayed one, by their time stamps.
+
+        ``earliest``: monotonic seconds before which it cannot be.
+        """
         steps, elapsed, captured, pts, arrival = Steps(rate), 0.0, math.inf, None, 0.0
         for one in first:
             stamp = _seconds(one.packet, one.packet.pts)
@@ -57,7 +62,7 @@ class LiveTiming:
             elapsed += steps.to(stamp)
             captured = min(captured, one.monotonic - elapsed)
         if pts is not None:
-            self._clock.expect(pts, captured, arrival)
+            self._clock.expect(pts, max(captured, earliest), arrival)
 
     def captured_at(self, pts: int | None, time_base: Fraction, arrival: Arrival) -> float:
         """Unix time of a frame that the packet ``arrival`` brought."""

@@ -95,12 +95,13 @@ class LiveClock:
 
         ``rate``: nominal frames per second.
         """
-        self._frame_seconds = 1 / rate if segments else None  # seconds after the last frame of a segment
+        self._frame_seconds = 1 / rate
+        self._segments = segments
         self._memory = _SEGMENT_MEMORY if segments else _MEMORY_SECONDS
         self._wall_offset: float | None = None  # wall clock minus monotonic clock
         self._least: deque[tuple[float, float]] = deque()  # arrival and least offset (arrival minus PTS) of each second
         self._drift = _DRIFT
-        self._first: float | None = None  # monotonic time of the first frame, where that is known; it may lack a PTS
+        self._first: float | None = None  # monotonic time of a first frame without a PTS, where that is known
         self._last_pts: float | None = None  # seconds
         self._last_captured = 0.0  # monotonic
         self._latest = float("-inf")
@@ -120,19 +121,19 @@ class LiveClock:
     def expect(self, pts: float, captured: float, arrival: float) -> None:
         """Learn when a first packet was taken, before its frame comes; all in seconds, the last two monotonic."""
         self._least.append((arrival, captured - pts))
-        self._first = captured
+        self._first = captured - self._frame_seconds
 
     def _captured(self, pts: float, arrival: float) -> float:
         """Capture time on the monotonic clock; never after ``arrival``."""
         offset = arrival - pts
         if self._last_pts is not None and pts < self._last_pts:
             self._least.clear()
-            if self._frame_seconds is not None and arrival - self._last_captured < self._memory:
+            if self._segments and arrival - self._last_captured < self._memory:
                 offset = min(offset, self._last_captured + self._frame_seconds - pts)
         while self._least and int(arrival) - int(self._least[0][0]) > self._memory:
             self._least.popleft()
         expected = min((least + self._drift * (arrival - at) for at, least in self._least), default=offset)
-        if offset - expected >= _MAX_DELAY_SECONDS and self._frame_seconds is None:
+        if offset - expected >= _MAX_DELAY_SECONDS and not self._segments:
             self._least.clear()
             expected = offset
         self._remember(arrival, offset)
