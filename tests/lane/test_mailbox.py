@@ -1,6 +1,7 @@
 """The bounded queue between the threads of a stream."""
 
 import threading
+import time
 
 import pytest
 
@@ -101,3 +102,32 @@ def test_every_change_is_reported(act):
     before = len(told)
     act(box)
     assert len(told) == before + 1
+
+
+def test_a_sender_that_may_wait_loses_nothing_while_there_is_room_in_time():
+    box: Mailbox[list[int]] = Mailbox(2)
+    box.drop_oldest(lambda lost, following: lost + following)
+    due = time.monotonic() + PATIENCE
+    sender = _start(lambda: [box.put([number], due) for number in range(30)])
+    received = [box.get(PATIENCE) for _ in range(30)]
+    sender.join(PATIENCE)
+    assert received == [[number] for number in range(30)]
+
+
+def test_a_sender_that_has_waited_long_enough_drops_the_oldest():
+    box: Mailbox[list[int]] = Mailbox(1)
+    box.drop_oldest(lambda lost, following: lost + following)
+    assert box.put([0], time.monotonic() + PATIENCE)
+    assert box.put([1], time.monotonic() + 0.05)
+    assert box.get(0) == [0, 1]
+
+
+def test_closing_releases_a_sender_that_may_wait():
+    box: Mailbox[list[int]] = Mailbox(1)
+    box.drop_oldest(lambda lost, following: lost + following)
+    box.put([0])
+    taken: list[bool] = []
+    sender = _start(lambda: taken.append(box.put([1], time.monotonic() + PATIENCE)))
+    box.close()
+    sender.join(PATIENCE)
+    assert taken == [False]

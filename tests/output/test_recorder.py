@@ -99,6 +99,20 @@ def test_a_clock_that_steps_back_costs_no_frame_and_no_order(tmp_path: Path) -> 
     assert times == pytest.approx([0, 0.04, 0.08, 0.12], abs=1e-4)
 
 
+def test_frames_of_equal_time_come_a_tick_apart_and_the_video_lasts_as_long_as_its_source(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path, "gate", 20.0)
+    captured = [7.0, 7.0, 7.0, 7.1, 7.1, 7.1000001, 7.35, 7.35]
+    for index, captured_at in enumerate(captured):
+        recorder.write(header(index, captured_at), WORLD.render(index)[0])
+    recorder.close()
+    tick = 1 / 60_000
+    expected = [0, tick, 2 * tick, 0.1, 0.1 + tick, 0.1 + 2 * tick, 0.35, 0.35 + tick]
+    assert video(tmp_path / "gate.mp4")[0] == pytest.approx(expected, abs=1e-6)
+    with av.open(str(tmp_path / "gate.mp4")) as container:
+        assert container.duration / av.time_base == pytest.approx(0.4, abs=0.001)
+    assert [line["captured_at"] for line in lines(tmp_path / "gate.masks.jsonl")] == captured
+
+
 @pytest.mark.parametrize(("width", "height"), [(65, 48), (64, 49), (65, 49)])
 def test_odd_sizes_are_padded_by_a_pixel(tmp_path: Path, width: int, height: int) -> None:
     recorder = Recorder(tmp_path, "gate", 30.0)

@@ -360,3 +360,45 @@ def test_a_return_is_told_after_the_results_of_the_epoch_before_and_before_its_o
     told = [[notice.event.value for notice in bench.lane.take_notices(window)] for window in (first, second)]
     assert told == [["source_up"], ["source_down", "source_up"]]
     bench.end()
+
+
+def test_frames_that_came_in_a_burst_wait_for_the_engine_and_are_not_dropped():
+    due = time.monotonic() + PATIENCE
+    burst = [replace(frame, due=due) for frame in frames(*range(28))]
+    bench = Bench(FakeSource(*burst, for_ever), window=4, room=2)
+    wait_until(lambda: bench.lane.inbox.full)
+    found = bench.windows(7)
+    bench.end()
+    assert indices(found) == list(range(28))
+    assert {frame.dropped_before for window in found for frame in window.frames} == {0}
+    assert bench.lane.overload.count == 0
+
+
+def test_frames_of_a_burst_that_are_due_push_out_the_oldest():
+    burst = [replace(frame, due=time.monotonic() + n / 100) for n, frame in enumerate(frames(*range(28)))]
+    bench = Bench(FakeSource(*burst, for_ever), window=4, room=2)
+    wait_until(lambda: bench.lane.overload.count == 5)
+    assert indices(bench.windows(2)) == list(range(20, 28))
+    bench.end()
+
+
+def test_a_camera_that_waits_for_the_models_loses_nothing_that_counts():
+    """What it sent before is neither numbered nor dropped, and says nothing of the engine's speed."""
+    may_open = threading.Event()
+
+    def opening() -> FakeSource:
+        may_open.wait(PATIENCE)
+        return FakeSource(*frames(*range(30)), load, *frames(*range(30, 48)), for_ever)
+
+    def load() -> None:
+        bench.models_ready = True
+
+    bench = Bench(opening, window=2)
+    bench.models_ready = False
+    may_open.set()
+    found = bench.windows(9)
+    bench.end()
+    assert indices(found) == list(range(18))
+    assert {frame.dropped_before for window in found for frame in window.frames[1:]} == {0}
+    assert bench.lane.overload.count == 0
+    assert sum(counter._value.get() for counter in bench.lane.metrics.dropped.values()) == 0

@@ -5,8 +5,9 @@ from fractions import Fraction
 from itertools import pairwise
 
 import pytest
+from av.format import ContainerFormat
 
-from stages.source.timing.timestamps import LiveClock
+from stages.source.timing.timestamps import FileClock, LiveClock, has_clock, has_jumps
 
 TICKS = Fraction(1, 90_000)
 STEP = 3600  # ticks between pictures, at 25 a second
@@ -122,3 +123,96 @@ def test_whatever_comes_no_time_runs_backwards_or_lies_after_its_arrival(camera,
         time = camera.picture(arrival, chance.choice([pts, pts, pts, None]))
         assert time <= arrival + highest + 1e-5
     assert all(one <= other for one, other in pairwise(camera.times))
+
+
+@pytest.mark.parametrize("pace", [0.99, 1.01, 0.97])
+def test_a_cameras_clock_that_runs_very_wrong_is_followed(camera, pace):
+    """By 36 s in an hour."""
+    delays = random.Random(3)
+    for n in range(15 * 3600):
+        taken = n / 15
+        camera.picture(taken + delays.uniform(0, 0.06), round(90_000 * pace * taken))
+    errors = [time - n / 15 for n, time in enumerate(camera.times)]
+    assert -0.31 < min(errors) <= max(errors) < 0.07
+    assert min(errors[15 * 30 :]) > -0.05
+
+
+@pytest.mark.parametrize("pace", [0.5, 1 / 3, 0.1])
+def test_stamps_that_count_far_slower_than_time_are_followed_after_some_seconds(camera, pace):
+    for n in range(20 * 120):
+        camera.picture(n / 20, round(90_000 * pace * n / 20))
+    errors = [time - n / 20 for n, time in enumerate(camera.times)]
+    assert min(errors) > -10
+    assert min(errors[20 * 15 :]) > -0.3
+
+
+def test_a_network_that_becomes_slower_for_good_is_believed_after_some_seconds(camera):
+    camera.pictures(250, arrival=0, pts=0)
+    for n in range(250, 1000):
+        camera.picture(n / 25 + 2, STEP * n)
+    assert camera.times[260] == pytest.approx(260 / 25, abs=0.02)
+    assert camera.times[999] == pytest.approx(999 / 25 + 2, abs=0.02)
+
+
+@pytest.mark.parametrize("anew", [False, True])
+def test_the_frames_of_a_segment_were_taken_before_it_came(anew):
+    """A segment of 4 s comes every 4 s; its time stamps may start anew."""
+    camera = Camera()
+    camera.clock = LiveClock(25, segments=True)
+    camera.clock.expect(0, captured=6, arrival=10)
+    for n in range(1000):
+        camera.picture(10 + 4 * (n // 100) + n % 100 / 1000, STEP * (n % 100 if anew else n))
+    assert camera.times == pytest.approx([6 + n / 25 for n in range(1000)], abs=0.15)
+
+
+def test_a_first_frame_without_a_pts_was_taken_before_the_second(camera):
+    camera.clock.expect(0, captured=5, arrival=7)
+    assert camera.picture(7, None) == is_near(4.96)
+    assert camera.picture(7, 0) == is_near(5)
+
+
+# --- files
+
+
+def times(clock: FileClock, *milliseconds: int | None) -> list[int]:
+    """In milliseconds."""
+    return [round(clock.seconds(stamp, Fraction(1, 1000)) * 1000) for stamp in milliseconds]
+
+
+def test_a_file_of_a_format_with_jumps_counts_on_where_its_stamps_jump():
+    stamps = (900, 940, 980, 60_000, 60_040, 500, 540, 300_000)
+    assert times(FileClock(25, jumps=True), *stamps) == [0, 40, 80, 120, 160, 200, 240, 280]
+
+
+def test_a_file_of_another_format_keeps_its_gaps():
+    assert times(FileClock(25), 900, 940, 60_000, 60_040) == [0, 40, 59_100, 59_140]
+
+
+def test_only_a_real_step_back_moves_the_origin():
+    assert times(FileClock(25), 0, 40, 39, 40, 80, 80, 120) == [0, 40, 40, 40, 80, 80, 120]
+
+
+def test_frames_without_stamps_are_counted_between_those_that_have_some():
+    assert times(FileClock(20), None, None, 100, None, 200) == [0, 50, 100, 150, 200]
+
+
+@pytest.mark.parametrize(
+    ("name", "clock", "jumps"),
+    [
+        ("mpjpeg", False, False),
+        ("mjpeg", False, False),
+        ("h264", False, False),
+        ("hevc", False, False),
+        ("m4v", False, True),
+        ("jpeg_pipe", False, False),
+        ("mpegts", True, True),
+        ("rtsp", True, False),
+        ("hls", True, True),
+        ("flv", True, False),
+        ("matroska", True, False),
+        ("mp4", True, False),
+    ],
+)
+def test_a_format_tells_whether_its_stamps_come_from_a_clock_and_may_jump(name, clock, jumps):
+    container_format = ContainerFormat(name, "r")
+    assert (has_clock(container_format), has_jumps(container_format)) == (clock, jumps)
