@@ -42,7 +42,7 @@ class Demuxer:
             self.container = url.open(None, patience)
         self.opening = time.monotonic() - begun  # seconds that it took
         try:
-            self.stream = best_video_stream(self.container, url.name)
+            self.stream = best_video_stream(self.container, url.name, url.lossy)
         except SourceError:
             self.container.close()
             raise

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from fractions import Fraction
 from typing import Any
 
@@ -55,6 +56,7 @@ class MediaSource:
         self._delivered = False  # a first frame
         self._empty_packets = 0  # consecutive packets without a frame
         self._converter = RgbConverter()
+        self._arrival: Arrival | None = None  # the last one
         self._picture_at = time.monotonic()  # when the last picture arrived
         self._closed = threading.Event()
         self._lock = threading.Lock()  # held while a file is read and while packets are decoded: not to be closed then
@@ -73,6 +75,9 @@ class MediaSource:
             if not (self._delivered or self.live or self._closed.is_set()):
                 name = self._input.name
                 raise SourceError(f"{name}: no picture in it could be decoded; check that it plays elsewhere")
+        except SourceError:
+            yield from self._remaining()
+            raise
         finally:
             self.close()
 
@@ -117,6 +122,7 @@ class MediaSource:
         self._count_read_errors()
         if arrival is None:
             return None
+        self._arrival = arrival
         with self._lock:
             if self._closed.is_set():
                 self._release()
@@ -131,6 +137,15 @@ class MediaSource:
         if self._trial_failed:
             self._open_in_software()
         return frames
+
+    def _remaining(self) -> list[Frame]:
+        """The frames that the decoder holds when the source breaks off."""
+        arrival = self._arrival
+        with self._lock, suppress(av.error.FFmpegError):
+            if arrival is not None and not self._closed.is_set():
+                pictures = self._demuxer.stream.decode()
+                return [frame for picture in pictures if (frame := self._frame(picture, arrival))]
+        return []
 
     def _read_file(self) -> Arrival | None:
         with self._lock:
@@ -152,7 +167,7 @@ class MediaSource:
         if self._timing is not None:
             action = self._timing.action(arrival)
         if action is not PacketAction.CONVERT:
-            self._picture_came(arrival)
+            self._picture_came(packet.pts, arrival)
         if action is PacketAction.SKIP:
             self._dropped += 1
             return []
@@ -162,12 +177,13 @@ class MediaSource:
             return []
         frames = [frame for video_frame in decoded if (frame := self._frame(video_frame, arrival))]
         if frames:
-            self._picture_came(arrival)
+            self._picture_came(frames[-1].pts, arrival)
         return frames
 
-    def _picture_came(self, arrival: Arrival) -> None:
+    def _picture_came(self, pts: int | None, arrival: Arrival) -> None:
         """Adjust the patience to the rate that the source shows."""
-        self._patience.arrived(max(0.0, arrival.monotonic - self._picture_at))
+        presented = None if pts is None or not self._clocked else float(pts * _fraction(arrival.packet.time_base))
+        self._patience.arrived(max(0.0, arrival.monotonic - self._picture_at), presented)
         self._picture_at = arrival.monotonic
 
     def _count_read_errors(self) -> None:
@@ -201,7 +217,7 @@ class MediaSource:
 
     def _frame(self, video_frame: VideoFrame, arrival: Arrival) -> Frame | None:
         """Convert to a Frame; None if damaged."""
-        time_base = video_frame.time_base or self._demuxer.stream.time_base or Fraction(1, av.time_base)
+        time_base = _fraction(video_frame.time_base or self._demuxer.stream.time_base)
         image = self._converter.rgb(video_frame)
         if image is None:
             self._count_error()
@@ -224,3 +240,8 @@ class MediaSource:
         if self._timing is not None:
             return self._timing.captured_at(pts, time_base, arrival)
         return self._file_clock.seconds(pts if self._clocked or self._input.local else None, time_base)
+
+
+def _fraction(ratio: Any) -> Fraction:
+    """A time base of any PyAV: from release 19 on they have a type of PyAV's own."""
+    return Fraction(ratio or Fraction(1, av.time_base))
