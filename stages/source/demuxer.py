@@ -48,6 +48,7 @@ class Demuxer:
             raise
         patience.opened(self.container.format.name)
         self.errors = 0  # damaged packets so far
+        self._delivered = False  # a packet of video
         self._demux()
 
     def of_video(self, packet: "Packet[Any]") -> bool:
@@ -66,9 +67,12 @@ class Demuxer:
             except IndexError:  # from PyAV at the end, where a stream appeared after the start, as in MPEG-TS
                 return None
             except av.error.FFmpegError as error:
-                failure = self._input.broken_off(error, time.monotonic() - started, self._timeout)
+                failure = self._input.broken_off(error, time.monotonic() - started, self._timeout, self._delivered)
             else:
-                return None if packet is None else Arrival(packet, time.monotonic(), time.time())
+                if packet is None:
+                    return None
+                self._delivered = self._delivered or self.of_video(packet)
+                return Arrival(packet, time.monotonic(), time.time())
             if failure is not None:
                 raise failure  # outside of "except": FFmpeg's error contains the password, it must not be its context
             self.errors += 1

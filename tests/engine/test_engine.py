@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -110,6 +111,19 @@ def test_every_frame_comes_out_once_in_order_and_the_end_is_passed_on(bench):
     assert indices(outcomes(lane)) == [0, 1, 2, 3, 4, 5]
     assert bench.value("frames_total", stream="a", stage="tracked") == 6
     assert bench.value("track_memory_bytes", stream="a") == 42
+
+
+def test_a_window_of_a_burst_waits_for_the_writer_until_it_is_due(bench):
+    def due(index: int, at: float) -> Window:
+        return replace(window(index), frames=tuple(replace(frame, due=at) for frame in window(index).frames))
+
+    later = due(2, time.monotonic() + PATIENCE)
+    lane = bench.lane("a", due(0, 0.0), due(1, 0.0), later, outcomes=1, live=True)
+    bench.go()
+    wait_until(lambda: lane.inbox.peek() == (later,) and lane.outbox.full)
+    time.sleep(0.1)
+    assert lane.inbox.peek() == (later,)
+    assert indices(outcomes(lane)) == [1, 2]
 
 
 def test_streams_with_waiting_windows_take_turns(new_bench):
