@@ -110,18 +110,18 @@ class InputUrl:
         raise self._failure(f"cannot open {self.name}", *failures[0])
 
     def broken_off(
-        self, error: av.error.FFmpegError, waited: float, timeout: float, begun: bool
+        self, error: av.error.FFmpegError, waited: float, timeout: float, delivered: bool
     ) -> MaskcastError | None:
         """What to raise for ``error`` of a read that took ``waited`` seconds; None: damaged data, go on reading.
 
         RTSP may report an expired timeout as damaged data, and a camera is open before its first packet has come
-        (``begun``).
+        (``delivered`` is False).
         """
         late = not self.local and waited > min(_SLOW, 0.9 * timeout)
         if isinstance(error, av.error.InvalidDataError) and not late:
             return None
         transport = None
-        if self.transport is not None and not begun:
+        if self.transport is not None and not delivered:
             [transport] = self.transport.order
             self.transport.failed()
         return self._failure(f"{self.name} broke off", error, late, transport)
