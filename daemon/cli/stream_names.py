@@ -25,7 +25,7 @@ def streams_of(sources: Sequence[str], prompts: Sequence[str]) -> dict[str, Any]
     """
     if not sources:
         if prompts:
-            raise ConfigError("--prompt needs a SOURCE before it; the streams of the file have their own prompts")
+            raise ConfigError("--prompt needs a SOURCE; the streams of the file have their own prompts")
         return {}
     pictures = sum(is_picture(PurePath(source)) for source in sources)
     if pictures > 1:
