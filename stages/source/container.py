@@ -227,7 +227,7 @@ def frame_count(container: InputContainer, stream: VideoStream, rate: float) -> 
     if stream.duration and stream.time_base:
         seconds = stream.duration * stream.time_base
     frames = int(stream.frames) or round(seconds * Fraction(rate))
-    size = container.size  # bytes, not positive where unknown
+    size = container.size or 0  # bytes, not positive where unknown
     too_many = 0 < size < frames * _LEAST_BYTES.get(container.format.name, 1)
     wrapped = not stream.frames and has_jumps(container.format) and seconds > _LONGEST_TS
     return None if too_many or wrapped else frames or None

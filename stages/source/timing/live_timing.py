@@ -70,4 +70,4 @@ class LiveTiming:
 
 
 def _seconds(packet: "Packet[Any]", stamp: int | None) -> float | None:
-    return None if stamp is None else float(stamp * Fraction(packet.time_base or Fraction(1, av.time_base)))
+    return None if stamp is None else float(stamp * (packet.time_base or Fraction(1, av.time_base)))
