@@ -1,5 +1,6 @@
 """Clips with tags of colour and shape, written by real encoders, and the HDR of an SDR picture."""
 
+import struct
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -101,3 +102,11 @@ def with_frames_that_say(path: Path, metadata: str) -> Path:
                 done.stream = out
                 changed.mux(done)
     return copy
+
+
+def with_pasp(path: Path, width: int, height: int) -> Path:
+    """Write the shape of the pixels into the pasp box of an MP4; its frames go on saying what they say."""
+    data = bytearray(path.read_bytes())
+    struct.pack_into(">2I", data, data.index(b"pasp") + 4, width, height)
+    path.write_bytes(data)
+    return path

@@ -13,12 +13,11 @@ from stages.errors import ConfigError
 from stages.source.pictures.pixel_aspect import parse_pixel_aspect, square_size
 from stages.source.source import open_source
 from stages.testsrc.world import ShapesWorld
-from tests.source.pictures.clips import with_frames_that_say, write_clip
+from tests.source.pictures.clips import with_frames_that_say, with_pasp, write_clip
 from tests.support.media import numbered, quarters, turn
 from tests.support.program import Program, lines_of
 
 X264 = {"codec": "libx264", "options": {"bf": "0"}}
-STRETCHED = (3, 0, 0, 2)  # a display matrix: one and a half times as wide as high
 
 
 def sizes(path, **options) -> list[tuple[int, int]]:
@@ -56,14 +55,14 @@ def test_sizes_of_well_known_formats(size, aspect, square):
     assert square_size(*size, Fraction(aspect)) == square
 
 
-def test_the_container_goes_before_the_frames(tmp_path):
+@pytest.mark.parametrize("frames_say", ["4/3", "1", "3/4"])
+def test_the_container_goes_before_the_frames(tmp_path, frames_say):
     """As in FFmpeg and in players."""
-    assert sizes(turn(clip(tmp_path / "clip.mp4", "4/3"), STRETCHED)) == [(180, 96)]
+    assert sizes(with_pasp(clip(tmp_path / "clip.mp4", frames_say), 3, 2)) == [(180, 96)]
 
 
-def test_the_containers_value_alone_counts(tmp_path):
-    path = clip(tmp_path / "clip.mp4", "1", codec="mpeg4", options={})
-    assert sizes(turn(path, STRETCHED)) == [(180, 96)]
+def test_nonsense_in_the_container_leaves_it_to_the_frames(tmp_path):
+    assert sizes(with_pasp(clip(tmp_path / "clip.mp4", "4/3"), 1, 5000)) == [(160, 96)]
 
 
 @pytest.mark.parametrize("nonsense", ["1/1000", "1000/1", "65535/1"])
