@@ -13,7 +13,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from stages.source.pictures.color_tags import UNSPECIFIED, ColorTags
-from stages.source.pictures.pixel_aspect import PixelAspect, square_size
+from stages.source.pictures.pixel_aspect import PixelAspect
 from stages.source.pictures.sdr_table import FORMATS, SdrTable, look_up, sdr_table
 from stages.types import Image
 
@@ -53,7 +53,7 @@ class RgbConverter:
         tags = ColorTags.of(frame).completed(self._container, frame.width, frame.height)
         frame.colorspace, frame.color_range = tags.matrix, tags.range
         frame.color_trc = frame.color_primaries = UNSPECIFIED  # swscale refuses reserved values
-        width, height = square_size(frame.width, frame.height, self._aspect.current)
+        width, height = self._aspect.square(frame.width, frame.height)
         # one thread: a thread pool per stream costs more than it gains
         if not tags.standard:
             if tags != self._table_tags:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 _MOST = 4  # times as wide as high, or as high as wide: no format has more, such a value is a mistake
 _NEARLY_SQUARE = Fraction(1, 100)  # containers round: a difference up to this is not worth scaling
+_WIDEST = 3  # times as wide as high, or the other way round: a shape that makes a picture wider is a mistake, too
 _MAX_SIDE = 16384  # pixels
 
 
@@ -41,15 +42,16 @@ class PixelAspect:
         guess = stream.sample_aspect_ratio  # the container's value if it has one, else the decoder's first one
         self._container = guess if guess != self._decoder.sample_aspect_ratio else None
 
-    @property
-    def current(self) -> Fraction:
-        """Of the frame that was decoded last."""
+    def square(self, width: int, height: int) -> tuple[int, int]:
+        """Width and height that the frame decoded last, of ``width`` x ``height``, has with square pixels."""
         if self._override is not None:
-            return self._override
+            return square_size(width, height, self._override)
         for ratio in (self._container, self._decoder.sample_aspect_ratio):
             if ratio and (plausible := _plausible(ratio.numerator, ratio.denominator)):
-                return plausible
-        return Fraction(1)
+                size = square_size(width, height, plausible)
+                if max(size) <= _WIDEST * min(size):
+                    return size
+        return width, height
 
 
 def square_size(width: int, height: int, aspect: Fraction) -> tuple[int, int]:

@@ -33,6 +33,7 @@ from tests.support.media import turn
 from tests.support.program import Program, lines_of
 
 X265 = {"codec": "libx265", "options": {"x265-params": "log-level=none:lossless=1"}}
+MASTERED = ":master-display=G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,1):max-cll=1000,400"
 DEEP = "yuv420p10le"
 NEAR = 6  # of 255: swscale, which fills the table, is 4 to 5 off for these saturated colours; untreated PQ over 20
 
@@ -69,9 +70,13 @@ def difference(image, truth) -> float:
 # --- HDR and wide gamuts
 
 
-@pytest.mark.parametrize(("encode", "tags"), [(pq, PQ_TAGS), (hlg, HLG_TAGS)])
-def test_hdr_becomes_the_sdr_picture_it_was_made_of(tmp_path, encode, tags):
-    path = write_clip(tmp_path / "hdr.mp4", [encode(patches())], tags, pix_fmt=DEEP, **X265)
+@pytest.mark.parametrize(
+    ("encode", "tags", "metadata"), [(pq, PQ_TAGS, ""), (hlg, HLG_TAGS, ""), (pq, PQ_TAGS, MASTERED)]
+)
+def test_hdr_becomes_the_sdr_picture_it_was_made_of(tmp_path, encode, tags, metadata):
+    """With or without HDR10's description of the display on which it was made."""
+    options = {"x265-params": f"log-level=none:lossless=1{metadata}"}
+    path = write_clip(tmp_path / "hdr.mp4", [encode(patches())], tags, pix_fmt=DEEP, codec="libx265", options=options)
     assert difference(first(path), patches()) < NEAR
 
 

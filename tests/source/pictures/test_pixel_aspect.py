@@ -71,6 +71,13 @@ def test_a_shape_that_no_format_has_means_square(tmp_path, nonsense):
     assert sizes(path) == [(120, 96)]
 
 
+def test_a_shape_that_makes_a_full_picture_a_ribbon_is_a_mistake(tmp_path):
+    """Some channels send 16:9 whole and say pixels of 2:1; set by hand it counts."""
+    path = clip(tmp_path / "clip.ts", "2", (128, 72))
+    assert sizes(path) == [(128, 72)]
+    assert sizes(path, pixel_aspect=Fraction(2)) == [(256, 72)]
+
+
 def test_where_the_shape_changes_the_picture_size_changes(tmp_path):
     parts = [clip(tmp_path / f"{number}.ts", aspect) for number, aspect in enumerate(("1", "2", "2/3"))]
     joined = tmp_path / "joined.ts"
