@@ -3,6 +3,7 @@
 import os
 import shutil
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -282,10 +283,15 @@ def test_an_animation_gives_all_its_pictures(tmp_path, suffix):
     assert [int(frame.image[0, 0].argmax()) for frame in frames] == [0, 2, 1]
 
 
-def test_an_animated_webp_is_refused_with_what_to_do(tmp_path):
+def test_an_animated_webp_is_read_or_refused_with_what_to_do(tmp_path):
     image = pytest.importorskip("PIL.Image")
     first, other = (image.new("RGB", (64, 48), colour) for colour in ("red", "blue"))
-    first.save(tmp_path / "a.webp", save_all=True, append_images=[other])
+    first.save(tmp_path / "a.webp", save_all=True, append_images=[other], duration=200)
+    if av.library_versions["libavformat"][0] >= 63:  # FFmpeg 9
+        red, blue = read(str(tmp_path / "a.webp"))[1]
+        assert blue.captured_at - red.captured_at == pytest.approx(0.2)
+        assert (red.image[24, 32].argmax(), blue.image[24, 32].argmax()) == (0, 2)
+        return
     assert "an animated WebP, which FFmpeg cannot read before version 9; convert it" in refusal(tmp_path / "a.webp")
 
 
