@@ -192,7 +192,7 @@ class Service:
     def progress(self) -> float:
         """Monotonic seconds of the last moment at which the engine and every stream had made progress."""
         running = (stream.progress for stream in self.streams.values() if not stream.ended)
-        return min(self.engine.progress, *running)
+        return min((self.engine.progress, *running))
 
     def not_ready(self) -> str | None:
         """Why the service is not ready; None when it is."""

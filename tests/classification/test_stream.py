@@ -92,7 +92,7 @@ class Bench:
     def __init__(self, classifier: FakeClassifier, *windows: Window, every: int = 2) -> None:
         self.metrics, self.tracker = Metrics(), FakeTracker()
         engine = Engine(lambda: Models(FakeDetector(), lambda *_: self.tracker, classifier=classifier))
-        lane = new_lane("gate", ["car"], self.metrics, wake=engine.wake)
+        lane = new_lane("gate", ["car"], self.metrics, tracking=Tracking(window=2), wake=engine.wake)
         self.governor = lane.governor
         for each in windows:
             lane.inbox.put(each)

@@ -44,7 +44,7 @@ def test_windows_lost_one_after_the_other_bring_keyframes_half_as_often_but_a_bu
             lanes[0].overload.add()
 
     bench: Bench = new_bench(models(FakeTracker(lose)))
-    lanes.append(bench.lane("a", *(window(i) for i in range(4))))
+    lanes.append(bench.lane("a", *(window(i, keyframe=True) for i in range(4)), longest=8))
     bench.go()
     found = outcomes(lanes[0])
     assert indices(found) == [0, 1, 2, 3]
@@ -72,7 +72,7 @@ def test_running_out_of_memory_costs_a_window_and_the_next_ones_take_less(new_be
     """First the window, then the size of pictures, then the number of objects; the tracker is told each time."""
     tracker = FakeTracker(out_of_memory_at(1, 3, 5))
     bench: Bench = new_bench(models(tracker))
-    lane = bench.lane("a", *(window(i) for i in range(7)))
+    lane = bench.lane("a", *(window(i, keyframe=True) for i in range(7)), longest=8)
     bench.go()
     found = outcomes(lane)
     assert indices(found) == [0, 2, 4, 6]
