@@ -188,7 +188,7 @@ def _classifier(settings: Settings) -> str:
 def _source(settings: Settings, stream: StreamSettings) -> str:
     """Open the source and read one frame."""
     from daemon.service.build_models import decoding_gpu, pick_device
-    from stages.source.pictures.pixel_aspect import parse_pixel_aspect
+    from stages.source.rgb.pixel_aspect import parse_pixel_aspect
     from stages.source.rtsp_transport import RtspTransport
     from stages.source.source import open_source
 

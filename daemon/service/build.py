@@ -37,7 +37,7 @@ from stages.detection.auto_threshold import AutoThresholds
 from stages.output.publisher import Publisher
 from stages.output.recorder import Recorder
 from stages.source.address import is_live, redact
-from stages.source.pictures.pixel_aspect import parse_pixel_aspect
+from stages.source.rgb.pixel_aspect import parse_pixel_aspect
 from stages.source.rtsp_transport import RtspTransport
 from stages.source.source import open_source
 from stages.types import Window

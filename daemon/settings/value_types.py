@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field
 from stages.detection.prompts import Prompt, parse_prompts
 from stages.errors import ConfigError
 from stages.source.address import normalized
-from stages.source.pictures.pixel_aspect import parse_pixel_aspect
+from stages.source.rgb.pixel_aspect import parse_pixel_aspect
 
 
 def _matches(pattern: str, allowed: str) -> AfterValidator:

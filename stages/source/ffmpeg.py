@@ -17,11 +17,11 @@ from stages.source.container import InputUrl, frame_count, nominal_rate
 from stages.source.demuxer import Arrival, Demuxer
 from stages.source.gpu_decoder import DecoderTrial, cuda_decoder, decoder_of
 from stages.source.patience import Patience
+from stages.source.rgb.to_rgb import RgbConverter
 from stages.source.timing.frame_skipping import PacketAction
 from stages.source.timing.live_timing import LiveTiming
 from stages.source.timing.packet_queue import PacketQueue
 from stages.source.timing.timestamps import FileClock, has_clock, has_jumps
-from stages.source.to_rgb import RgbConverter
 from stages.types import Clock, Frame
 
 _MAX_EMPTY_PACKETS = 50  # consecutive packets without a frame after which a live stream has changed its codec

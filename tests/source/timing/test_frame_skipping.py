@@ -13,9 +13,9 @@ import pytest
 
 from stages.errors import SourceError
 from stages.source.ffmpeg import MediaSource
+from stages.source.rgb.to_rgb import RgbConverter
 from stages.source.source import open_source
 from stages.source.timing.frame_skipping import FrameSkipping, PacketAction
-from stages.source.to_rgb import RgbConverter
 from tests.support.media import http_server, number, numbered, write_video
 
 pytestmark = pytest.mark.slow

@@ -16,8 +16,8 @@ import av
 import cv2
 import pytest
 
+from stages.source.rgb.to_rgb import RgbConverter
 from stages.source.source import open_source
-from stages.source.to_rgb import RgbConverter
 from stages.types import Clock, Frame
 from tests.support.media import free_port, http_server, number, numbered, numbers, write_video
 

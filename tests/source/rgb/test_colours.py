@@ -8,11 +8,11 @@ import numpy as np
 import pycocotools.mask
 import pytest
 
-from stages.source.pictures.color_tags import ColorTags
+from stages.source.rgb.color_tags import ColorTags
+from stages.source.rgb.to_rgb import RgbConverter
 from stages.source.source import open_source
-from stages.source.to_rgb import RgbConverter
 from stages.testsrc.world import ShapesWorld
-from tests.source.pictures.clips import (
+from tests.source.rgb.clips import (
     BT601,
     BT709,
     BT2020,

@@ -12,9 +12,9 @@ from av.video.reformatter import ColorRange, VideoReformatter
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from stages.source.pictures.color_tags import UNSPECIFIED, ColorTags
-from stages.source.pictures.pixel_aspect import PixelAspect
-from stages.source.pictures.sdr_table import FORMATS, SdrTable, look_up, sdr_table
+from stages.source.rgb.color_tags import UNSPECIFIED, ColorTags
+from stages.source.rgb.pixel_aspect import PixelAspect
+from stages.source.rgb.sdr_table import FORMATS, SdrTable, look_up, sdr_table
 from stages.types import Image
 
 # swscale takes the grey formats for full range, whatever they say

@@ -10,7 +10,7 @@ import numpy as np
 from av.bitstream import BitStreamFilterContext
 from numpy.typing import NDArray
 
-from stages.source.pictures.color_tags import ColorTags
+from stages.source.rgb.color_tags import ColorTags
 from stages.types import Image
 
 PQ, HLG = 16, 18  # transfers

@@ -10,10 +10,10 @@ import pytest
 
 from daemon.settings.load import load
 from stages.errors import ConfigError
-from stages.source.pictures.pixel_aspect import parse_pixel_aspect, square_size
+from stages.source.rgb.pixel_aspect import parse_pixel_aspect, square_size
 from stages.source.source import open_source
 from stages.testsrc.world import ShapesWorld
-from tests.source.pictures.clips import with_frames_that_say, with_pasp, write_clip
+from tests.source.rgb.clips import with_frames_that_say, with_pasp, write_clip
 from tests.support.media import numbered, quarters, turn
 from tests.support.program import Program, lines_of
 

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.process
 
 
 def test_each_kind_of_picture_is_compared_with_sdr():
-    command = [sys.executable, "-m", "tests.benchmarks.pictures.to_rgb", "--size", "64x48", "--rounds", "1", "--json"]
+    command = [sys.executable, "-m", "tests.benchmarks.rgb.to_rgb", "--size", "64x48", "--rounds", "1", "--json"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
     rows = json.loads(done.stdout)["rows"]

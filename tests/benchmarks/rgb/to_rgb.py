@@ -1,6 +1,6 @@
 """Decoded frames to RGB: CPU time of a picture of 1920 x 1080, by what it is made of, against plain 10-bit SDR.
 
-python -m tests.benchmarks.pictures.to_rgb [--size 1920x1080] [--rounds 15] [--json]
+python -m tests.benchmarks.rgb.to_rgb [--size 1920x1080] [--rounds 15] [--json]
 
 A row has the fastest round of each. `swscale` is FFmpeg's own conversion of HDR.
 """
@@ -16,10 +16,10 @@ from pathlib import Path
 import av
 from av.video.reformatter import VideoReformatter
 
-from stages.source.pictures.color_tags import ColorTags
-from stages.source.to_rgb import RgbConverter
+from stages.source.rgb.color_tags import ColorTags
+from stages.source.rgb.to_rgb import RgbConverter
 from stages.testsrc.world import ShapesWorld
-from tests.source.pictures.clips import BT709, LIMITED, NO_TAGS, PQ_TAGS, pq, write_clip
+from tests.source.rgb.clips import BT709, LIMITED, NO_TAGS, PQ_TAGS, pq, write_clip
 
 SDR_TAGS = ColorTags(BT709, BT709, BT709, LIMITED)
 DEEP = "yuv420p10le"
@@ -61,9 +61,7 @@ def milliseconds(work: Callable[[], object]) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m tests.benchmarks.pictures.to_rgb", description=__doc__.splitlines()[0]
-    )
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.rgb.to_rgb", description=__doc__.splitlines()[0])
     parser.add_argument("--size", default="1920x1080", metavar="WIDTHxHEIGHT")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--json", action="store_true")

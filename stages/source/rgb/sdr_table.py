@@ -15,7 +15,7 @@ from av.video.plane import VideoPlane
 from av.video.reformatter import ColorPrimaries, ColorRange, ColorTrc, VideoReformatter
 from numpy.typing import NDArray
 
-from stages.source.pictures.color_tags import ColorTags
+from stages.source.rgb.color_tags import ColorTags
 from stages.types import Image
 
 FORMATS = ("yuv420p10le", "p010le")  # of the frames that are looked up; GPUs decode to the second
