@@ -154,7 +154,7 @@ def test_a_finger_on_a_phone_adds_an_object_and_nothing_is_wider_than_the_screen
 
 
 def test_what_comes_from_the_daemon_is_text_and_never_markup(browser, address):
-    markup = "<img src=x onerror=document['title']='taken'>"
+    markup = "<img src=x onerror=document['title']='taken'> red circle"
     ask(address, "/api/streams/shapes/prompts", "PUT", {"prompts": [markup, "red circle"]})
     with visiting(browser, address) as visitor:
         visitor.until(lambda: visitor.page.locator(".chip").count() == 2)
