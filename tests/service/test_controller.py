@@ -135,7 +135,7 @@ def test_an_object_by_hand_can_go_by_a_prompt_of_the_stream(steer):
 
 
 NONSENSE: list[tuple[Callable[[Control], object], str]] = [
-    (lambda control: control.set_prompts("gate", parse_prompts(["lorry " * 2000])), "tokens long"),
+    (lambda control: control.set_prompts("gate", parse_prompts(["circle " * 2000])), "tokens long"),
     (lambda control: control.set_prompts("gate", parse_prompts(["🦄"])), "names nothing"),
     (
         lambda control: control.set_prompts("gate", parse_prompts([f"thing {n}" for n in range(200)])),
@@ -145,7 +145,7 @@ NONSENSE: list[tuple[Callable[[Control], object], str]] = [
     (lambda control: control.add_object("gate", None, box=np.array([9, 9, 999, 999], np.float32)), "outside"),
     (lambda control: control.add_object("gate", None, mask=np.zeros((3, 3), bool)), "mask"),
     (lambda control: control.refine_object("gate", 99, np.zeros((1, 2), np.float32), np.ones(1)), "no track 99"),
-    (lambda control: control.add(StreamSettings(name="b", source=LIVE, prompts=("lorry " * 2000,))), "tokens long"),
+    (lambda control: control.add(StreamSettings(name="b", source=LIVE, prompts=("circle " * 2000,))), "tokens long"),
 ]
 
 
