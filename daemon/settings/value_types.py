@@ -55,7 +55,7 @@ def _check_pixel_aspect(text: str) -> str:
     try:
         parse_pixel_aspect(text)
     except ConfigError as error:
-        raise ValueError(f"is wrong: {error}") from None
+        raise ValueError(str(error)) from None
     return text
 
 

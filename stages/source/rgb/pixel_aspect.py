@@ -23,8 +23,8 @@ def parse_pixel_aspect(text: str) -> Fraction | None:
     if match and (ratio := _plausible(int(match[1]), int(match[2]))):
         return ratio
     raise ConfigError(
-        f'"{text}" is no shape of pixels; write width:height, as in "2:1", with neither side more than {_MOST} times '
-        'the other, or "" for what the source says'
+        f'must be width:height, as in "2:1", with neither more than {_MOST} times the other, or "" for what the source '
+        "says"
     )
 
 

@@ -118,7 +118,7 @@ def test_a_set_shape_that_is_none_is_refused_with_an_example(tmp_path, text):
     file = tmp_path / "maskcast.toml"
     stream = f'name = "gate"\nsource = "gate.mp4"\nprompts = ["car"]\npixel_aspect = {json.dumps(text)}\n'
     file.write_text(f"[[streams]]\n{stream}", encoding="utf-8")
-    with pytest.raises(ConfigError, match=r'pixel_aspect.*write width:height, as in "2:1"'):
+    with pytest.raises(ConfigError, match=r'pixel_aspect.*must be width:height, as in "2:1"'):
         load(file)
 
 
