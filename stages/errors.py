@@ -3,7 +3,8 @@
 MaskcastError
 ├── ConfigError     wrong usage or configuration: exit 2
 ├── SourceError     a source cannot be opened or read: a file's stream ends, a live source is opened again
-│   └── SourceStalled   a timeout of the source expired
+│   ├── SourceStalled   a timeout of the source expired: it is opened again
+│   └── SourceUnreachable   its server does not answer, or not yet: it is opened again
 ├── ModelError      a model cannot be loaded: exit 1
 ├── OutputError     a result cannot be written or published: exit 1
 ├── WireError       a message of the mask stream cannot be built or read: it is dropped
@@ -31,6 +32,10 @@ class SourceError(MaskcastError):
 
 class SourceStalled(SourceError):  # noqa: N818 -- named after the metric's reason "stalled"
     """A source sent nothing within its timeout; its connection may still be open."""
+
+
+class SourceUnreachable(SourceError):  # noqa: N818 -- beside SourceStalled
+    """The server of a source cannot be reached at present."""
 
 
 class ModelError(MaskcastError):

@@ -14,7 +14,7 @@ from daemon.stream.connection import Connection
 from daemon.stream.latency import Latency
 from daemon.stream.numbering import FrameNumbering
 from daemon.stream.reconnect import Backoff, Reconnect
-from stages.errors import MaskcastError, SourceError, SourceStalled, one_line
+from stages.errors import MaskcastError, SourceError, SourceStalled, SourceUnreachable, one_line
 from stages.source.source import Source
 from stages.types import StreamEvent, Window
 from stages.windows import cut_windows
@@ -139,7 +139,9 @@ class Reader:
         if self._stop.is_set() or self._lane.inbox.closed:  # the engine closes the inbox of what it cannot serve
             return True
         wrong = isinstance(error, MaskcastError) and not isinstance(error, SourceError)
-        if error is not None and (wrong or not self._live):
+        # what comes over HTTP may be live: only once it is open one knows
+        absent = connection.source is None and isinstance(error, (SourceStalled, SourceUnreachable))
+        if error is not None and (wrong or not (self._live or absent)):
             raise error
         return error is None and (self.frames_expected is not None or not self._live)
 

@@ -11,7 +11,7 @@ from av.codec.hwaccel import HWAccel
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from stages.errors import ConfigError, MaskcastError, SourceError, SourceStalled
+from stages.errors import ConfigError, MaskcastError, SourceError, SourceStalled, SourceUnreachable
 from stages.source.patience import Patience, Timeouts
 from stages.source.rtsp_transport import RtspTransport
 from stages.source.timing.timestamps import has_jumps
@@ -172,7 +172,8 @@ class InputUrl:
             return ConfigError(f"{what}: this build of FFmpeg lacks the protocol; use another one, such as rtsp")
         advice = "check that it plays elsewhere" if self.local else "check the address and that it can be reached"
         reason = f"{(error.strerror or 'failed').lower()}; {advice}"
-        kind: type[SourceError] = SourceError
+        final = self.local or isinstance(error, (av.error.HTTPClientError, av.error.InvalidDataError))
+        kind: type[SourceError] = SourceError if final else SourceUnreachable
         if not self.local and (isinstance(error, _TIMEOUT_ERRORS) or late):
             kind, reason = SourceStalled, self._silence(transport)
         elif isinstance(error, av.error.InvalidDataError):

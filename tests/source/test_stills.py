@@ -249,6 +249,13 @@ def test_a_list_that_cannot_be_used_is_refused_with_the_reason(tmp_path, text, m
     assert message in refusal(tmp_path / "list.txt")
 
 
+def test_a_list_of_videos_of_several_codecs_is_refused_before_frames_are_lost(tmp_path):
+    write_video(tmp_path / "a.mp4", numbered(2))
+    write_video(tmp_path / "b.avi", numbered(2), codec="mpeg4")
+    (tmp_path / "list.txt").write_text("file a.mp4\nfile b.avi\n")
+    assert "b.avi is mpeg4, the first file is h264; a list takes videos of one codec" in refusal(tmp_path / "list.txt")
+
+
 # --- single pictures
 
 

@@ -16,7 +16,7 @@ from daemon.stream import connection, reader, reconnect
 from daemon.stream.latency import Latency
 from daemon.stream.reader import Reader, SourceOpener
 from daemon.stream.reconnect import Backoff
-from stages.errors import ConfigError, OutputError, SourceError, SourceStalled
+from stages.errors import ConfigError, OutputError, SourceError, SourceStalled, SourceUnreachable
 from stages.types import Clock, Frame, Window
 from tests.lane.lanes import new_lane
 from tests.support.fakes import frames
@@ -313,6 +313,20 @@ def test_a_live_source_that_shows_only_when_open_is_opened_again_as_well():
     bench = Bench(FakeSource(*frames(0, 1)), SourceError("refused"), FakeSource(*frames(0, 1), for_ever), live=False)
     assert indices(bench.windows(2)) == [0, 1, 2, 3]
     bench.end()
+
+
+@pytest.mark.parametrize("error", [SourceUnreachable("refused"), SourceStalled("silent")])
+def test_a_source_whose_server_is_not_there_yet_is_opened_again(error):
+    """Whether it is live, as an http:// camera, shows only when it is open."""
+    bench = Bench(error, error, FakeSource(*frames(0, 1), for_ever), live=False)
+    assert indices(bench.windows(1)) == [0, 1]
+    bench.end()
+
+
+def test_a_file_that_comes_from_a_server_and_breaks_off_is_not_read_again():
+    bench = Bench(FakeSource(*frames(0, 1), SourceUnreachable("reset"), live=False), live=False)
+    bench.thread.join(PATIENCE)
+    assert (bench.opened, str(bench.error)) == (1, "reset")
 
 
 def test_a_live_stream_whose_inbox_the_engine_has_closed_is_over():

@@ -2,16 +2,17 @@
 
 import re
 import stat
+from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
 from stages.errors import ConfigError, SourceError
-from stages.source.container import InputUrl
+from stages.source.container import InputUrl, best_video_stream
 from stages.source.ffmpeg import MediaSource
 from stages.source.local.file_kind import kind_of
 from stages.source.local.spelling import advice
-from stages.source.patience import Timeouts
+from stages.source.patience import Patience, Timeouts
 from stages.source.stills import listing
 from stages.source.stills.listing import Entry
 from stages.source.stills.picture_files import PictureFiles
@@ -98,8 +99,29 @@ def _open_file(file: Path, url: InputUrl, gpu: int | None) -> MediaSource | Pict
             raise _ListError(str(error)) from None
         if all(listing.is_picture(entry.path) for entry in entries):
             return PictureFiles(url.name, entries)
+        _check_codecs([entry.path for entry in entries], url)
         return MediaSource(replace(url, container_format="concat", options=_ANY_PATH), live=False, gpu=gpu)
     return MediaSource(url, live=False, gpu=gpu)
+
+
+def _check_codecs(files: Sequence[Path], url: InputUrl) -> None:
+    """Raise _ListError unless the videos of a list have one codec: FFmpeg decodes all with the first one's."""
+    first = None
+    for file in files:
+        try:
+            container = replace(url, url=f"file:{file}", name=file.name).open(None, Patience(url.timeouts))
+            with container:
+                codec = best_video_stream(container, file.name, lossy=False).codec_context.name
+        except SourceError as error:
+            raise _ListError(
+                f"cannot open {url.name}: of its files, {str(error).removeprefix('cannot open ')}"
+            ) from None
+        first = first or codec
+        if codec != first:
+            raise _ListError(
+                f"cannot open {url.name}: {file.name} is {codec}, the first file is {first}; a list takes "
+                "videos of one codec, convert the others"
+            )
 
 
 def _open_picture(file: Path, url: InputUrl, gpu: int | None) -> MediaSource | PictureFiles:

@@ -31,7 +31,7 @@ class Connection:
 
     def __init__(self, endpoint: str, topics: Sequence[str], keys: Keys | None) -> None:
         self._endpoint, self._keys, self._process = endpoint, keys, os.getpid()
-        self._said = False  # that the daemon does not let us in
+        self.refusal = ""  # why the daemon does not let us in, as far as one can tell
         self._later: int | None = None  # a later version that was heard
         self._hint_at = time.monotonic() + _HINT_AFTER  # infinite once a message has come
         self._context = zmq.Context()
@@ -101,7 +101,7 @@ class Connection:
             raise wire.too_new(self._later)
         if time.monotonic() >= self._hint_at:
             self._hint_at = math.inf
-            if not self._said:
+            if not self.refusal:
                 log.warning("nothing from %s yet; does maskcast run publish there?", self._endpoint)
 
     def _heard_later(self, version: int) -> None:
@@ -117,11 +117,11 @@ class Connection:
                 f"{self._endpoint} refuses this key: its public half must stand in the daemon's folder of keys, as "
                 "clients/NAME.key"
             )
-        if not self._said:
-            self._said = True
+        if not self.refusal:
             hint = (
                 "does it want keys? then give keys=Keys.read('NAME.key_secret', 'server.key')"
                 if self._keys is None
                 else "is the server key that of this daemon, and has it keys at all?"
             )
-            log.warning("%s does not let us in: %s", self._endpoint, hint)
+            self.refusal = f"{self._endpoint} does not let us in: {hint}"
+            log.warning("%s", self.refusal)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Protocol, TypeVar
 
 from maskcast_client.connection import Connection, log
-from maskcast_client.errors import MaskcastError, NothingReceivedError
+from maskcast_client.errors import KeysError, MaskcastError, NothingReceivedError
 from maskcast_client.keys import Keys
 from maskcast_client.messages import Event, Frame, read_event, read_frame
 from maskcast_client.sequence import Sequence
@@ -93,6 +93,8 @@ def _items(
                 last = time.monotonic()
             if over and received:
                 return
+            if over and connection.refusal:
+                raise KeysError(connection.refusal)
             if over:
                 raise NothingReceivedError(
                     f"nothing from {endpoint} within {timeout:g} s: is the stream's name right, and does maskcast run "
