@@ -30,6 +30,7 @@ class StreamView:
     thresholds: dict[str, float]  # lowest score of a detection, by prompt
     epoch: int
     frame: int | None  # index of the last published frame; None before the first
+    pts: int | None  # its time stamp
     width: int
     height: int
     fps: float  # published frames per second, last 10 s

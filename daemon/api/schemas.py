@@ -99,6 +99,7 @@ class Stream(BaseModel):
     thresholds: dict[str, float] = Field(description="Least score of a detection.", examples=[{"red circle": 0.3}])
     epoch: int = Field(description="Rises when the source connects again.", examples=[0])
     frame: int | None = Field(description="Of the last published frame; null before the first.", examples=[1234])
+    pts: int | None = Field(description="Time stamp of that frame, as in the mask stream.", examples=[41041])
     width: int = Field(description="Pixels; 0 before the first frame.", examples=[1280])
     height: int = Field(description="Pixels; 0 before the first frame.", examples=[720])
     fps: float = Field(description="Frames published a second, over the last 10 s.", examples=[30.0])

@@ -94,6 +94,7 @@ class Controller:
             thresholds=stream.lane.thresholds,
             epoch=last.epoch,
             frame=last.frame,
+            pts=last.pts,
             width=last.width,
             height=last.height,
             fps=metrics.fps(),

@@ -11,6 +11,7 @@ class Snapshot:
 
     epoch: int = 0
     frame: int | None = None
+    pts: int | None = None
     width: int = 0
     height: int = 0
     tracks: tuple[Header, ...] = ()  # entries of the header's ``objects`` without masks, with the track's ``age`` (s)
@@ -32,4 +33,4 @@ class TrackAges:
             | {"age": max(0.0, now - self._since[entry["id"]])}
             for entry in objects
         )
-        return Snapshot(header["epoch"], header["frame"], header["width"], header["height"], tracks)
+        return Snapshot(header["epoch"], header["frame"], header["pts"], header["width"], header["height"], tracks)

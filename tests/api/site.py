@@ -24,7 +24,7 @@ from tests.support.program import PATIENCE
 
 WIDTH, HEIGHT = 32, 24
 PREVIEW = "/api/streams/gate/preview.mjpeg"
-FRESH = StreamView("", "", "up", "", True, (), {}, 0, 5, WIDTH, HEIGHT, 25.0, (0.1, 0.2), 0, 0, ())
+FRESH = StreamView("", "", "up", "", True, (), {}, 0, 5, 5, WIDTH, HEIGHT, 25.0, (0.1, 0.2), 0, 0, ())
 
 
 @dataclass

@@ -135,7 +135,9 @@ def remove_object(address: str, track: int) -> None:
 
 def place_of(address: str, label: str) -> tuple[float, float]:
     """The middle of what is called ``label`` on the last published frame, in the picture's pixels."""
-    truth = WORLD.render(ask(address)["frame"])[1]
+    truth = WORLD.render(ask(address)["pts"])[
+        1
+    ]  # the world's frame; those before the models were loaded have no number
     x0, y0, x1, y1 = truth.boxes[truth.labels.index(label)]
     return float(x0 + x1) / 2, float(y0 + y1) / 2
 
@@ -146,7 +148,7 @@ def overlap(address: str, track: int, label: str) -> float:
     boxes = [other["box"] for other in view["tracks"] if other["id"] == track]
     if not boxes:
         return 0.0
-    truth = WORLD.render(view["frame"])[1]
+    truth = WORLD.render(view["pts"])[1]
     (ax0, ay0, ax1, ay1), (bx0, by0, bx1, by1) = boxes[0], truth.boxes[truth.labels.index(label)]
     shared = max(0.0, min(ax1, bx1) - max(ax0, bx0)) * max(0.0, min(ay1, by1) - max(ay0, by0))
     return float(shared / ((ax1 - ax0) * (ay1 - ay0) + (bx1 - bx0) * (by1 - by0) - shared))

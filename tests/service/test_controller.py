@@ -138,7 +138,7 @@ NONSENSE: list[tuple[Callable[[Control], object], str]] = [
     (lambda control: control.set_prompts("gate", parse_prompts(["circle " * 2000])), "tokens long"),
     (lambda control: control.set_prompts("gate", parse_prompts(["🦄"])), "names nothing"),
     (
-        lambda control: control.set_prompts("gate", parse_prompts([f"thing {n}" for n in range(200)])),
+        lambda control: control.set_prompts("gate", parse_prompts([f"red circle {n}" for n in range(200)])),
         "200 prompts are too many",
     ),
     (lambda control: control.set_prompts("yard", parse_prompts(["car"])), 'no stream is named "yard"; there are: gate'),
