@@ -78,7 +78,7 @@ def write_clip(
         stream.pix_fmt, context.sample_aspect_ratio = pix_fmt, aspect
         context.colorspace, context.color_trc, context.color_primaries = said.matrix, said.transfer, said.primaries
         context.color_range = said.range
-        for picture in [*pictures, None]:
+        for number, picture in enumerate([*pictures, None]):
             frame = None
             if picture is not None:
                 kind = "rgb24" if picture.dtype == np.uint8 else "rgb48le"
@@ -86,6 +86,7 @@ def write_clip(
                 frame = rgb.reformat(format=pix_fmt, dst_colorspace=tags.matrix, dst_color_range=tags.range or LIMITED)
                 frame.colorspace, frame.color_trc, frame.color_primaries = said.matrix, said.transfer, said.primaries
                 frame.color_range = said.range
+                frame.pts, frame.time_base = number, Fraction(1, 25)
             container.mux(stream.encode(frame))
     return path
 
