@@ -15,7 +15,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, sync_playwright
 
 from stages.testsrc.world import ShapesWorld
-from tests.support.program import PATIENCE, Program, get, wait_until
+from tests.support.program import PATIENCE, Program
 
 FLAGS = [
     "--no-sandbox",
@@ -52,12 +52,10 @@ def _executable() -> str:
 
 @contextmanager
 def running(*arguments: str, **environment: str) -> Iterator[tuple[Program, str]]:
-    """The program, once its models are loaded, and the address of its page."""
+    """The program and the address of its page."""
     program = Program(*arguments, **environment)
     try:
-        address = program.address("metrics").removesuffix("/metrics")
-        wait_until(lambda: get(f"{address}/readyz")[0] == 200, "ready")
-        yield program, address
+        yield program, program.address("metrics").removesuffix("/metrics")
     finally:
         program.process.kill()
         program.process.communicate()
