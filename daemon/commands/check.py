@@ -188,13 +188,10 @@ def _classifier(settings: Settings) -> str:
 def _source(settings: Settings, stream: StreamSettings) -> str:
     """Open the source and read one frame."""
     from daemon.service.build_models import decoding_gpu, pick_device
-    from stages.source.rgb.pixel_aspect import parse_pixel_aspect
-    from stages.source.rtsp_transport import RtspTransport
-    from stages.source.source import open_source
+    from daemon.service.build_source import build_source
 
-    gpu, max_fps = decoding_gpu(pick_device(settings.models.device)), stream.resolved(settings).tracking.max_fps
-    transport, aspect = RtspTransport(stream.transport), parse_pixel_aspect(stream.pixel_aspect)
-    source = open_source(stream.source, gpu, transport=transport, max_fps=max_fps, pixel_aspect=aspect)
+    gpu = decoding_gpu(pick_device(settings.models.device))
+    source = build_source(stream.resolved(settings), gpu)()
     try:
         frame = next(source.frames(), None)
     finally:

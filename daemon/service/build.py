@@ -1,4 +1,5 @@
-"""Builds the service that the settings ask for: the composition root, with `build_models`."""
+"""Builds the service that the settings ask for: the composition root, with `build_models` and
+`build_source`."""
 
 import threading
 import uuid
@@ -22,6 +23,7 @@ from daemon.limits.governor import Governor
 from daemon.metrics.registry import Metrics
 from daemon.metrics.stream_metrics import StreamMetrics
 from daemon.service.build_models import build_models, decoding_gpu, pick_device
+from daemon.service.build_source import build_source
 from daemon.service.controller import Controller
 from daemon.service.service import Parts, Service
 from daemon.settings.schema import Settings, StreamSettings
@@ -37,9 +39,6 @@ from stages.detection.auto_threshold import AutoThresholds
 from stages.output.publisher import Publisher
 from stages.output.recorder import Recorder
 from stages.source.address import is_live, redact
-from stages.source.rgb.pixel_aspect import parse_pixel_aspect
-from stages.source.rtsp_transport import RtspTransport
-from stages.source.source import open_source
 from stages.types import Window
 
 
@@ -100,16 +99,13 @@ def _build_stream(shared: _Shared, stream: StreamSettings, observe: Observer | N
         return publisher.wait_for(shared.settings.publish.wait_for, stop)
 
     latency = Latency()
-    max_fps = stream.tracking.max_fps
-    open_it = partial(
-        open_source,
-        stream.source,
-        shared.gpu,
-        transport=RtspTransport(stream.transport),
-        max_fps=max_fps,
-        pixel_aspect=parse_pixel_aspect(stream.pixel_aspect),
+    opener = SourceOpener(
+        is_live(stream.source),
+        build_source(stream, shared.gpu),
+        wait_for_start,
+        engine.ready.is_set,
+        stream.tracking.max_fps,
     )
-    opener = SourceOpener(is_live(stream.source), open_it, wait_for_start, engine.ready.is_set, max_fps)
     models = {role: getattr(shared.settings.models, role) for role in ("detector", "segmenter", "classifier")}
     identity = Identity(stream.name, str(uuid.uuid4()), models, stream.publish.mask_encoding)
     renderer = Renderer(stream.publish.jpeg_quality, lane.prompt_set.written)
