@@ -6,6 +6,8 @@ import tarfile
 import zipfile
 from pathlib import Path
 
+from stages.file_signatures import ARCHIVES, GIT_LFS, begins_tar
+
 _HEAD = 2048  # bytes that are looked at
 _FETCH_AGAIN = "fetch it again"
 _PYTORCH = "give the weights in the format of PyTorch (.pt, .pth) or safetensors"
@@ -17,7 +19,6 @@ _EXPORTS = (  # (name, suffixes, pattern at the start)
     ("a TensorFlow Lite model", (".tflite",), rb".{4}TFL3"),
     ("an HDF5 file", (".h5", ".hdf5"), rb"\x89HDF"),
 )
-_ARCHIVES = (b"\x1f\x8b", b"\xfd7zXZ", b"7z\xbc\xaf", b"Rar!", b"BZh", b"\x28\xb5\x2f\xfd")
 
 
 def why_not_weights(path: Path) -> str | None:
@@ -27,7 +28,7 @@ def why_not_weights(path: Path) -> str | None:
         return f"is empty, as after a download that failed: {_FETCH_AGAIN}"
     with path.open("rb") as file:
         head = file.read(_HEAD)
-    if head.startswith(b"version https://git-lfs"):
+    if head.startswith(GIT_LFS):
         return "is a Git LFS pointer, not the weights: run `git lfs pull` in its folder, or download the file itself"
     for name, suffixes, pattern in _EXPORTS:
         if re.match(pattern, head, re.DOTALL) or path.suffix.lower() in suffixes:
@@ -36,7 +37,7 @@ def why_not_weights(path: Path) -> str | None:
         return f"is a web page, not the weights, as after a download from the wrong address: {_FETCH_AGAIN}"
     if head.startswith(b"PK\x03\x04"):
         return _why_not_zip(path, size)
-    if head.startswith(_ARCHIVES) or (head[257:262] == b"ustar" and tarfile.is_tarfile(path)):
+    if head.startswith(ARCHIVES) or (begins_tar(head) and tarfile.is_tarfile(path)):
         return "is a packed archive: unpack it and give the file with the weights"
     if is_safetensors(head):
         return _why_not_safetensors(path, size)

@@ -2,19 +2,15 @@
 
 from pathlib import Path
 
+from stages.file_signatures import ARCHIVES, GIT_LFS, begins_tar
+
 _RAW = frozenset((".yuv", ".raw", ".rgb", ".bgr", ".rgba", ".nv12", ".i420", ".uyvy", ".yuyv", ".gray"))
 _ARCHIVE = "an archive, not a video; unpack it and name a file in it"
 _BEGINNINGS: tuple[tuple[bytes, str], ...] = (
-    (b"PK\x03\x04", _ARCHIVE),
-    (b"7z\xbc\xaf\x27\x1c", _ARCHIVE),
-    (b"Rar!", _ARCHIVE),
-    (b"\x1f\x8b", _ARCHIVE),
-    (b"BZh", _ARCHIVE),
-    (b"\xfd7zXZ", _ARCHIVE),
-    (b"\x28\xb5\x2f\xfd", _ARCHIVE),
+    *((beginning, _ARCHIVE) for beginning in (b"PK\x03\x04", *ARCHIVES)),
     (b"%PDF", "a PDF document, not a video; name a video file"),
     (b"\x93NUMPY", "a NumPy array, not a video; write its pictures to a video file or to a folder of PNG files"),
-    (b"version https://git-lfs", "a pointer of Git LFS, not the file itself; fetch it with `git lfs pull`"),
+    (GIT_LFS, "a pointer of Git LFS, not the file itself; fetch it with `git lfs pull`"),
 )
 
 
@@ -25,7 +21,7 @@ def kind_of(path: Path) -> str | None:
     for beginning, kind in _BEGINNINGS:
         if head.startswith(beginning):
             return kind
-    if head[257:262] == b"ustar":
+    if begins_tar(head):
         return _ARCHIVE
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP" and b"ANIM" in head:
         return "an animated WebP, which FFmpeg cannot read before version 9; convert it: magick IN.webp OUT.mp4"
