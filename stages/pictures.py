@@ -38,30 +38,30 @@ def read_picture(path: Path) -> Image:
     if ending in _ADVICE and path.is_file():  # Pillow takes the thumbnail of a raw picture for the picture
         raise SourceError(f"cannot read {path}: {_ADVICE[ending]}")
     try:
-        with PIL.Image.open(path) as file:
-            return _decode(file)
+        return _read(path)
     except SourceError as error:
-        raise SourceError(f"cannot read {path}: {error}") from None
-    except PIL.UnidentifiedImageError as error:
         video = (mimetypes.guess_type(path.name)[0] or "").startswith("video/")
-        what = "a video, not a picture; give it to `maskcast run`" if video else _UNKNOWN
-        raise SourceError(f"cannot read {path}: {what}") from error
-    except Exception as error:  # each picture format raises its own errors
-        system = error.strerror if isinstance(error, OSError) else None
-        raise SourceError(f"cannot read {path}: {system or _damage(error)}") from error
+        unknown = isinstance(error.__cause__, PIL.UnidentifiedImageError)
+        what = "a video, not a picture; give it to `maskcast run`" if unknown and video else error
+        raise SourceError(f"cannot read {path}: {what}") from error.__cause__
 
 
 def decode_picture(data: bytes) -> Image:
     """As ``read_picture``, of the bytes of a picture. Raises SourceError, whose text is the reason alone."""
+    return _read(BytesIO(data))
+
+
+def _read(source: Path | BytesIO) -> Image:
     try:
-        with PIL.Image.open(BytesIO(data)) as file:
+        with PIL.Image.open(source) as file:
             return _decode(file)
     except SourceError:
         raise
-    except PIL.UnidentifiedImageError:
-        raise SourceError(_UNKNOWN) from None
-    except Exception as error:
-        raise SourceError(_damage(error)) from error
+    except PIL.UnidentifiedImageError as error:
+        raise SourceError(_UNKNOWN) from error
+    except Exception as error:  # each picture format raises its own errors
+        system = error.strerror if isinstance(error, OSError) else None
+        raise SourceError(system or _damage(error)) from error
 
 
 def _damage(error: Exception) -> str:
