@@ -12,6 +12,7 @@ from av.packet import Packet
 from stages.errors import SourceError, SourceStalled
 from stages.source.container import InputUrl, best_video_stream
 from stages.source.patience import Patience
+from stages.source.timing.timestamps import in_segments
 
 _MAX_READ_ERRORS = 100  # consecutive read errors after which a damaged container counts as ended
 
@@ -46,7 +47,7 @@ class Demuxer:
         except SourceError:
             self.container.close()
             raise
-        patience.opened(self.container.format.name)
+        patience.opened(in_segments(self.container.format))
         self.errors = 0  # damaged packets so far
         self._delivered = False  # a packet of video
         self._demux()

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 _INTERVALS = 4  # the longest interval between pictures, so many times, may pass without one
 _PICTURES = 5  # that must have come before their rate counts
 _DECAY = 0.02  # seconds a second by which a long interval is forgotten
-_SEGMENTED = ("hls", "dash")  # pictures come a segment at a time: their intervals say little
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +30,9 @@ class Patience:
         self._presented: float | None = None  # PTS of the last picture
         self._longest = 0.0  # seconds between two pictures, decaying
 
-    def opened(self, container_format: str) -> None:
-        """The source is open; ``container_format`` is FFmpeg's name of it."""
-        self._segmented = container_format in _SEGMENTED
+    def opened(self, segmented: bool) -> None:
+        """The source is open. ``segmented``: pictures come a segment at a time, so their intervals say little."""
+        self._segmented = segmented
 
     def arrived(self, waited: float, presented: float | None) -> None:
         """A picture has come, ``waited`` seconds after the one before or after the opening; ``presented``: its PTS.

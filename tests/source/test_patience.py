@@ -18,9 +18,9 @@ FIRST, READ, DECODE = 30.0, 3.0, 10.0
 STEADY = [0.04] * 250
 
 
-def after(*waits: float, presented: list[float] | None = None, container_format: str = "rtsp") -> Patience:
+def after(*waits: float, presented: list[float] | None = None, segmented: bool = False) -> Patience:
     patience = Patience(Timeouts(first=FIRST, read=READ, decode=DECODE))
-    patience.opened(container_format)
+    patience.opened(segmented)
     for number, waited in enumerate(waits):
         patience.arrived(waited, presented[number] if presented else None)
     return patience
@@ -61,7 +61,7 @@ def test_time_stamps_that_jump_ahead_make_it_wait_no_longer_than_for_a_first_pic
 
 
 def test_pictures_that_come_by_the_segment_are_waited_for():
-    assert after(*STEADY, container_format="hls").silence == FIRST
+    assert after(*STEADY, segmented=True).silence == FIRST
 
 
 # --- in real time, side by side

@@ -8,7 +8,8 @@ from fractions import Fraction
 from pathlib import Path
 
 from stages.errors import ConfigError, SourceError
-from stages.source.container import InputUrl, best_video_stream
+from stages.source.container import InputUrl
+from stages.source.demuxer import Demuxer
 from stages.source.ffmpeg import MediaSource
 from stages.source.local.file_kind import kind_of
 from stages.source.local.spelling import advice
@@ -109,13 +110,13 @@ def _check_codecs(files: Sequence[Path], url: InputUrl) -> None:
     first = None
     for file in files:
         try:
-            container = replace(url, url=f"file:{file}", name=file.name).open(None, Patience(url.timeouts))
-            with container:
-                codec = best_video_stream(container, file.name, lossy=False).codec_context.name
+            demuxer = Demuxer(replace(url, url=f"file:{file}", name=file.name), Patience(url.timeouts), None)
         except SourceError as error:
             raise _ListError(
                 f"cannot open {url.name}: of its files, {str(error).removeprefix('cannot open ')}"
             ) from None
+        codec = demuxer.stream.codec_context.name
+        demuxer.close()
         first = first or codec
         if codec != first:
             raise _ListError(

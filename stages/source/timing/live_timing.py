@@ -29,13 +29,14 @@ class LiveTiming:
         """
         self.due = queue.started
         self._clocked = has_clock(container_format)
-        self._clock = LiveClock(rate, in_segments(container_format))
+        segments = in_segments(container_format)
+        self._clock = LiveClock(rate, segments)
         self._pacing = Pacing(rate, queue.started)
         self._skipping = FrameSkipping()
         first = queue.first()
         if self._clocked:
             # a segment holds what was taken before the connection
-            earliest = -math.inf if in_segments(container_format) else queue.started - opening + 1 / rate
+            earliest = -math.inf if segments else queue.started - opening + 1 / rate
             self._expect(first, rate, earliest)
         else:
             queue.spread(opening)
