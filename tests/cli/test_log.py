@@ -15,6 +15,7 @@ from stages.errors import ConfigError
 from tests.support.program import PATIENCE, Program, get, wait_until
 
 LIVE = "testsrc://shapes?live=1&size=96x96"
+STARTED = ("looking for", "models are loaded", "ERROR stream missing")  # in no fixed order
 LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4} (DEBUG|INFO|WARNING|ERROR|CRITICAL) \S.*")
 
 
@@ -37,7 +38,7 @@ class Rotated:
         self.log, self.old = folder / "maskcast.log", folder / "maskcast.log.1"
         program = Program(LIVE, str(folder / "missing.mp4"), "--prompt", "red circle", "--log", str(self.log))
         try:
-            wait_until(lambda: self.log.exists() and "models are loaded" in self.log.read_text())
+            wait_until(lambda: self.log.exists() and all(text in self.log.read_text() for text in STARTED))
             self.log.rename(self.old)
             program.process.send_signal(signal.SIGHUP)
             wait_until(self.log.exists)
