@@ -1,5 +1,4 @@
-"""Builds the service that the settings ask for: the composition root, with `build_models` and
-`build_source`."""
+"""Builds the service that the settings ask for: the composition root, with `build_models` and `build_source`."""
 
 import threading
 import uuid

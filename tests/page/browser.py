@@ -133,9 +133,8 @@ def remove_object(address: str, track: int) -> None:
 
 def place_of(address: str, label: str) -> tuple[float, float]:
     """The middle of what is called ``label`` on the last published frame, in the picture's pixels."""
-    truth = WORLD.render(ask(address)["pts"])[
-        1
-    ]  # the world's frame; those before the models were loaded have no number
+    # the time stamp is the world's frame, the number is not: frames before the models were loaded have none
+    truth = WORLD.render(ask(address)["pts"])[1]
     x0, y0, x1, y1 = truth.boxes[truth.labels.index(label)]
     return float(x0 + x1) / 2, float(y0 + y1) / 2
 
