@@ -1,6 +1,7 @@
 """The program ``maskcast``: parses the arguments and runs the command."""
 
 import argparse
+import gc
 import os
 import sys
 import threading
@@ -63,6 +64,8 @@ class _CommandParser(_Parser):
 def program() -> NoReturn:
     """Entry point of the process. Skips the interpreter's shutdown if threads still run: it would block or crash."""
     prepare_streams()
+    # a start makes half a million objects that last: Python's defaults would look through all of them twenty times
+    gc.set_threshold(10_000, 10, 10)
     code = main()
     if threading.active_count() > 1:
         sys.stdout.flush()

@@ -3,6 +3,7 @@
 #
 #   sudo deploy/install.sh                 install or upgrade, from this checkout and the package index
 #   sudo deploy/install.sh --wheels DIR    the same from a folder of wheels, without a network
+#   sudo deploy/install.sh --compile       compile the configured models now: no start with compile = true waits for it
 #   sudo deploy/install.sh --uninstall     remove the program; configuration, weights and recordings stay
 #
 # --python PROGRAM names the Python to use. For packagers: DESTDIR=DIR (or --root DIR) lays everything under DIR, makes
@@ -11,7 +12,7 @@ set -eu
 umask 022
 
 usage() {
-    sed -n '3,9s/^# \{0,1\}//p' "$0"
+    sed -n '3,10s/^# \{0,1\}//p' "$0"
 }
 
 fail() {
@@ -34,6 +35,7 @@ while [ $# -gt 0 ]; do
             shift
             ;;
         --uninstall) action=uninstall ;;
+        --compile) action=compile ;;
         --help | -h) usage && exit 0 ;;
         *) fail "$1: no such option; --help shows which there are" 2 ;;
     esac
@@ -144,6 +146,22 @@ next_steps() {
     echo "  1. say what to watch for: editor /etc/maskcast/maskcast.toml"
     echo "  2. fetch the weights:     runuser -u maskcast -- env HF_HOME=/var/lib/maskcast/huggingface maskcast models fetch"
     echo "  3. start it:              systemctl enable --now maskcast"
+    echo "with compile = true the first start compiles for minutes; to have that done before: $0 --compile"
+}
+
+compile_models() {
+    [ -x "$venv/bin/python" ] || fail "maskcast is not installed in $venv; install it first: sudo $0"
+    if here_systemd; then # as the service runs, so that it finds what was compiled
+        environment=$(systemctl show maskcast.service --property=Environment --value)
+        runner='runuser -u maskcast -g maskcast -G video --'
+        install -d -m 750 -o maskcast -g maskcast /var/cache/maskcast
+    else
+        environment=$(sed -n "s|=/var/|=$root/var/|g; s|^Environment=||p" "$root/usr/lib/systemd/system/maskcast.service")
+        runner=''
+    fi
+    cd "$root/var/lib/maskcast"
+    # shellcheck disable=SC2086 # both are lists of words
+    $runner env $environment "$venv/bin/python" -m daemon models compile --config "$config/maskcast.toml"
 }
 
 uninstall() {
@@ -156,10 +174,16 @@ uninstall() {
     echo "maskcast is removed; to forget everything: rm -r $config $root/var/lib/maskcast $root/var/log/maskcast"
 }
 
-if [ "$action" = uninstall ]; then
-    uninstall
-    exit
-fi
+case $action in
+    uninstall)
+        uninstall
+        exit
+        ;;
+    compile)
+        compile_models
+        exit
+        ;;
+esac
 check_python
 check_disk
 check_gpu

@@ -9,10 +9,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:  # `maskcast watch` imports these types, and torch takes more than a second to import
+    import torch
+
+    from stages.transfer import Transfer
 
 Image = NDArray[np.uint8]
 
@@ -132,16 +137,26 @@ class Label:
 class Result:
     """The result of one frame: tracks, masks, events and classes.
 
-    ``masks`` are float32 logits (N, h, w) at the mask decoder's resolution, on the CPU, in the order of ``tracks``; a
-    pixel belongs to the object where the logit, resized to the frame, is above 0.
+    ``logits`` are what the tracker has given; read ``masks``.
     """
 
     frame: Frame
     epoch: int
     keyframe: bool
     tracks: tuple[Track, ...]
-    masks: torch.Tensor
+    logits: "torch.Tensor | Transfer"
     events: tuple[TrackEvent, ...] = ()
     detections: Detections | None = None  # of the detector, on keyframes
     classes: tuple[Label, ...] | None = None  # None: the classifier did not run on this frame
     seconds: dict[str, float] = field(default_factory=dict)  # by stage, of the whole window, in its first result
+
+    @property
+    def masks(self) -> "torch.Tensor":
+        """Float32 logits (N, h, w) at the mask decoder's resolution, on the CPU, in the order of ``tracks``.
+
+        A pixel belongs to the object where the logit, resized to the frame, is above 0. Waits until the logits have
+        come from the GPU, which rounds them to half precision unless the models run in float32. Any thread may call.
+        """
+        from stages.transfer import Transfer
+
+        return (self.logits.wait() if isinstance(self.logits, Transfer) else self.logits).float()

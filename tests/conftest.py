@@ -4,6 +4,7 @@ import functools
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
@@ -12,7 +13,9 @@ from daemon.settings import load
 from stages.sam2.load import load_segmenter
 from stages.testsrc.world import ShapesWorld
 from stages.types import Clock, Frame
-from tests.api.site import Site
+
+if TYPE_CHECKING:
+    from tests.api.site import Site
 
 torch.set_num_threads(1)  # tests share the cores with the programs that they start
 
@@ -65,8 +68,10 @@ def file(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def site() -> Iterator[Site]:
+def site() -> "Iterator[Site]":
     """The HTTP server on loopback, without a token, in front of a daemon with one stream, "gate"."""
+    from tests.api.site import Site  # tests on a machine without the web server's packages do without it
+
     with Site() as site:
         site.add()
         yield site

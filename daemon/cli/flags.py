@@ -38,7 +38,7 @@ FLAGS = (
     Flag("--publish", "publish.endpoint", str, "ENDPOINT", "where to publish, as in tcp://127.0.0.1:5555"),
     Flag("--http", "http.listen", str, "HOST:PORT", "where metrics and health are served"),
 )
-MODEL_FLAGS = FLAGS[:3]
+MODEL_FLAGS = FLAGS[:5]  # the models, their device and precision
 _MEDIA = {
     ".mp4",
     ".m4v",

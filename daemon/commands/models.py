@@ -1,23 +1,32 @@
-"""List the configured models and where they are, or download them ahead of time.
+"""List the configured models and where they are, download them or compile them ahead of time.
 
 For a machine behind a firewall: fetch into a folder elsewhere, copy it over, and put the printed lines into the
-configuration there.
+configuration there. With models.compile = true, "compile" does before a start what else the first start does: it runs
+the models in each size that the configured streams need, and keeps what the compiler makes for the next start.
 
 examples:
   maskcast models list
   maskcast models fetch --to weights
   maskcast models fetch --segmenter facebook/sam2.1-hiera-tiny
+  maskcast models compile --config maskcast.toml
 """
 
 import json
+import logging
+import os
+import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+from daemon.cli import log
 from daemon.cli.flags import MODEL_FLAGS, add_settings_flags, load_settings
 from stages.errors import MaskcastError, ModelError, OutputError
+
+if TYPE_CHECKING:
+    from daemon.settings.schema import Settings
 
 _DETECTOR_FILES = ["*.json", "*.txt", "*.safetensors"]
 
@@ -33,14 +42,18 @@ class Model(NamedTuple):
 
 def add_arguments(parser: ArgumentParser) -> None:
     """The arguments of ``maskcast models``."""
-    parser.add_argument("action", choices=("fetch", "list"), help="download, or say what is there")
+    parser.add_argument(
+        "action", choices=("fetch", "list", "compile"), help="download, say what is there, or compile for this machine"
+    )
     parser.add_argument("--to", type=Path, metavar="DIR", help="fetch into DIR instead of the hub's cache")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
     add_settings_flags(parser, MODEL_FLAGS)
 
 
 def run(arguments: Namespace) -> int:
-    """List or fetch the models; return 1 if one is missing. Raises ConfigError, ModelError, OutputError."""
+    """List, fetch or compile the models; return 1 if one is missing. Raises ConfigError, ModelError, OutputError."""
+    if arguments.action == "compile":
+        return _compile(load_settings(arguments), arguments)
     settings = load_settings(arguments).models
     names = {role: getattr(settings, role) for role in ("detector", "segmenter", "classifier")}
     models = [find(role, name) for role, name in names.items()]
@@ -54,6 +67,29 @@ def run(arguments: Namespace) -> int:
         for model in models:
             print(f"{model.role:<10}  {model.state:<8}  {model.name}  {model.place}".rstrip())
     return 1 if any(model.state == "missing" for model in models) else 0
+
+
+def _compile(settings: "Settings", arguments: Namespace) -> int:
+    """Load and run the models as the daemon does with models.compile = true; say what that took and where it lasts."""
+    log.set_up(arguments.debug)
+    logging.getLogger("stages.tracking.all_shapes").setLevel(logging.INFO)
+    log.print_message("compiling takes minutes, much less when it was done before")
+    from daemon.service.build_models import COMPILED, build_models, pick_device
+
+    began = time.perf_counter()
+    compiled = settings.models.model_copy(update={"compile": True})
+    build_models(settings.model_copy(update={"models": compiled}), warm=True)
+    summary = {
+        "segmenter": settings.models.segmenter,
+        "device": str(pick_device(settings.models.device)),
+        "seconds": round(time.perf_counter() - began, 1),
+        "cache": os.environ[COMPILED],
+    }
+    text = "{segmenter} is compiled for {device}, which took {seconds} s; the cache is {cache}"
+    print(json.dumps(summary, ensure_ascii=False) if arguments.json else text.format(**summary))
+    if settings.models.compile is not True:
+        log.print_message("the daemon uses it once the configuration has models.compile = true")
+    return 0
 
 
 def _print_settings(models: Sequence[Model]) -> None:

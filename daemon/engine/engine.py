@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from daemon.engine.call_queue import CallQueue
 from daemon.engine.check_prompts import check_prompts
+from daemon.engine.detect import KeyframeDetector
 from daemon.engine.models import Models
 from daemon.engine.run_window import run_window
 from daemon.engine.scheduler import Scheduler
@@ -16,7 +17,6 @@ from daemon.errors import BusyError
 from daemon.lane.lane import Lane
 from daemon.lane.outcome import Outcome
 from stages.errors import ModelError
-from stages.types import Window
 
 IDLE = 1.0  # seconds between two signs of life of an engine that has nothing to do
 SICK = 20  # windows in a row that fail before an idle engine no longer counts as sound
@@ -91,12 +91,13 @@ class Engine:
     def _run(self) -> None:
         try:
             models = self._load()
+            keyframes = KeyframeDetector(models.detector, self._scheduler.keyframes)
             self.ready.set()
             while not self._closing.is_set():
                 self._changed.clear()
                 self._advance()
                 served = self._calls.serve(models)
-                if not self._run_next(models) and not served:
+                if not self._run_next(models, keyframes) and not served:
                     self._changed.wait(IDLE)
         except Exception as error:
             log.debug("the engine stopped", exc_info=True)
@@ -107,7 +108,7 @@ class Engine:
             self._closing.set()
             self._abandon()
 
-    def _run_next(self, models: Models) -> bool:
+    def _run_next(self, models: Models, keyframes: KeyframeDetector) -> bool:
         """Run the window that has waited longest; False when none can be run."""
         for stream in self._scheduler.streams():
             check_prompts(models.detector, stream)
@@ -116,19 +117,18 @@ class Engine:
             stream.tracker = None
             models.release(stream.lane.name)
         chosen = self._scheduler.next()
-        if chosen is not None:
-            self._run_one(models, *chosen)
-        return chosen is not None
-
-    def _run_one(self, models: Models, stream: StreamState, window: Window | None) -> None:
+        if chosen is None:
+            return False
+        stream, window = chosen
         lane = stream.lane
         if window is None:
             lane.outbox.put(Outcome(notices=tuple(lane.take_notices(None))))
         else:
-            outcome = run_window(models, stream, window)
+            outcome = run_window(models, keyframes, stream, window)
             lane.outbox.put(outcome)
             self._failures = 0 if outcome.results else self._failures + 1
         self._advance()
+        return True
 
     def _advance(self) -> None:
         """Note progress. Being idle is progress too, but not for models that have failed again and again."""

@@ -7,13 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 
+from daemon.engine.detect import KeyframeDetector
 from daemon.engine.models import Models, Tracker
 from daemon.engine.stream_state import StreamState
 from daemon.lane.drop_policy import fold_window
 from daemon.lane.outcome import Notice, Outcome
 from daemon.limits.out_of_memory import free_memory_of, is_out_of_memory
-from stages.detection.auto_threshold import FLOOR
-from stages.detection.base import Detector
 from stages.errors import ConfigError, WindowError, one_line
 from stages.plural import plural
 from stages.types import Detections, Image, Result, StreamEvent, Window
@@ -21,7 +20,7 @@ from stages.types import Detections, Image, Result, StreamEvent, Window
 log = logging.getLogger(__name__)
 
 
-def run_window(models: Models, stream: StreamState, window: Window) -> Outcome:
+def run_window(models: Models, keyframes: KeyframeDetector, stream: StreamState, window: Window) -> Outcome:
     """The outcome of a window. An error costs this window only.
 
     A ConfigError would return with every window, as for a prompt that the detector cannot read or a stream that does
@@ -31,7 +30,7 @@ def run_window(models: Models, stream: StreamState, window: Window) -> Outcome:
     if stream.failed is not None:
         window, stream.failed = fold_window(stream.failed, window), None
     try:
-        results = _track(models, stream, window)
+        results = _track(models, keyframes, stream, window)
     except Exception as error:
         return Outcome(notices=(*notices, *_window_failed(stream, window, error)))
     stream.lane.metrics.frames["tracked"].inc(len(results))
@@ -58,14 +57,14 @@ def _stepped(stream: StreamState, step: str | None) -> list[Notice]:
     return [Notice(StreamEvent.GOVERNOR, step)]
 
 
-def _track(models: Models, stream: StreamState, window: Window) -> list[Result]:
+def _track(models: Models, keyframes: KeyframeDetector, stream: StreamState, window: Window) -> list[Result]:
     image, lane = window.frames[0].image, stream.lane
     tracker = _tracker_for(models, stream, image)
     detections = None
     if window.keyframe:
         _take_up_prompts(stream, tracker)
         if lane.prompt_set.prompts:
-            detections = _detect(models.detector, stream, image)
+            detections = _detect(keyframes, stream, image)
     results = tracker.step(window, detections)
     if len(results) != len(window.frames):
         raise WindowError(f"the tracker gave {len(results)} results for {len(window.frames)} frames")
@@ -104,15 +103,14 @@ def _take_up_prompts(stream: StreamState, tracker: Tracker) -> None:
         tracker.forget(gone)  # at each keyframe: it may have failed at the last one
 
 
-def _detect(detector: Detector, stream: StreamState, image: Image) -> Detections:
+def _detect(keyframes: KeyframeDetector, stream: StreamState, image: Image) -> Detections:
     """Detections on a keyframe, with the prompts' lasting numbers."""
-    started, prompt_set, metrics = time.perf_counter(), stream.lane.prompt_set, stream.lane.metrics
-    thresholds = (FLOOR, FLOOR) if stream.auto else (stream.detection.box_threshold, stream.detection.text_threshold)
-    [detections] = detector.detect([image], prompt_set.prompts, *thresholds)
+    prompt_set, metrics = stream.lane.prompt_set, stream.lane.metrics
+    detections, seconds = keyframes.detect(stream, image)
     if stream.auto:
         detections = stream.auto.select(detections)
         stream.show_thresholds()
-    metrics.observe({"detect": time.perf_counter() - started})
+    metrics.observe({"detect": seconds})
     for prompt, count in Counter(detections.prompts.tolist()).items():
         metrics.count_detections(prompt_set.prompts[prompt].written, count)
     return replace(detections, prompts=np.array(prompt_set.numbers, np.int64)[detections.prompts])

@@ -6,7 +6,7 @@ from functools import partial
 
 from daemon.engine.stream_state import StreamState
 from daemon.lane.lane import WINDOWS, Lane
-from stages.types import Window
+from stages.types import Image, Window
 from stages.windows import join_windows
 
 
@@ -46,12 +46,22 @@ class Scheduler:
 
     def next(self) -> tuple[StreamState, Window | None] | None:
         """The stream to run now and its window, None where only notices wait; None when no stream can be run."""
-        with self._lock:
-            ready = [stream for stream in self._streams if _ready(stream.lane)]
+        ready = self._runnable()
         if not ready:
             return None
-        stream = min(ready, key=lambda stream: stream.lane.inbox.oldest or 0.0)
+        stream = ready[0]
         return stream, stream.lane.inbox.get(0, partial(join_windows, most=stream.lane.governor.window))
+
+    def keyframes(self) -> list[tuple[StreamState, Image]]:
+        """The streams that can be run whose next window starts with a keyframe, each with this picture."""
+        waiting = [(stream, stream.lane.inbox.peek()) for stream in self._runnable()]
+        return [(stream, windows[0].frames[0].image) for stream, windows in waiting if windows and windows[0].keyframe]
+
+    def _runnable(self) -> list[StreamState]:
+        """The streams that can be run, first the one whose oldest frame has waited longest."""
+        with self._lock:
+            ready = [stream for stream in self._streams if _ready(stream.lane)]
+        return sorted(ready, key=lambda stream: stream.lane.inbox.oldest or 0.0)
 
     def clear(self) -> list[StreamState]:
         """Take out all streams."""

@@ -11,11 +11,31 @@ from daemon.settings.schema import Detection, Tracking
 from stages.detection.auto_threshold import AutoThresholds
 from stages.detection.prompts import Prompt
 from stages.errors import ConfigError
-from stages.types import Window
+from stages.types import Detections, Image, Window
 
 WARN_EVERY = 10.0  # seconds
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class KeyframeRequest:
+    """What the detector is asked on one keyframe of a stream, and its answer, once it has been given."""
+
+    image: Image
+    prompts: tuple[Prompt, ...]
+    thresholds: tuple[float, float]  # of boxes, of texts
+    detections: Detections | None = None
+    seconds: float = 0.0  # that the answer took
+
+    def together_with(self, other: "KeyframeRequest") -> bool:
+        """Whether both can be one call. Pictures of other sizes would be padded, which moves boxes."""
+        same_size = self.image.shape == other.image.shape
+        return same_size and self.prompts == other.prompts and self.thresholds == other.thresholds
+
+    def is_same(self, other: "KeyframeRequest") -> bool:
+        """Whether both ask the same of the same picture."""
+        return self.image is other.image and self.together_with(other)
 
 
 @dataclass(slots=True, eq=False)
@@ -29,6 +49,7 @@ class StreamState:
     auto: AutoThresholds | None = None  # chooses box thresholds; None: the configured ones stay
     tracker: Tracker | None = None  # from the first window on
     failed: Window | None = None  # the last window, when it could not be processed
+    ahead: KeyframeRequest | None = None  # an answer that came with another stream's, for the next keyframe
     checked: tuple[Prompt, ...] | None = None  # the prompts that were last looked at
     _quiet_until: float = 0.0  # monotonic seconds
 

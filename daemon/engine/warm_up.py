@@ -1,37 +1,44 @@
 """Runs the models before the daemon is ready, so that no stream waits for the compilation of kernels and graphs."""
 
-from fractions import Fraction
+import logging
 
 import numpy as np
+import torch
 
+from daemon.limits.out_of_memory import free_memory_of, is_out_of_memory
 from stages.detection.base import Detector
 from stages.detection.prompts import parse_prompts
+from stages.errors import one_line
+from stages.plural import plural
 from stages.segmentation.base import Segmenter
-from stages.tracking.tracker import Tracker, TrackerOptions
-from stages.types import Clock, Frame, Window
+from stages.tracking.all_shapes import SIDE, run_all_shapes
 
-SIDE = 256  # pixels; the pictures are black
+log = logging.getLogger(__name__)
 
 
 def warm_up(detector: Detector, segmenter: Segmenter, max_objects: int, window: int) -> None:
-    """Detect once, and track until all memories are full, with each number of objects that batches are padded to.
+    """Detect once, and track with every shape; what can be captured is captured.
 
-    ``window``: the longest, in frames; shorter ones are run too.
+    ``window``: the longest, in frames. Where the memory is too small for all shapes, it tries again with half the
+    objects and half the frames, as the governor does later; raises what the models do when that is one of each.
     """
-    detector.detect([_frame(0).image], parse_prompts(["red circle"]), 1.0, 1.0)
-    for objects in segmenter.batch_sizes(max_objects):
-        # without gating, which keeps objects that do not show out of the memory
-        tracker = Tracker(segmenter, TrackerOptions(max_objects=objects, gate=False))
-        tracker.step(Window(0, (_frame(0),), False), None)
-        for number in range(objects):
-            corner = 8.0 * number
-            tracker.add(box=np.array([corner, corner, corner + 64, corner + 64], np.float32))
-        last = segmenter.recent_pointers + 2 * window  # graphs of full memories differ from those of filling ones
-        for start in range(1, last, window):
-            length = min(window, last - start)
-            tracker.step(Window(0, tuple(_frame(start + i) for i in range(length)), False), None)
+    detector.detect([np.zeros((SIDE, SIDE, 3), np.uint8)], parse_prompts(["red circle"]), 1.0, 1.0)
+    while not _tracked(segmenter, max_objects, window):
+        max_objects, window = max(1, max_objects // 2), max(1, window // 2)
+    torch.cuda.empty_cache()  # does nothing without CUDA; what the warm-up alone needed is free for streams
 
 
-def _frame(index: int) -> Frame:
-    image = np.zeros((SIDE, SIDE, 3), np.uint8)
-    return Frame(index, index, Fraction(1, 30), index / 30, Clock.FILE, image)
+def _tracked(segmenter: Segmenter, max_objects: int, window: int) -> bool:
+    """Track with every shape; False when memory has run out and fewer objects or frames may fit."""
+    try:
+        with segmenter.capturing():
+            run_all_shapes(segmenter, max_objects, window)
+    except Exception as error:
+        if not is_out_of_memory(error) or max_objects == window == 1:
+            raise
+        sizes = f"{max_objects} {plural(max_objects, 'object')} and windows of {window} {plural(window, 'frame')}"
+        advice = "lower tracking.max_objects or tracking.window"
+        log.warning("warm-up: too little memory for %s; %s: %s", sizes, advice, one_line(error))
+        free_memory_of(error)
+        return False
+    return True

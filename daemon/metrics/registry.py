@@ -9,6 +9,7 @@ from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
 MODELS = ("detector", "segmenter", "classifier")
+START = ("imports", "models", "warm_up", "other")  # parts of a start
 GPU_KINDS = ("allocated", "reserved")
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.033, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
@@ -55,14 +56,21 @@ class Metrics:
             "subscribers_refused", "Handshakes that failed: no key, or a wrong one."
         )
         self.registry.register(self.subscribers_refused)
+        self.graph_fallbacks = _CallbackCounter(
+            "graph_fallbacks", "Shapes of a step of the segmenter for which there is no CUDA graph; it runs slower."
+        )
+        self.registry.register(self.graph_fallbacks)
         self.track_memory = self._gauge("track_memory_bytes", "Size of a stream's memory of its objects.", *by)
         self.memory_budget = self._gauge("memory_budget_bytes", "What limits.gpu_memory comes to.")
         self.governor_step = self._gauge("governor_step", "How far the governor has stepped down.", *by)
         self.model_load = self._gauge("model_load_seconds", "Time it took to load a model.", "model")
+        self.start = self._gauge("start_seconds", "Time from the start of the process until it was ready.", "part")
         self.build = self._gauge("build_info", "Always 1; what is running.", "version", "torch", "device", "decoder")
         gpu_memory = self._gauge("gpu_memory_bytes", "GPU memory that torch holds.", "kind")
         for model in MODELS:
             self.model_load.labels(model)
+        for part in START:
+            self.start.labels(part)
         for kind, read in zip(GPU_KINDS, (torch.cuda.memory_allocated, torch.cuda.memory_reserved), strict=True):
             gpu_memory.labels(kind).set_function(partial(read, device))  # 0 without a GPU
 

@@ -13,6 +13,7 @@ import torch
 from daemon.api import Api
 from daemon.engine.classify import ClassifySchedule
 from daemon.engine.engine import Engine
+from daemon.engine.models import Models
 from daemon.engine.stream_state import StreamState
 from daemon.lane.lane import WINDOWS, Lane, size_of
 from daemon.lane.mailbox import Mailbox
@@ -25,6 +26,7 @@ from daemon.service.build_models import build_models, decoding_gpu, pick_device
 from daemon.service.build_source import build_source
 from daemon.service.controller import Controller
 from daemon.service.service import Parts, Service
+from daemon.service.start_times import StartTimes
 from daemon.settings.schema import Settings, StreamSettings
 from daemon.sinks.preview import Preview
 from daemon.sinks.publishing import Publishing
@@ -48,9 +50,16 @@ def build(settings: Settings, observers: Mapping[str, Observer] | None = None) -
     """
     device = pick_device(settings.models.device)
     metrics = Metrics(device if device.type == "cuda" else None)
+    times = StartTimes(metrics)
     gpu = decoding_gpu(device)
     metrics.build.labels(_version(), torch.__version__, str(device), "software" if gpu is None else "cuda").set(1)
-    engine = Engine(lambda: build_models(settings, metrics, warm=True))
+
+    def load() -> Models:
+        models = build_models(settings, metrics, warm=True, times=times)
+        times.ready()
+        return models
+
+    engine = Engine(load)
 
     def open_publisher() -> Publisher:
         publish = settings.publish

@@ -1,9 +1,9 @@
 """Loads the configured models. The only place that chooses the families of detector, segmenter and classifier."""
 
 import os
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+import warnings
+from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,9 +12,10 @@ from daemon.engine.models import Models
 from daemon.lane.lane import WINDOWS
 from daemon.limits.memory_budget import MemoryBudget, budget_bytes, bytes_in_use, stream_bytes
 from daemon.metrics.registry import Metrics
+from daemon.service.start_times import StartTimes
 from daemon.settings.schema import Models as ModelSettings
 from daemon.settings.schema import Settings, Tracking
-from stages.errors import ConfigError
+from stages.errors import ConfigError, ModelError, one_line
 from stages.source.gpu_decoder import cuda_decoder
 
 if TYPE_CHECKING:
@@ -22,24 +23,32 @@ if TYPE_CHECKING:
     from stages.detection.base import Detector
     from stages.segmentation.base import Segmenter
 
+COMPILED = "TORCHINDUCTOR_CACHE_DIR"  # the environment variable that names Inductor's cache
 
-def build_models(settings: Settings, metrics: Metrics | None = None, warm: bool = False) -> Models:
+
+def build_models(
+    settings: Settings, metrics: Metrics | None = None, warm: bool = False, times: StartTimes | None = None
+) -> Models:
     """Load the configured models; ``warm`` runs them once, where that makes the first windows faster.
 
     Raises ModelError, and ConfigError for a device that does not exist.
     """
+    metrics = metrics or Metrics()
+    times = times or StartTimes(metrics)
+    with times.part("imports"):
+        _import_rooms(settings.models)
     from stages.tracking.state import state_bytes
     from stages.tracking.tracker import Tracker, TrackerOptions
 
-    metrics = metrics or Metrics()
     if pick_device(settings.models.device).type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
         # leave a core to readers and writers
         torch.set_num_threads(max(1, (os.cpu_count() or 1) - 1))
-    with _timed(metrics, "detector"):
+    with times.part("detector"):
         detector = build_detector(settings.models)
-    with _timed(metrics, "segmenter"):
+    with times.part("segmenter"):
         segmenter = build_segmenter(settings.models)
-    with _timed(metrics, "classifier"):
+    metrics.graph_fallbacks.read = lambda: segmenter.graph_fallbacks
+    with times.part("classifier"):
         classifier = build_classifier(settings.models)
 
     def options(tracking: Tracking) -> TrackerOptions:
@@ -51,10 +60,8 @@ def build_models(settings: Settings, metrics: Metrics | None = None, warm: bool 
         budget.admit(name, needed, tracking.max_objects)
 
     if warm and segmenter.static:
-        from daemon.engine.warm_up import warm_up
-
-        tracking = [settings.tracking, *(stream.resolved(settings).tracking for stream in settings.streams)]
-        warm_up(detector, segmenter, max(t.max_objects for t in tracking), max(t.window for t in tracking))
+        with times.part("warm-up"):
+            _warm_up(settings, detector, segmenter)
     device = segmenter.device
     budget = MemoryBudget(budget_bytes(settings.limits.gpu_memory, device), lambda: bytes_in_use(device))
     metrics.memory_budget.set(budget.budget)
@@ -65,9 +72,43 @@ def build_models(settings: Settings, metrics: Metrics | None = None, warm: bool 
     return Models(detector, new_tracker, admit, budget.release, classifier)
 
 
+def _warm_up(settings: Settings, detector: "Detector", segmenter: "Segmenter") -> None:
+    """Run the models in each size that a stream can need. Raises ModelError when something cannot be compiled."""
+    from torch._dynamo.exc import TorchDynamoException
+
+    from daemon.engine.warm_up import warm_up
+
+    tracking = [settings.tracking, *(stream.resolved(settings).tracking for stream in settings.streams)]
+    try:
+        warm_up(detector, segmenter, max(t.max_objects for t in tracking), max(t.window for t in tracking))
+    except TorchDynamoException as error:
+        raise ModelError(
+            f"models.compile = true: the segmenter cannot be compiled ({one_line(error)}); "
+            'does a C++ compiler work (apt-get install g++)? Else set models.compile = "auto"'
+        ) from error
+
+
+def _set_up_inductor() -> None:
+    """Let Inductor keep what it compiles, unless the environment says where: its own default is in /tmp."""
+    warnings.filterwarnings("ignore", "Torchinductor does not support code generation for complex", UserWarning)
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    os.environ.setdefault(COMPILED, str(Path(cache) / "maskcast" / "inductor"))
+
+
+def _import_rooms(chosen: ModelSettings) -> None:
+    """Import what the models need: seconds, most of them for transformers and torchvision.
+
+    The engine's thread does it while sources are being opened.
+    """
+    rooms = ["detection.grounding_dino", "sam2.load", "tracking.tracker"]
+    if chosen.classifier:
+        rooms.append("classification.classifier")
+    for room in rooms:
+        import_module(f"stages.{room}")
+
+
 def build_detector(chosen: ModelSettings) -> "Detector":
     """Load ``models.detector``. Raises ModelError, ConfigError."""
-    # transformers takes seconds to import: the engine's thread does it while sources are being opened
     from stages.detection.grounding_dino import EMBEDDED, GroundingDino
 
     device = pick_device(chosen.device)
@@ -80,8 +121,11 @@ def build_segmenter(chosen: ModelSettings) -> "Segmenter":
     from stages.sam2.load import load_segmenter
 
     device = pick_device(chosen.device)
-    compiled = chosen.compile and device.type == "cuda"
-    return load_segmenter(chosen.segmenter, device, pick_dtype(chosen.precision, device), compiled)
+    # models.compile: false is neither, true both of CUDA graphs and Inductor; "auto" is the graphs alone
+    compiled, graphs = chosen.compile is True, chosen.compile is not False
+    if compiled:
+        _set_up_inductor()
+    return load_segmenter(chosen.segmenter, device, pick_dtype(chosen.precision, device), compiled, graphs)
 
 
 def build_classifier(chosen: ModelSettings) -> "Classifier | None":
@@ -119,10 +163,3 @@ def pick_dtype(precision: str, device: torch.device) -> torch.dtype:
         in_hardware = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
         return torch.bfloat16 if in_hardware else torch.float32
     return torch.bfloat16 if precision == "bfloat16" else torch.float32
-
-
-@contextmanager
-def _timed(metrics: Metrics, model: str) -> Iterator[None]:
-    started = time.perf_counter()
-    yield
-    metrics.model_load.labels(model).set(time.perf_counter() - started)

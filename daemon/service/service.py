@@ -104,7 +104,6 @@ class Service:
 
     def main_loop(self, watchers: Iterable[Watcher]) -> None:
         """Run until the last stream has ended or a signal asks to stop. Raises the engine's error."""
-        loading = True
         while not self._signals.requested:
             time.sleep(TICK)
             for watcher in watchers:
@@ -112,9 +111,6 @@ class Service:
             self._note_failures()
             if self.engine.error is not None:
                 raise self.engine.error
-            if loading and self.models_loaded:
-                loading = False
-                log.info("the models are loaded")
             if self.ended:
                 return
         log.info("%s: stopping", signal.Signals(self._signals.number or 0).name)

@@ -31,7 +31,7 @@ class Models(_Table):
     classifier: str = ""  # checkpoint, .onnx, "embedded", "" = off
     device: kind.Device = "auto"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    compile: bool = True
+    compile: Literal["auto"] | bool = "auto"  # "auto": CUDA graphs without Inductor, True: both, False: neither
 
 
 class Detection(_Table):

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from daemon.sinks.sink import Need
-from stages.output.annotate import annotate, encode_jpeg
 from stages.output.masks import Masks
 from stages.types import Image, Label, Result
 
@@ -35,6 +34,9 @@ class Renderer:
             self._classes = result.classes
         if need is Need.NOTHING:
             return Drawn()
+        # supervision and what it imports: most daemons of which masks alone are read never need it
+        from stages.output.annotate import annotate, encode_jpeg
+
         started = time.perf_counter()
         picture = annotate(result.frame.image, masks, result.tracks, self._prompts, self._classes)
         jpeg = encode_jpeg(picture, self._jpeg_quality) if need is Need.JPEG else None

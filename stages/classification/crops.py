@@ -22,7 +22,7 @@ def crop(image: Image, box: ArrayLike) -> Image:
 
 def object_crops(result: Result) -> list[tuple[int, Image]]:
     """The track id and crop of each object with a visible pixel; its box is that of its mask."""
-    masks = (result.masks > 0).cpu().numpy()
+    masks = (result.masks > 0).numpy()
     height, width = result.frame.image.shape[:2]
     crops = []
     for track, mask in zip(result.tracks, masks, strict=True):

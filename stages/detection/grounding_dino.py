@@ -1,14 +1,15 @@
 """Grounding DINO (Liu et al., ECCV 2024, arXiv 2303.05499) in transformers: text prompts and images -> boxes."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torchvision.ops import batched_nms, box_convert, clip_boxes_to_image
 
-from stages.detection.captions import NO_PROMPT, Caption, build_captions
+from stages.detection.caption_cache import CaptionCache, CaptionTensors
+from stages.detection.captions import Caption, build_captions
 from stages.detection.load import load_grounding_dino
 from stages.detection.prompts import Prompt
 from stages.detection.vocabulary import Vocabulary
@@ -16,6 +17,8 @@ from stages.errors import WindowError
 from stages.types import Detections, Image
 
 EMBEDDED = Path(__file__).parents[1] / "embedded" / "detector"
+MOST_PROMPTS = 64  # lists of prompts whose captions are kept
+TOGETHER = 4  # pictures in one call on a GPU; on a CPU a full-size model gains nothing
 NMS_IOU = 0.7  # of two boxes of one prompt with a larger IoU, the one with the lower score is dropped
 
 
@@ -28,9 +31,9 @@ class GroundingDino:
     """A checkpoint of the Grounding DINO family; a `stages.detection.base.Detector`.
 
     ``model`` is a hub id or a folder in the format of ``save_pretrained``. With a ``dtype`` other than float32 the
-    weights stay float32 and the matrix products are autocast, so that reference points and the sampling grids of
-    deformable attention stay exact (with all of the model in bfloat16 the error of boxes was more than three times as
-    large).
+    matrix products and convolutions are autocast, and their weights are stored in ``dtype``; reference points, the
+    sampling grids of deformable attention and norms stay float32 (with all of the model in bfloat16 the error of boxes
+    was more than three times as large).
 
     Raises ModelError, one line, when the checkpoint cannot be loaded completely.
     """
@@ -38,17 +41,24 @@ class GroundingDino:
     def __init__(self, model: str | Path, device: torch.device, dtype: torch.dtype) -> None:
         self.name = str(model)
         self.network, processor = load_grounding_dino(self.name)
+        _store_products_in(dtype, self.network)
         self.network.to(device).eval()
+        self.together = TOGETHER if device.type == "cuda" else 1
         self._device, self._dtype = device, dtype
         self._pictures = processor.image_processor
         self._vocabulary = Vocabulary(processor.tokenizer, _SHAPES if model == EMBEDDED else _ENGLISH)
         config = self.network.config
         self._longest_caption: int = min(config.max_text_len, config.text_config.max_position_embeddings)
+        self._written = lru_cache(MOST_PROMPTS)(self._write)
+        self._captions = CaptionCache(self.network.model.text_backbone, device)
 
-    def captions(self, prompts: Sequence[Prompt]) -> list[Caption]:
+    def captions(self, prompts: Sequence[Prompt]) -> tuple[Caption, ...]:
         """The text inputs for ``prompts``. Raises ConfigError naming a prompt that the model cannot read."""
+        return self._written(tuple(prompts))
+
+    def _write(self, prompts: tuple[Prompt, ...]) -> tuple[Caption, ...]:
         tokens = [self._vocabulary.tokens(prompt) for prompt in prompts]
-        return build_captions(prompts, tokens, self._longest_caption)
+        return tuple(build_captions(prompts, tokens, self._longest_caption))
 
     def doubts(self, prompts: Sequence[Prompt]) -> list[str]:
         """A line for each prompt with a word that the model does not know. Raises ConfigError as `captions` does."""
@@ -82,59 +92,55 @@ class GroundingDino:
             device=self._device,
             return_tensors="pt",
         )
-        queries = [self._forward(pictures, caption, text_threshold) for caption in captions]
-        boxes, scores, owners = (torch.cat(parts, 1) for parts in zip(*queries, strict=True))
-        return [
-            _select(boxes[i], scores[i], owners[i], image.shape[:2], box_threshold) for i, image in enumerate(images)
-        ]
-
-    def _forward(
-        self, pictures: Any, caption: Caption, text_threshold: float
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Boxes (B, Q, 4) cxcywh in [0, 1], scores (B, Q) and prompts (B, Q) of all queries, on the CPU.
-
-        The score of a query whose prompt does not reach ``text_threshold`` is 0.
-        """
-        ids = torch.tensor(caption.input_ids, device=self._device)
-        batch = len(pictures["pixel_values"])
-        with torch.autocast(self._device.type, self._dtype, enabled=self._dtype != torch.float32):
-            out = self.network(input_ids=ids.expand(batch, -1), **pictures)
-        tokens = out.logits[..., : len(ids)].float().sigmoid()
-        boxes = out.pred_boxes.float()
-        if not bool(tokens.isfinite().all() & boxes.isfinite().all()):
+        queries = torch.cat([self._forward(pictures, caption, text_threshold) for caption in captions], 1).cpu()
+        if not queries.isfinite().all():
             raise WindowError(f"detector {self.name}: scores are not numbers; try precision float32")
-        prompt_of_token = torch.tensor(caption.prompt_of_token, device=self._device)
-        scores, prompts = _assign_prompts(tokens, prompt_of_token, text_threshold)
-        return boxes.cpu(), scores.cpu(), prompts.cpu()
+        return [_select(found, image.shape[:2], box_threshold) for found, image in zip(queries, images, strict=True)]
+
+    def _forward(self, pictures: Any, caption: Caption, text_threshold: float) -> torch.Tensor:
+        """All queries (B, Q, 6) on the device, which is not waited for: box cxcywh in [0, 1], score, prompt.
+
+        The score of a query whose prompt does not reach ``text_threshold`` is 0. It is not finite where one of the
+        query's scores is not.
+        """
+        with self._captions.reading(caption) as read:
+            ids = read.input_ids.expand(len(pictures["pixel_values"]), -1)
+            with torch.autocast(self._device.type, self._dtype, enabled=self._dtype != torch.float32):
+                out = self.network(input_ids=ids, **pictures)
+        scores, prompts = _assign_prompts(out.logits.float().sigmoid(), read, text_threshold)
+        return torch.cat([out.pred_boxes.float(), scores[..., None], prompts[..., None]], -1)
+
+
+def _store_products_in(dtype: torch.dtype, network: torch.nn.Module) -> None:
+    """Convert once the weights that autocast would convert at each forward pass. The outputs stay the same."""
+    for module in network.modules():
+        if isinstance(module, (torch.nn.Linear, torch.nn.Conv2d)):
+            module.to(dtype)
 
 
 def _assign_prompts(
-    tokens: torch.Tensor, prompt_of_token: torch.Tensor, text_threshold: float
+    tokens: torch.Tensor, caption: CaptionTensors, text_threshold: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Token scores (B, Q, T) in [0, 1] and the prompt of each token (T,) -> score and prompt of each query, (B, Q).
+    """Token scores (B, Q, at least T) in [0, 1] -> score and prompt of each query, (B, Q).
 
-    The score is 0 where the best token of the prompt is below ``text_threshold``.
+    The score is 0 where the best token of the prompt is below ``text_threshold``, NaN where a score is not finite.
     """
-    words = prompt_of_token != NO_PROMPT
-    tokens, prompt_of_token = tokens[..., words], prompt_of_token[words]
-    prompts, member = torch.unique(prompt_of_token, return_inverse=True)
-    weights = torch.nn.functional.one_hot(member).float()
-    best = (tokens @ (weights / weights.sum(0))).argmax(-1)
-    text_scores = tokens.masked_fill(member != best[..., None], 0).amax(-1)
-    return tokens.amax(-1).masked_fill(text_scores < text_threshold, 0), prompts[best]
+    tokens = tokens[..., caption.words]
+    best = (tokens @ caption.weights).argmax(-1)
+    text_scores = tokens.masked_fill(caption.owners != best[..., None], 0).amax(-1)
+    scores = tokens.amax(-1)  # NaN where one of them is
+    return scores.masked_fill((text_scores < text_threshold) & scores.isfinite(), 0), caption.prompts[best]
 
 
-def _select(
-    boxes: torch.Tensor, scores: torch.Tensor, prompts: torch.Tensor, size: tuple[int, int], threshold: float
-) -> Detections:
-    """The detections of one image of ``size`` (height, width) from its queries (Q, 4), (Q,), (Q,).
+def _select(queries: torch.Tensor, size: tuple[int, int], threshold: float) -> Detections:
+    """The detections of one image of ``size`` (height, width) from its queries (Q, 6) on the CPU.
 
     Applies the box threshold and non-maximum suppression.
     """
-    keep = (scores >= threshold) & (scores > 0)
-    boxes, scores, prompts = boxes[keep], scores[keep], prompts[keep]
+    queries = queries[(queries[:, 4] >= threshold) & (queries[:, 4] > 0)]
+    boxes, scores, prompts = queries[:, :4], queries[:, 4], queries[:, 5].long()
     height, width = size
     boxes = box_convert(boxes, "cxcywh", "xyxy") * torch.tensor([width, height, width, height])
     boxes = clip_boxes_to_image(boxes, size)
     best = batched_nms(boxes, scores, prompts, NMS_IOU)
-    return Detections(boxes[best].numpy(), scores[best].numpy(), prompts[best].numpy().astype(np.int64))
+    return Detections(boxes[best].numpy(), scores[best].numpy(), prompts[best].numpy())

@@ -6,22 +6,26 @@ transformers' own format (iSEE-Laboratory/llmdet_*) it is an MM-Grounding-DINO f
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import GroundingDinoConfig, MMGroundingDinoConfig, MMGroundingDinoForObjectDetection
+
+if TYPE_CHECKING:
+    from transformers import GroundingDinoConfig
 
 _BIAS = re.compile(r"(model\.decoder\.)?class_embed\.\d+\.bias|model\.encoder_output_class_embed\.bias")
 
 
 def is_own_format(unexpected: Iterable[str]) -> bool:
-    """Whether these keys, which a Grounding DINO does not have, are the biases of the authors' own format."""
-    names = list(unexpected)
-    return bool(names) and all(_BIAS.fullmatch(name) for name in names)
+    """Whether these keys, which a Grounding DINO does not have, hold the biases of the authors' own format."""
+    return any(_BIAS.fullmatch(name) for name in unexpected)
 
 
-def load_own_format(config: GroundingDinoConfig, weights: Mapping[str, torch.Tensor]) -> tuple[Any, dict[str, Any]]:
+def load_own_format(config: "GroundingDinoConfig", weights: Mapping[str, torch.Tensor]) -> tuple[Any, dict[str, Any]]:
     """The MM-Grounding-DINO with these weights, in float32 on the CPU, and transformers' report of loading it."""
+    # only models in this format need it
+    from transformers import MMGroundingDinoConfig, MMGroundingDinoForObjectDetection
+
     state = {name.removeprefix("model.decoder.") if "_embed." in name else name: w for name, w in weights.items()}
     state = {name: w.reshape(()) if _BIAS.fullmatch(name) else w for name, w in state.items()}
     shared = not any(name.startswith("class_embed.1.") for name in state)

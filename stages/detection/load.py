@@ -1,5 +1,7 @@
 """Loading a checkpoint of the Grounding DINO family, completely, or saying in one line what it is instead."""
 
+import logging
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +13,7 @@ from typing import Any
 import torch
 from huggingface_hub.utils import logging as hub_log
 from transformers import AutoConfig, AutoModelForZeroShotObjectDetection, AutoProcessor
+from transformers import __version__ as version
 from transformers.utils import logging as transformers_log
 
 from stages.checkpoints.files import why_not_weights
@@ -22,10 +25,24 @@ from stages.errors import ModelError
 from stages.hub import copy_from_elsewhere, reachable
 
 FAMILY = ("grounding-dino", "mm-grounding-dino")  # model types of transformers with the same interface
+SHOWN = 3  # names of unused weights in the warning
+
+# The heads of boxes have two names. transformers 5.17 to 5.20 fill them with random numbers where a checkpoint has
+# only these.
+_SECOND_NAMES = {r"^model\.decoder\.bbox_embed\.": "bbox_embed."}
+
+# transformers reads it at each check of a tensor's size; 12 of them in a forward pass wait for the GPU to tell the size
+os.environ["TRANSFORMERS_DISABLE_TORCH_CHECK"] = "1"
+
+log = logging.getLogger(__name__)
 
 
 def load_grounding_dino(name: str) -> tuple[Any, Any]:
-    """The complete model of a folder or a hub id, in float32 on the CPU, and its processor. Raises ModelError."""
+    """The complete model of a folder or a hub id, in float32 on the CPU, and its processor.
+
+    Weights of the checkpoint that the model has no place for are left out, with one warning in the log. Raises
+    ModelError, one line, for a checkpoint that lacks weights, has some of another shape, or cannot be read.
+    """
     _check_path(name)
     local = Path(name).is_dir()
     offline = not local and not reachable()  # then only the cache is used
@@ -41,6 +58,7 @@ def load_grounding_dino(name: str) -> tuple[Any, Any]:
                 dtype=torch.float32,
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,
+                key_mapping=_SECOND_NAMES,
             )
             if is_own_format(report["unexpected_keys"]):
                 del model
@@ -57,6 +75,7 @@ def load_grounding_dino(name: str) -> tuple[Any, Any]:
         )
         raise ModelError(f"detector {name} cannot be loaded: {_first_sentence(error)}; {help_}") from error
     _check_weights(name, report)
+    _check_heads(name, model)
     _check_tokenizer(name, processor.tokenizer, config.text_config.vocab_size)
     return model, processor
 
@@ -121,13 +140,41 @@ def _first_sentence(error: Exception) -> str:
 
 
 def _check_weights(name: str, report: dict[str, Any]) -> None:
-    """Raise ModelError for weights that do not fit exactly: transformers would fill them with random numbers."""
-    for kind in ("missing", "mismatched", "unexpected"):
-        if keys := report[f"{kind}_keys"]:
-            first = min(key if isinstance(key, str) else key[0] for key in keys)
+    """Raise ModelError for weights that are missing or do not fit: transformers would fill them with random numbers.
+
+    A fine-tuned checkpoint may have more weights than the model, such as those of another head: a warning names them.
+    """
+    for kind in ("missing", "mismatched"):
+        if keys := _names(report, kind):
             raise ModelError(
-                f"detector {name} does not fit its config.json: {len(keys)} {kind} weights, such as {first}"
+                f"detector {name} does not fit its config.json: {len(keys)} {kind} weights, such as {keys[0]}"
             )
+    if unused := _names(report, "unexpected"):
+        of_them = "1 of its weights is" if len(unused) == 1 else f"{len(unused)} of its weights are"
+        shown = ", ".join(unused[:SHOWN]) + (", ..." if len(unused) > SHOWN else "")
+        log.warning("detector %s: %s not used, since its config.json has no part for them: %s", name, of_them, shown)
+
+
+def _names(report: dict[str, Any], kind: str) -> list[str]:
+    """The sorted names of one kind of weights in transformers' report of loading."""
+    return sorted(key if isinstance(key, str) else key[0] for key in report[f"{kind}_keys"])
+
+
+def _check_heads(name: str, model: Any) -> None:
+    """Raise ModelError where the decoder's layers share heads that the checkpoint has separately.
+
+    transformers 5.17 to 5.20 tie those of an MM-Grounding-DINO whatever its configuration says.
+    """
+    config, separate = model.config, []
+    if not config.decoder_bbox_embed_share:
+        separate.append([head.layers[0].weight for head in model.bbox_embed])
+    if not getattr(config, "decoder_cls_embed_share", True):
+        separate.append([head.bias for head in model.class_embed])
+    if any(first is other for first, *others in separate for other in others):
+        raise ModelError(
+            f"detector {name} is an MM-Grounding-DINO, which transformers {version} loads only in part; "
+            "install transformers 5.21 or newer"
+        )
 
 
 def _check_tokenizer(name: str, tokenizer: Any, vocabulary: int) -> None:

@@ -32,7 +32,7 @@ class Masks:
     @property
     def areas(self) -> NDArray[np.int64]:
         """The number of pixels of each mask, (N,)."""
-        return np.array([np.count_nonzero(crop) for crop in self.crops], np.int64)
+        return np.array([cv2.countNonZero(crop.view(np.uint8)) if crop.size else 0 for crop in self.crops], np.int64)
 
     def where(self, seen: Sequence[bool]) -> "Masks":
         """The same masks; those that are not ``seen`` are empty."""
@@ -58,11 +58,11 @@ _EMPTY: _Placed = (0, 0, 0, 0), np.zeros((0, 0), np.bool_)
 def full_masks(result: Result) -> Masks:
     """The masks at the frame's size.
 
-    The logits are resized bilinearly, as by ``interpolate(align_corners=False)``, and thresholded at 0. Only the small
-    logits are copied from the device.
+    The logits are resized bilinearly, as by ``interpolate(align_corners=False)``, and thresholded at 0. Waits until
+    they have come from the device.
     """
     height, width = result.frame.image.shape[:2]
-    logits = result.masks.detach().float().cpu().numpy()
+    logits = result.masks.detach().cpu().numpy()
     return _join((height, width), [_enlarge(logit, height, width) for logit in logits])
 
 

@@ -5,16 +5,20 @@ import re
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from sam2.build_sam import HF_MODEL_ID_TO_FILENAMES
 from sam2.modeling.sam2_base import SAM2Base
+from torch.overrides import TorchFunctionMode
 
 from stages.checkpoints.kinds import advice, kind_of_keys, kind_of_model_type
 from stages.checkpoints.read import read_weights, state_dict
 from stages.errors import ModelError
+from stages.sam2.attention import LeanOptions
+from stages.sam2.graphs import CudaCapture, Graphs
 from stages.sam2.segmenter import Sam2Segmenter
 from stages.sam2.transformers_names import is_of_transformers, of_sam2_package
 
@@ -24,22 +28,38 @@ EMBEDDED = Path(__file__).parents[1] / "embedded"
 _SIZES = {(96, 12): "t", (96, 16): "s", (112, 24): "b+", (144, 48): "l"}
 
 
-def load_segmenter(name: str, device: torch.device, dtype: torch.dtype, compiled: bool = False) -> Sam2Segmenter:
+def load_segmenter(
+    name: str,
+    device: torch.device,
+    dtype: torch.dtype,
+    compiled: bool = False,
+    graphs: bool = False,
+    lean: LeanOptions | None = None,
+) -> Sam2Segmenter:
     """Load a SAM 2 model.
 
     ``name`` is "embedded", a hub id such as "facebook/sam2.1-hiera-large", a file (``.pt`` or ``.safetensors``) in the
     format of upstream or of transformers, or a folder that holds one. ``compiled`` compiles all that runs on every
-    frame. Raises ModelError, one line.
+    frame; ``graphs`` captures it as CUDA graphs, on a CUDA device. ``lean``: how memory attention runs; None chooses by
+    the device. Raises ModelError, one line.
     """
-    if name == "embedded":
-        model = build(EMBEDDED / "segmenter.yaml")
-        _load_weights(model, _read_checkpoint(EMBEDDED / "segmenter.pt"), EMBEDDED / "segmenter.pt")
-    else:
-        checkpoint = find_checkpoint(name)
-        state = _read_checkpoint(checkpoint)
-        model = build(_upstream_config(state, checkpoint))
-        _load_weights(model, state, checkpoint)
-    return Sam2Segmenter(model, device, dtype, compiled)
+    checkpoint = EMBEDDED / "segmenter.pt" if name == "embedded" else find_checkpoint(name)
+    state = _read_checkpoint(checkpoint)
+    config = EMBEDDED / "segmenter.yaml" if name == "embedded" else _upstream_config(state, checkpoint)
+    with _NoInitialisation():
+        model = build(config)
+    _load_weights(model, state, checkpoint)
+    captured = Graphs(CudaCapture(device)) if graphs and device.type == "cuda" else None
+    return Sam2Segmenter(model, device, dtype, compiled, captured, lean)
+
+
+class _NoInitialisation(TorchFunctionMode):
+    """Skips the functions of torch.nn.init: a second, with the large model, for numbers that are replaced at once."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(func, "__module__", "") == "torch.nn.init":
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **(kwargs or {}))
 
 
 def build(config: Path, image_size: int | None = None) -> SAM2Base:
@@ -158,6 +178,7 @@ def _load_weights(model: SAM2Base, state: dict[str, torch.Tensor], checkpoint: P
     except RuntimeError as error:
         first = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
         raise ModelError(f"segmenter: the weights in {checkpoint} do not fit their architecture: {first}") from error
-    broken = next((name for name, weights in state.items() if not weights.isfinite().all()), None)
+    # the extremes, which are not finite if any value is not: one pass without a copy
+    broken = next((name for name, w in state.items() if not torch.stack(w.aminmax()).isfinite().all()), None)
     if broken is not None:
         raise ModelError(f"segmenter: {checkpoint} is broken: {broken} has values that are not finite; fetch it again")

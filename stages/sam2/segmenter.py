@@ -6,7 +6,9 @@ The model runs on square images of ``image_size``; ``S`` is the side of its feat
 In stages and daemon only the modules of stages/sam2 use the sam2 package.
 """
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -16,8 +18,12 @@ from numpy.typing import NDArray
 from sam2.modeling.sam2_base import SAM2Base
 from sam2.modeling.sam2_utils import get_1d_sine_pe
 
+from stages.sam2.attention import LeanOptions, lean_options
+from stages.sam2.graphs import Graphs, run_padded
+from stages.sam2.precision import round_weights
 from stages.sam2.streaming import StreamingSAM2
-from stages.segmentation.memory import MemoryTokens
+from stages.segmentation.base import Step, Tensors
+from stages.segmentation.memory import MemoryTokens, StoredMemory
 from stages.segmentation.outputs import FrameFeatures, Heads, concatenate
 from stages.types import Image
 
@@ -32,60 +38,104 @@ _MAX_LOGIT = 32.0  # logits are clamped to +- this before they prompt a correcti
 class Sam2Segmenter:
     """A loaded SAM 2 on one device; a `stages.segmentation.base.Segmenter`. It holds no state of any stream."""
 
-    def __init__(self, model: SAM2Base, device: torch.device, dtype: torch.dtype, compiled: bool = False) -> None:
-        """``dtype`` other than float32 autocasts the matrix products; ``compiled`` compiles all that runs per frame."""
+    def __init__(
+        self,
+        model: SAM2Base,
+        device: torch.device,
+        dtype: torch.dtype,
+        compiled: bool = False,
+        graphs: Graphs | None = None,
+        lean: LeanOptions | None = None,
+    ) -> None:
+        """``dtype``: float32, or bfloat16, to which weights are rounded; ``compiled`` compiles all that runs per frame.
+
+        ``graphs`` runs what is captured. ``lean``: how memory attention runs; None chooses by the device.
+        """
         model.__class__ = StreamingSAM2
         self._model: Any = model.to(device).eval().requires_grad_(False)
-        self._model.make_attention_maskable()
+        self._model.move_position_codes()
+        self._lean = lean or lean_options(model.memory_attention, device, dtype, compiled)
+        self._model.prepare_attention(self._lean)
+        if dtype != torch.float32:
+            round_weights(self._model, dtype)
         if compiled:
             self._model.compile()
         self.device = device
-        self._dtype = dtype
+        self.dtype = dtype
         self._scaled_models: dict[int, Sam2Segmenter] = {}  # the same weights for other image sizes, by size
-        self.static = device.type != "cpu" or compiled
-        self._cast = torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
+        self.static = device.type != "cpu" or compiled or graphs is not None
+        self.graphs = graphs
         self.image_size: int = model.image_size
         self.side = self.image_size // model.backbone_stride
         self.memory_dim: int = model.mem_dim
         self.pointer_dim: int = model.hidden_dim
         self.recent_memories: int = model.num_maskmem - 1
         self.recent_pointers: int = model.max_obj_ptrs_in_encoder - 1
+        self._memory_positions: torch.Tensor | None = None
         self._mean = torch.tensor(_MEAN, device=device)[:, None, None]
         self._std = torch.tensor(_STD, device=device)[:, None, None]
 
     def state_dict(self) -> dict[str, torch.Tensor]:
-        """The weights, under upstream's names."""
+        """The weights as they are kept, under upstream's names."""
         return dict(self._model.state_dict())
 
     def scaled(self, scale: float) -> "Sam2Segmenter":
         """The same weights for images of ``scale`` times this one's size, to the nearest multiple of 32.
 
-        Never compiled: compiling takes a minute, during which every stream would wait.
+        Never compiled or captured: that takes time, during which every stream would wait.
         """
         size = max(_SIZE_STEP, round(self.image_size * scale / _SIZE_STEP) * _SIZE_STEP)
         if size == self.image_size:
             return self
         if size not in self._scaled_models:
-            self._scaled_models[size] = Sam2Segmenter(self._model.with_image_size(size), self.device, self._dtype)
+            model = self._model.with_image_size(size)
+            self._scaled_models[size] = Sam2Segmenter(
+                model, self.device, self.dtype, graphs=self.graphs, lean=self._lean
+            )
         return self._scaled_models[size]
+
+    @property
+    def graph_fallbacks(self) -> int:
+        """Shapes of steps for which there is no graph, though this segmenter has graphs."""
+        return self.graphs.fallbacks if self.graphs else 0
+
+    @contextmanager
+    def capturing(self) -> Iterator[None]:
+        """What runs in this context is captured, if this segmenter has graphs."""
+        if self.graphs is None:
+            yield
+        else:
+            with self.graphs.capturing():
+                yield
+
+    @torch.inference_mode()
+    def run(self, step: Step, shared: Tensors, rows: Tensors, **static: Hashable) -> Tensors:
+        """Run a step: from a graph, if it was captured; where ``static``, with padded rows."""
+        size = self.padded(len(rows[0]))
+        if self.graphs is None:
+            return run_padded(step, size, shared, rows, static)
+        return self.graphs.run(step, size, shared, rows, static)
 
     @torch.inference_mode()
     def encode(self, images: Sequence[Image]) -> list[FrameFeatures]:
-        """Encode T images of one size, uint8 (H, W, 3) RGB, in one pass; where ``static``, padded to a power of two."""
+        """Encode T images of one size, uint8 (H, W, 3) RGB, in one pass."""
         pixels = torch.cat([self._preprocess(image) for image in images])
-        if self.static:
-            more = (1 << (len(pixels) - 1).bit_length()) - len(pixels)
-            pixels = torch.cat([pixels, pixels[:1].expand(more, -1, -1, -1)])
-        with self._cast:
-            encoded = self._model.forward_image(pixels)
-        _, vision, positions, sizes = self._model._prepare_backbone_features(encoded)
-        small = F.interpolate(pixels, (4 * self.side, 4 * self.side), mode="area")
-        frames = [
-            FrameFeatures([v[:, t : t + 1] for v in vision], positions[-1][:, t : t + 1], sizes, small[t])
-            for t in range(len(images))
-        ]
+        *vision, positions, pictures = self.run(self._encode, (), (pixels,))
+        frames = []
+        for t, picture in enumerate(pictures):
+            levels = [level[t][:, None] for level in vision]
+            sizes = [(math.isqrt(len(level)),) * 2 for level in levels]
+            frames.append(FrameFeatures(levels, positions[t][:, None], sizes, picture))
         # the strides of a view depend on the window's length, and a compiled graph is valid for one of them only
         return [frame.copy() for frame in frames] if self.static else frames
+
+    def _encode(self, _: Tensors, rows: Tensors) -> Tensors:
+        """Images (T, 3, image_size, image_size) -> the levels of features, position codes, pictures, each (T, ...)."""
+        (pixels,) = rows
+        encoded = self._model.forward_image(pixels)
+        _, vision, positions, _ = self._model._prepare_backbone_features(encoded)
+        pictures = F.interpolate(pixels, (4 * self.side, 4 * self.side), mode="area")
+        return *(level.transpose(0, 1) for level in (*vision, positions[-1])), pictures
 
     def _preprocess(self, image: Image) -> torch.Tensor:
         """The model's input for one image, (1, 3, image_size, image_size).
@@ -104,17 +154,25 @@ class Sam2Segmenter:
         return Heads(empty.reshape(0, 4 * self.side, 4 * self.side), empty, empty.reshape(0, self.pointer_dim))
 
     @torch.inference_mode()
-    def propagate(self, frame: FrameFeatures, groups: Sequence[MemoryTokens]) -> Heads:
+    def propagate(self, frame: FrameFeatures, groups: Sequence[StoredMemory]) -> Heads:
         """Find the objects of all ``groups`` on the frame, in their order."""
-        objects = sum(len(group.tokens) for group in groups)
+        objects = sum(len(group.rows[0]) for group in groups)
         if not self.static and objects <= _MAX_BATCH:
-            return self._decode(frame, objects, memory=groups)
-        return concatenate([self._propagate_group(frame, group) for group in groups])
+            return self._decode(frame, objects, memory=[group.tokens for group in groups])
+        parts = []
+        for group in groups:
+            shared = group.clock, frame.positions, *frame.vision
+            for rows in self._batches(len(group.rows[0])):
+                tensors = tuple(tensor[rows] for tensor in group.rows)
+                parts.append(Heads(*self.run(self._propagate, shared, tensors, read=group.read)))
+        return concatenate(parts)
 
-    def _propagate_group(self, frame: FrameFeatures, memory: MemoryTokens) -> Heads:
-        return self._decode_in_batches(
-            len(memory.tokens), lambda rows, size: self._decode(frame, size, memory=[memory.rows(rows).padded(size)])
-        )
+    def _propagate(
+        self, shared: Tensors, rows: Tensors, read: Callable[[torch.Tensor, Tensors], MemoryTokens]
+    ) -> Tensors:
+        """The heads of the B objects whose stored memory is ``rows``."""
+        clock, *features = shared
+        return self._decode(self._frame(features), len(rows[0]), memory=[read(clock, rows)])
 
     @torch.inference_mode()
     def prompt_points(self, frame: FrameFeatures, points: torch.Tensor, labels: torch.Tensor) -> Heads:
@@ -122,10 +180,15 @@ class Sam2Segmenter:
 
         ``labels`` (B, P): 1 inside the object, 0 outside, 2 and 3 the corners of a box.
         """
-        return self._decode_in_batches(
-            len(points),
-            lambda rows, size: self._decode(frame, size, points=self._point_inputs(points[rows], labels[rows], size)),
+        shared, inputs = (frame.positions, *frame.vision), self._point_inputs(points, labels)
+        batches = self._batches(len(points))
+        return concatenate(
+            [Heads(*self.run(self._segment, shared, tuple(tensor[rows] for tensor in inputs))) for rows in batches]
         )
+
+    def _segment(self, shared: Tensors, rows: Tensors) -> Tensors:
+        """The heads of the B objects that points and labels show."""
+        return self._decode(self._frame(shared), len(rows[0]), points=rows)
 
     def prompt_boxes(self, frame: FrameFeatures, boxes: torch.Tensor) -> Heads:
         """Segment B objects from boxes (B, 4), xyxy in model pixels."""
@@ -156,90 +219,87 @@ class Sam2Segmenter:
         """
         previous = masks[:, None].clamp(-_MAX_LOGIT, _MAX_LOGIT)
         groups = None if memory is None else [memory]
-        return self._decode(frame, 1, groups, self._point_inputs(points, labels, 1), previous_masks=previous)
+        return self._decode(frame, 1, groups, self._point_inputs(points, labels), previous_masks=previous)
 
-    def _decode_in_batches(self, objects: int, decode: Callable[[slice, int], Heads]) -> Heads:
-        """Run ``decode(rows, padded batch size)`` on all objects; returns the heads without the padding."""
-        parts = [decode(rows, size).take(slice(rows.stop - rows.start)) for rows, size in self._batches(objects)]
-        return concatenate(parts)
+    def padded(self, objects: int) -> int:
+        """The number of objects with which the model runs for ``objects``: a power of two where ``static``."""
+        return 1 << max(0, objects - 1).bit_length() if self.static else objects
 
     def batch_sizes(self, objects: int) -> list[int]:
-        """The batch sizes that the model runs with for up to ``objects`` objects; [1] where it does not pad them."""
-        largest = self._batches(objects)[0][1] if self.static else 1
+        """The sizes to which up to ``objects`` rows are padded; [1] where they are not padded."""
+        largest = self.padded(objects) if self.static else 1
         return [1 << power for power in range(largest.bit_length())]
 
-    def _batches(self, objects: int) -> list[tuple[slice, int]]:
-        """The rows of each forward pass, and the batch size to pad them to: a power of two where ``static``."""
+    def _batches(self, objects: int) -> list[slice]:
+        """The rows of each forward pass."""
         most = _MAX_STATIC_BATCH if self.static else _MAX_BATCH
-        batches = [slice(start, min(start + most, objects)) for start in range(0, objects, most)]
-        sizes = [rows.stop - rows.start for rows in batches]
-        return [(rows, 1 << (n - 1).bit_length() if self.static else n) for rows, n in zip(batches, sizes, strict=True)]
+        return [slice(start, min(start + most, objects)) for start in range(0, objects, most)]
 
-    def _point_inputs(self, points: torch.Tensor, labels: torch.Tensor, objects: int) -> dict[str, torch.Tensor]:
-        """sam2's point inputs, padded to ``objects``."""
-        more = objects - len(points)
-        coordinates = F.pad(points.to(self.device), (0, 0, 0, 0, 0, more))
-        return {
-            "point_coords": coordinates,
-            "point_labels": F.pad(labels.to(self.device, torch.int32), (0, 0, 0, more)),
-        }
+    def _point_inputs(self, points: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return points.to(self.device), labels.to(self.device, torch.int32)
+
+    def _frame(self, features: Sequence[torch.Tensor]) -> FrameFeatures:
+        """The features of a frame from position codes and levels; they have no picture."""
+        positions, *vision = features
+        sizes = [(math.isqrt(len(level)),) * 2 for level in vision]
+        return FrameFeatures(vision, positions, sizes, positions.new_empty(0))
 
     def _decode(
         self,
         frame: FrameFeatures,
         objects: int,
         memory: Sequence[MemoryTokens] | None = None,
-        points: dict[str, torch.Tensor] | None = None,
+        points: Sequence[torch.Tensor] | None = None,
         masks: torch.Tensor | None = None,
         previous_masks: torch.Tensor | None = None,
     ) -> Heads:
-        with self._cast:
-            out = self._model.track_step(
-                frame_idx=0,
-                is_init_cond_frame=memory is None,
-                current_vision_feats=[v.expand(-1, objects, -1) for v in frame.vision],
-                current_vision_pos_embeds=[frame.positions.expand(-1, objects, -1)],
-                feat_sizes=frame.sizes,
-                point_inputs=points,
-                mask_inputs=masks,
-                output_dict=memory,
-                num_frames=_VIDEO_LENGTH,
-                run_mem_encoder=False,
-                prev_sam_mask_logits=previous_masks,
-            )
+        out = self._model.track_step(
+            frame_idx=0,
+            is_init_cond_frame=memory is None,
+            current_vision_feats=[v.expand(-1, objects, -1) for v in frame.vision],
+            current_vision_pos_embeds=[frame.positions.expand(-1, objects, -1)],
+            feat_sizes=frame.sizes,
+            point_inputs=None if points is None else {"point_coords": points[0], "point_labels": points[1]},
+            mask_inputs=masks,
+            output_dict=memory,
+            num_frames=_VIDEO_LENGTH,
+            run_mem_encoder=False,
+            prev_sam_mask_logits=previous_masks,
+        )
         logits, presence = out["pred_masks"][:, 0].float(), out["object_score_logits"][:, 0].float()
         return Heads(logits, presence, out["obj_ptr"]).finite()
 
     @torch.inference_mode()
     def encode_memory(self, frame: FrameFeatures, heads: Heads) -> torch.Tensor:
         """The spatial memories (B, L, C_mem) of B objects on the frame."""
-        parts = []
-        for rows, size in self._batches(len(heads.masks)):
-            masks, presence = heads.masks[rows], heads.presence[rows]
-            more = size - len(masks)
-            padded = F.pad(masks, (0, 0, 0, 0, 0, more)), F.pad(presence, (0, more))
-            parts.append(self._encode_memory(frame, *padded)[: len(masks)])
-        return torch.cat(parts)
+        shared = (frame.vision[-1],)
+        batches = self._batches(len(heads.masks))
+        return torch.cat(
+            [self.run(self._memorise, shared, (heads.masks[rows], heads.presence[rows]))[0] for rows in batches]
+        )
 
-    def _encode_memory(self, frame: FrameFeatures, masks: torch.Tensor, presence: torch.Tensor) -> torch.Tensor:
+    def _memorise(self, shared: Tensors, rows: Tensors) -> Tensors:
+        """The memories (B, L, C_mem) of masks (B, 4 S, 4 S) and presence (B,), on the coarsest level of features."""
+        (features,), (masks, presence) = shared, rows
         size = (self.image_size, self.image_size)
-        with self._cast:
-            memory, _ = self._model._encode_new_memory(
-                current_vision_feats=[v.expand(-1, len(masks), -1) for v in frame.vision],
-                feat_sizes=frame.sizes,
-                pred_masks_high_res=F.interpolate(masks[:, None], size, mode="bilinear", align_corners=False),
-                object_score_logits=presence[:, None],
-                is_mask_from_pts=False,
-            )
-        encoded: torch.Tensor = memory.flatten(2).transpose(1, 2)
-        return encoded
+        memory, _ = self._model._encode_new_memory(
+            current_vision_feats=[features.expand(-1, len(masks), -1)],
+            feat_sizes=[(self.side, self.side)],
+            pred_masks_high_res=F.interpolate(masks[:, None], size, mode="bilinear", align_corners=False),
+            object_score_logits=presence[:, None],
+            is_mask_from_pts=False,
+        )
+        return (memory.flatten(2).transpose(1, 2),)
 
     @torch.inference_mode()
     def memory_position_encoding(self) -> torch.Tensor:
-        """The spatial position encoding of a memory, (L, C_mem)."""
+        """The spatial position encoding of a memory, (L, C_mem); always the same tensor."""
+        if self._memory_positions is not None:
+            return self._memory_positions
         like = torch.zeros(1, self.memory_dim, self.side, self.side, device=self.device)
         codes: torch.Tensor = self._model.memory_encoder.position_encoding(like)
-        return codes.flatten(2)[0].T
+        self._memory_positions = codes.flatten(2)[0].T.contiguous()
+        return self._memory_positions
 
     @torch.inference_mode()
     def memory_time_encoding(self) -> torch.Tensor:

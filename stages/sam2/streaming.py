@@ -1,18 +1,16 @@
 """Subclasses of sam2's classes for streams: memory attention over tokens passed in, for all objects in one batch."""
 
 import copy
-import math
 from collections.abc import Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from sam2.modeling.backbones.image_encoder import FpnNeck
-from sam2.modeling.position_encoding import apply_rotary_enc
-from sam2.modeling.sam.transformer import RoPEAttention
+from sam2.modeling.position_encoding import PositionEmbeddingSine
 from sam2.modeling.sam2_base import SAM2Base
 from sam2.modeling.sam2_utils import LayerNorm2d
 
+from stages.sam2.attention import LeanOptions, use_lean_attention, use_maskable_attention
 from stages.segmentation.memory import MemoryTokens
 
 
@@ -31,43 +29,27 @@ class NormNeck(FpnNeck):
         return [norm(x) for norm, x in zip(self.norms, features, strict=True)], positions
 
 
-class _MaskableAttention(RoPEAttention):
-    """RoPEAttention with an optional key mask; the same parameters, and without a mask the same result."""
-
-    freqs_cis: torch.Tensor
-
-    def forward(
-        self,
-        q: torch.Tensor,
-        k: torch.Tensor,
-        v: torch.Tensor,
-        num_k_exclude_rope: int = 0,
-        valid: torch.Tensor | None = None,  # (B, keys) bool key mask
-    ) -> torch.Tensor:
-        q, k, v = self.q_proj(q), self.k_proj(k), self.v_proj(v)
-        q, k, v = (self._separate_heads(x, self.num_heads) for x in (q, k, v))
-        if self.freqs_cis.shape[0] != q.shape[-2] or self.freqs_cis.device != q.device:
-            side = math.isqrt(q.shape[-2])
-            self.freqs_cis = self.compute_cis(end_x=side, end_y=side).to(q.device)
-        spatial = k.shape[-2] - num_k_exclude_rope
-        q, rotated = apply_rotary_enc(q, k[:, :, :spatial], freqs_cis=self.freqs_cis, repeat_freqs_k=self.rope_k_repeat)
-        k = torch.cat([rotated, k[:, :, spatial:]], dim=2)
-        mask = None if valid is None else valid[:, None, None, :]
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-        attended: torch.Tensor = self.out_proj(self._recombine_heads(out))
-        return attended
-
-
 class StreamingSAM2(SAM2Base):
     """SAM2Base that reads its memory from groups of `MemoryTokens` instead of from upstream's dictionaries of frames.
 
     The groups, a sequence that holds the objects in order, are passed as upstream's argument ``output_dict``.
     """
 
-    def make_attention_maskable(self) -> None:
-        """Give the cross attentions of a plain SAM2Base a key mask."""
-        for layer in self.memory_attention.layers:
-            layer.cross_attn_image.__class__ = _MaskableAttention
+    def prepare_attention(self, lean: LeanOptions | None) -> None:
+        """Give the cross attentions of a plain SAM2Base a key mask; ``lean``: make all of them what GPUs run fast."""
+        if lean is None:
+            use_maskable_attention(self.memory_attention)
+        else:
+            use_lean_attention(self.memory_attention, self.image_size // self.backbone_stride, lean)
+
+    def move_position_codes(self) -> None:
+        """Move the position codes that sam2 computes in advance, always on the first GPU, to the device of the weights.
+
+        They are no buffers, so `to` leaves them there, and each frame would copy them.
+        """
+        for module in self.modules():
+            if isinstance(module, PositionEmbeddingSine):
+                module.cache = {size: codes.to(self.device) for size, codes in module.cache.items()}
 
     def with_image_size(self, image_size: int) -> "StreamingSAM2":
         """The same model for square images of another size, a multiple of 32; it shares the weights.
@@ -76,7 +58,7 @@ class StreamingSAM2(SAM2Base):
         """
         shared = {id(weights): weights for weights in (*self.parameters(), *self.buffers())}
         other = copy.deepcopy(self, shared)  # tensors in the memo are not copied
-        for owner in (other, other.sam_mask_decoder, other.memory_encoder, other.image_encoder):
+        for owner in (other, other.image_encoder):
             for compiled in ("_attend", "forward"):
                 owner.__dict__.pop(compiled, None)
         side = image_size // self.backbone_stride
@@ -87,10 +69,15 @@ class StreamingSAM2(SAM2Base):
         return other
 
     def compile(self) -> None:
-        """Compile what runs on every frame, each part that runs for every object as one graph with static shapes."""
+        """Compile the image encoder and the memory attention, where most of the time goes.
+
+        The attention is one graph with static shapes. Mask decoder and memory encoder stay as they are: they would
+        double the number of graphs.
+        """
         torch._dynamo.config.recompile_limit = 64  # a few batch sizes, each with and without a key mask
-        for owner, name in ((self, "_attend"), (self.sam_mask_decoder, "forward"), (self.memory_encoder, "forward")):
-            setattr(owner, name, torch.compile(getattr(owner, name), fullgraph=True, dynamic=False))
+        setattr(self, "_attend", torch.compile(self._attend, fullgraph=True, dynamic=False))  # noqa: B010 - a method
+        with torch.inference_mode():  # the encoder keeps position codes: compiled before, it would be compiled again
+            self.image_encoder(torch.zeros(1, 3, self.image_size, self.image_size, device=self.device))
         # windows differ in length: from the second length on, torch treats the encoder's batch size as dynamic
         self.image_encoder.forward = torch.compile(self.image_encoder.forward)
 
@@ -122,9 +109,11 @@ class StreamingSAM2(SAM2Base):
         group, because the number of keys and the need of a key mask are those of a group.
         """
         attention = self.memory_attention
+        memories = [_Memory(group, features.dtype) for group in groups]
         sizes = [len(group.tokens) for group in groups]
         objects = sum(sizes)
-        out = features + 0.1 * positions if attention.pos_enc_at_input else features
+        out = (features + 0.1 * positions).to(features.dtype) if attention.pos_enc_at_input else features
+        positions = positions.to(features.dtype)
         for number, layer in enumerate(attention.layers):
             out = layer._forward_sa(out, positions)
             if number == 0:
@@ -132,14 +121,24 @@ class StreamingSAM2(SAM2Base):
             queries = layer.norm2(out)
             if layer.pos_enc_at_cross_attn_queries:
                 queries = queries + positions
-            attended = [_cross_attend(layer, q, group) for q, group in zip(queries.split(sizes), groups, strict=True)]
+            attended = [memory.attend(layer, q) for q, memory in zip(queries.split(sizes), memories, strict=True)]
             out = out + (attended[0] if len(attended) == 1 else torch.cat(attended))
             out = out + layer.linear2(layer.activation(layer.linear1(layer.norm3(out))))
         normed: torch.Tensor = attention.norm(out)
         return normed
 
 
-def _cross_attend(layer: Any, queries: torch.Tensor, memory: MemoryTokens) -> torch.Tensor:
-    keys = memory.tokens + memory.positions if layer.pos_enc_at_cross_attn_keys else memory.tokens
-    out: torch.Tensor = layer.cross_attn_image(queries, keys, memory.tokens, memory.pointer_tokens, memory.valid)
-    return out
+class _Memory:
+    """A group's memory as all layers read it: its tokens are cast, and added to their positions, once per frame."""
+
+    def __init__(self, group: MemoryTokens, dtype: torch.dtype) -> None:
+        self._group = group
+        self._values = group.tokens.to(dtype)
+        self._keys = (group.tokens + group.positions).to(dtype)
+
+    def attend(self, layer: Any, queries: torch.Tensor) -> torch.Tensor:
+        """The cross attention of a layer."""
+        keys = self._keys if layer.pos_enc_at_cross_attn_keys else self._values
+        group = self._group
+        out: torch.Tensor = layer.cross_attn_image(queries, keys, self._values, group.pointer_tokens, group.valid)
+        return out

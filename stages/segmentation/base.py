@@ -1,15 +1,24 @@
 """The contract of a segmenter: masks from prompts, masks propagated from frame to frame, memories of past frames."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from stages.segmentation.memory import MemoryTokens
+from stages.segmentation.memory import MemoryTokens, StoredMemory
 from stages.segmentation.outputs import FrameFeatures, Heads
 from stages.types import Image
+
+Tensors = tuple[torch.Tensor, ...]
+Step = Callable[..., Tensors]
+"""A pure function ``step(shared, rows, **static) -> outputs``.
+
+The tensors of ``rows`` and ``outputs`` have one row per object, those of ``shared`` have not; ``static`` are hashable
+values.
+"""
 
 
 class Segmenter(Protocol):
@@ -20,6 +29,7 @@ class Segmenter(Protocol):
     """
 
     device: torch.device
+    dtype: torch.dtype  # of features and of the tokens that it attends to
     static: bool  # tensor shapes are kept to a few sizes, so that compiled graphs and GPU kernels are reused
     image_size: int
     side: int  # S
@@ -28,11 +38,27 @@ class Segmenter(Protocol):
     recent_memories: int  # most recent frames whose spatial memories the model attends to
     recent_pointers: int  # most recent frames whose object pointers the model attends to
 
+    @property
+    def graph_fallbacks(self) -> int:
+        """Shapes of steps that run without a graph, though this segmenter has graphs."""
+
     def scaled(self, scale: float) -> "Segmenter":
         """The same weights for images of ``scale`` times this one's size, rounded to a size that the model takes."""
 
     def batch_sizes(self, objects: int) -> list[int]:
-        """The batch sizes that the model runs with for up to ``objects`` objects; [1] where it does not pad them."""
+        """The sizes to which up to ``objects`` rows are padded; [1] where they are not padded."""
+
+    def padded(self, objects: int) -> int:
+        """The number of rows that a step for ``objects`` objects runs with."""
+
+    def run(self, step: Step, shared: Tensors, rows: Tensors, **static: Hashable) -> Tensors:
+        """The outputs of a step for the objects of ``rows``.
+
+        Rows are padded with zeros to a few sizes where ``static``. A step that was captured is replayed as a graph.
+        """
+
+    def capturing(self) -> AbstractContextManager[None]:
+        """Steps that run in this context are captured, where the device has graphs and this segmenter uses them."""
 
     def empty_heads(self) -> Heads:
         """The heads of no objects."""
@@ -65,14 +91,14 @@ class Segmenter(Protocol):
         ``memory`` holds what is stored of earlier frames; None on the frame of the first prompt.
         """
 
-    def propagate(self, frame: FrameFeatures, groups: Sequence[MemoryTokens]) -> Heads:
+    def propagate(self, frame: FrameFeatures, groups: Sequence[StoredMemory]) -> Heads:
         """Find the objects of all ``groups`` on the frame, in their order."""
 
     def encode_memory(self, frame: FrameFeatures, heads: Heads) -> torch.Tensor:
         """The spatial memories (B, L, C_mem) of B objects on the frame."""
 
     def memory_position_encoding(self) -> torch.Tensor:
-        """The spatial position encoding of a memory, (L, C_mem)."""
+        """The spatial position encoding of a memory, (L, C_mem); always the same tensor."""
 
     def memory_time_encoding(self) -> torch.Tensor:
         """The temporal encodings of spatial memories, (recent_memories + 1, C_mem).

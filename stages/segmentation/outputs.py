@@ -30,8 +30,8 @@ class Heads(NamedTuple):
     presence: torch.Tensor  # (B,) logit that the object is visible
     pointers: torch.Tensor  # (B, C) object pointers
 
-    def take(self, rows: slice | list[int]) -> "Heads":
-        """The heads of some of the objects, in the given order."""
+    def take(self, rows: slice | list[int] | torch.Tensor) -> "Heads":
+        """The heads of some of the objects, in the given order. On a GPU the host waits for a list to be copied."""
         return Heads(*(part[rows] for part in self))
 
     def mark_absent(self, absent: torch.Tensor) -> "Heads":

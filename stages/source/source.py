@@ -14,7 +14,6 @@ from stages.source.local.local_file import open_path
 from stages.source.local.spelling import advice
 from stages.source.patience import Timeouts
 from stages.source.rtsp_transport import RtspTransport
-from stages.source.stills.snapshots import Snapshots
 from stages.source.testsrc import ShapesSource
 from stages.types import Frame
 
@@ -100,6 +99,9 @@ def _open_http(address: InputUrl, gpu: int | None, max_fps: float) -> Source:
     source = MediaSource(address, live=None, gpu=gpu)
     if not source.still:
         return source
+    # only such a camera needs requests, which takes a tenth of a second to import
+    from stages.source.stills.snapshots import Snapshots
+
     source.close()  # before the next request: some cameras serve one at a time
     snapshots = Snapshots(address, max_fps)
     return snapshots if snapshots.single_pictures() else MediaSource(address, live=True, gpu=gpu)

@@ -9,8 +9,12 @@ All tensors stay on the device of the masks. Positions are in pixels of the mask
 RGB. A "width" is the square root of a track's usual area.
 """
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
+
+from stages.segmentation.base import Step, Tensors
 
 SPEED_GAIN = 0.3  # share of the error of the predicted centre that is added to the speed
 WHOLE_SHARE = 0.6  # a mask with at least this share of the usual area shows the whole object, so its centre is used
@@ -26,70 +30,33 @@ class Cues:
 
     def __init__(self, side: int, device: torch.device) -> None:
         """``side``: of the masks, in pixels."""
-        self._moments = _moments(side, device)
-        self._motion = torch.zeros(0, 6, device=device)  # x, y, speed x, speed y, usual area, 1 if the speed is known
+        self.moments = _moments(side, device)
+        self.motion = torch.zeros(0, 6, device=device)  # x, y, speed x, speed y, usual area, 1 if the speed is known
         self.colours = torch.zeros(0, 3, device=device)
 
     def predict(self) -> tuple[torch.Tensor, torch.Tensor]:
         """The predicted centres (N, 2) on the next frame, and the usual areas (N,)."""
-        return self._motion[:, :2] + self._motion[:, 2:4], self._motion[:, 4].clamp(min=1)
-
-    def mismatch(self, picture: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
-        """Cost (N,) of each track's mask (N, side, side): centre error in widths plus weighted colour distance."""
-        predicted, usual_areas = self.predict()
-        centres, _ = self.centres_and_areas(masks)
-        offset = (predicted - centres).norm(dim=1) / usual_areas.sqrt()
-        cost: torch.Tensor = offset + COLOUR_WEIGHT * (self.colours - median_colours(picture, masks)).norm(dim=1)
-        return cost
-
-    def pixel_mismatch(self, picture: torch.Tensor) -> torch.Tensor:
-        """The same cost of every pixel for every track, (N, side * side)."""
-        predicted, usual_areas = self.predict()
-        offset = torch.cdist(predicted, self._moments[:, :2]) / usual_areas.sqrt()[:, None]
-        return offset + COLOUR_WEIGHT * torch.cdist(self.colours, picture.flatten(1).T)
+        return predicted(self.motion)
 
     def centres_and_areas(self, masks: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Logits (N, side, side) -> centres (N, 2), areas (N,)."""
-        sums = (masks > 0).flatten(1).float() @ self._moments
-        return sums[:, :2] / sums[:, 2:].clamp(min=1), sums[:, 2]
+        return centres_and_areas(self.moments, masks)
 
-    def update(self, masks: torch.Tensor) -> None:
-        """Update the motion with the next frame's masks (N, side, side).
-
-        A track with an empty or partial mask keeps its speed. It moves to the predicted centre, near its visible part.
-        """
-        centres, areas = self.centres_and_areas(masks)
-        predicted, usual_areas = self.predict()
-        speed, known = self._motion[:, 2:4], self._motion[:, 5:]
-        visible, whole = (areas > 0)[:, None], (areas >= WHOLE_SHARE * usual_areas)[:, None]
-        new_speed = speed + torch.where(known > 0, SPEED_GAIN, 1.0) * (centres - predicted)
-        # of a partial mask: the predicted centre, moved to within MAX_OFFSET of the visible part
-        limit = (MAX_OFFSET * usual_areas.sqrt())[:, None]
-        offset = predicted - centres
-        offset = offset * (limit / offset.norm(dim=1, keepdim=True).clamp(min=1e-6)).clamp(max=1)
-        partial = torch.where(visible, centres + offset, predicted)
-        rate = torch.where(whole, AREA_RATE, PARTIAL_AREA_RATE)[:, 0]
-        self._motion = torch.cat(
-            [
-                torch.where(whole, centres, partial),
-                torch.where(whole, new_speed, speed),
-                torch.where(areas > 0, usual_areas + rate * (areas - usual_areas), usual_areas)[:, None],
-                torch.where(whole, 1.0, known),
-            ],
-            dim=1,
-        )
+    def update(self, masks: torch.Tensor, run: Callable[[Step, Tensors, Tensors], Tensors]) -> None:
+        """Update the motion with the next frame's masks (N, side, side); ``run`` runs a step (`Segmenter.run`)."""
+        (self.motion,) = run(next_motion, (self.moments,), (masks, self.motion))
 
     def append(self, masks: torch.Tensor, colours: torch.Tensor) -> None:
         """Add a row at rest for each of the masks (B, side, side), with colours (B, 3)."""
-        self._motion = torch.cat([self._motion, self._at_rest(masks)])
+        self.motion = torch.cat([self.motion, self._at_rest(masks)])
         self.colours = torch.cat([self.colours, colours])
 
     def correct(self, row: int, mask: torch.Tensor, relocated: bool) -> None:
         """Set a row's position and usual area from a detection's mask (side, side); ``relocated`` resets its speed."""
         motion = self._at_rest(mask[None])[0]
         if not relocated:
-            motion[2:4], motion[5] = self._motion[row, 2:4], self._motion[row, 5]
-        self._motion[row] = motion
+            motion[2:4], motion[5] = self.motion[row, 2:4], self.motion[row, 5]
+        self.motion[row] = motion
 
     def blend_colour(self, row: int, colour: torch.Tensor, rate: float) -> None:
         """Move a row's colour by ``rate``, in [0, 1], towards ``colour`` (3,)."""
@@ -97,18 +64,75 @@ class Cues:
 
     def reorder(self, rows: list[int]) -> None:
         """Keep these rows, in this order."""
-        self._motion, self.colours = self._motion[rows], self.colours[rows]
+        self.motion, self.colours = self.motion[rows], self.colours[rows]
 
     def rescale(self, side: int, ratio: float) -> None:
         """Convert to masks of another ``side``; ``ratio`` is the new side over the old one."""
-        self._moments = _moments(side, self._moments.device)
-        self._motion = self._motion * self._motion.new_tensor([ratio] * 4 + [ratio**2, 1.0])
+        self.moments = _moments(side, self.moments.device)
+        self.motion = self.motion * self.motion.new_tensor([ratio] * 4 + [ratio**2, 1.0])
 
     def _at_rest(self, masks: torch.Tensor) -> torch.Tensor:
         """Motion rows (B, 6) for masks (B, side, side), with an unknown speed of 0."""
         centres, areas = self.centres_and_areas(masks)
         zeros = torch.zeros_like(centres)
         return torch.cat([centres, zeros, areas[:, None], zeros[:, :1]], dim=1)
+
+
+def predicted(motion: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Motion (N, 6) -> the predicted centres (N, 2) on the next frame, and the usual areas (N,)."""
+    return motion[:, :2] + motion[:, 2:4], motion[:, 4].clamp(min=1)
+
+
+def centres_and_areas(moments: torch.Tensor, masks: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits (N, side, side) -> centres (N, 2), areas (N,)."""
+    sums = (masks > 0).flatten(1).float() @ moments
+    return sums[:, :2] / sums[:, 2:].clamp(min=1), sums[:, 2]
+
+
+def next_motion(shared: Tensors, rows: Tensors) -> Tensors:
+    """A step: the motion (N, 6) after a frame with ``masks`` (N, side, side).
+
+    A track with an empty or partial mask keeps its speed. It moves to the predicted centre, near its visible part.
+    """
+    (moments,), (masks, motion) = shared, rows
+    centres, areas = centres_and_areas(moments, masks)
+    expected, usual_areas = predicted(motion)
+    speed, known = motion[:, 2:4], motion[:, 5:]
+    visible, whole = (areas > 0)[:, None], (areas >= WHOLE_SHARE * usual_areas)[:, None]
+    new_speed = speed + torch.where(known > 0, SPEED_GAIN, 1.0) * (centres - expected)
+    # of a partial mask: the predicted centre, moved to within MAX_OFFSET of the visible part
+    limit = (MAX_OFFSET * usual_areas.sqrt())[:, None]
+    offset = expected - centres
+    offset = offset * (limit / offset.norm(dim=1, keepdim=True).clamp(min=1e-6)).clamp(max=1)
+    partial = torch.where(visible, centres + offset, expected)
+    rate = torch.where(whole, AREA_RATE, PARTIAL_AREA_RATE)[:, 0]
+    parts = [
+        torch.where(whole, centres, partial),
+        torch.where(whole, new_speed, speed),
+        torch.where(areas > 0, usual_areas + rate * (areas - usual_areas), usual_areas)[:, None],
+        torch.where(whole, 1.0, known),
+    ]
+    return (torch.cat(parts, dim=1),)
+
+
+def mismatch(
+    moments: torch.Tensor, motion: torch.Tensor, colours: torch.Tensor, picture: torch.Tensor, masks: torch.Tensor
+) -> torch.Tensor:
+    """Cost (N,) of each track's mask (N, side, side): centre error in widths plus weighted colour distance."""
+    expected, usual_areas = predicted(motion)
+    centres, _ = centres_and_areas(moments, masks)
+    offset = (expected - centres).norm(dim=1) / usual_areas.sqrt()
+    cost: torch.Tensor = offset + COLOUR_WEIGHT * (colours - median_colours(picture, masks)).norm(dim=1)
+    return cost
+
+
+def pixel_mismatch(
+    moments: torch.Tensor, motion: torch.Tensor, colours: torch.Tensor, picture: torch.Tensor
+) -> torch.Tensor:
+    """The same cost of every pixel for every track, (N, side * side)."""
+    expected, usual_areas = predicted(motion)
+    offset = torch.cdist(expected, moments[:, :2]) / usual_areas.sqrt()[:, None]
+    return offset + COLOUR_WEIGHT * torch.cdist(colours, picture.flatten(1).T)
 
 
 def _moments(side: int, device: torch.device) -> torch.Tensor:

@@ -2,13 +2,32 @@
 
 import torch
 
-from stages.tracking import mask_ops
+from stages.segmentation.base import Tensors
+from stages.segmentation.outputs import Heads
+from stages.tracking import cues, mask_ops
 
 INSIDE_SHARE = 0.6  # least share of a mask inside another track's mask, to take it for a mask of that track's object
 JUMP_IOU = 0.3  # a mask has jumped when its IoU with the track's mask one frame earlier is below this
 CONVERGED_IOU = 0.6  # least IoU of the masks of two rivals that are on one object
 FLOOD_SHARE = 0.8  # least share of the picture that a flooding mask covers
 FLOOD_GROWTH = 2.0  # how many times its usual area a flooding mask has at least
+
+
+def reject_implausible(shared: Tensors, rows: Tensors) -> Tensors:
+    """A step: heads with implausible masks marked absent, and each pixel that rivals share left to one of them.
+
+    ``shared``: the picture (3, h, w) and the moments of its pixels. ``rows``: the three tensors of N heads, the logits
+    one frame earlier, and the tracks' motion (N, 6), colours (N, 3) and rivals (N, N) bool, pairs that share no pixel.
+    """
+    picture, moments = shared
+    *parts, previous, motion, colours, rivals = rows
+    heads = Heads(*parts)
+    _, usual_areas = cues.predicted(motion)
+    heads = heads.mark_absent(jumped(heads.masks, previous > 0) | flooding(heads.masks, usual_areas))
+    mismatch = cues.mismatch(moments, motion, colours, picture, heads.masks)
+    heads = heads.mark_absent(converged(heads.masks, rivals, mismatch))
+    cost = cues.pixel_mismatch(moments, motion, colours, picture)
+    return heads._replace(masks=separate_rivals(heads.masks, rivals, cost))
 
 
 def jumped(masks: torch.Tensor, previous: torch.Tensor) -> torch.Tensor:

@@ -15,7 +15,7 @@ from stages.segmentation.outputs import ABSENT, FrameFeatures, Heads
 from stages.tracking import mask_filter
 from stages.tracking.cues import Cues, median_colours
 from stages.tracking.gallery import Gallery
-from stages.tracking.memory_bank import MemoryBank, bank_bytes
+from stages.tracking.memory.bank import MemoryBank, bank_bytes
 from stages.tracking.track_table import TrackTable
 
 SHARED_KEYFRAMES = 2  # keyframes in a row on which the masks of two tracks overlap before they may share pixels
@@ -52,7 +52,8 @@ class TrackerState:
         self.table = TrackTable()
         self.clock = 0
         self.masks = segmenter.empty_heads().masks  # (N, 4 S, 4 S) logits on the last frame
-        self._rivals = torch.zeros(0, 0, dtype=torch.bool, device=segmenter.device)  # (N, N) pairs that share no pixel
+        # (N, padded N) pairs that share no pixel
+        self._rivals = torch.zeros(0, 0, dtype=torch.bool, device=segmenter.device)
         self._overlaps: dict[tuple[int, int], int] = {}  # by track ids: keyframes in a row on which their masks overlap
 
     @property
@@ -72,10 +73,9 @@ class TrackerState:
         if len(self._rivals) != self.bank.count:
             self.update_rivals()  # a window that failed has left them out of date
         groups = self.bank.groups()
-        heads = self._segmenter.propagate(features, [self.bank.read(self.clock, rows) for rows in groups])
+        heads = self._segmenter.propagate(features, [self.bank.stored(self.clock, rows) for rows in groups])
         if len(groups) > 1:
-            order = [row for rows in groups for row in rows]
-            heads = heads.take([order.index(row) for row in range(self.bank.count)])
+            heads = heads.take(self.bank.places(groups))
         return self._reject_implausible(heads, features) if self._options.gate else heads
 
     def store_memories(self, features: FrameFeatures, heads: Heads, recent: torch.Tensor) -> torch.Tensor:
@@ -90,7 +90,7 @@ class TrackerState:
         least_presence = 0.0 if self._options.gate else ABSENT
         store = recent & memories.isfinite().flatten(1).all(1) & (heads.presence > least_presence)
         self.bank.store(self.clock, memories[:rows], heads.pointers[:rows], store[:rows])
-        self.cues.update(heads.masks[:rows])
+        self.cues.update(heads.masks[:rows], self._segmenter.run)
         return memories
 
     def start(self, clock: int, features: FrameFeatures, heads: Heads, memories: torch.Tensor) -> None:
@@ -168,7 +168,8 @@ class TrackerState:
         """
         records = self.table.rows
         rows = {record.id: row for row, record in enumerate(records)}
-        rivals = ~np.eye(len(records), dtype=bool)
+        rivals = np.zeros((len(records), self._segmenter.padded(len(records))), dtype=bool)
+        rivals[:, : len(records)] = ~np.eye(len(records), dtype=bool)
         by_hand = [row for row, record in enumerate(records) if record.prompt is None]
         rivals[by_hand] = rivals[:, by_hand] = False
         for pair, times in self._overlaps.items():
@@ -184,14 +185,10 @@ class TrackerState:
 
     def _reject_implausible(self, heads: Heads, features: FrameFeatures) -> Heads:
         """The heads with implausible masks marked absent, and each pixel that rivals share left to one of them."""
-        _, usual_areas = self.cues.predict()
-        heads = heads.mark_absent(
-            mask_filter.jumped(heads.masks, self.masks > 0) | mask_filter.flooding(heads.masks, usual_areas)
-        )
-        mismatch = self.cues.mismatch(features.picture, heads.masks)
-        heads = heads.mark_absent(mask_filter.converged(heads.masks, self._rivals, mismatch))
-        pixel_mismatch = self.cues.pixel_mismatch(features.picture)
-        return heads._replace(masks=mask_filter.separate_rivals(heads.masks, self._rivals, pixel_mismatch))
+        cues = self.cues
+        shared = features.picture, cues.moments
+        rows = *heads, self.masks, cues.motion, cues.colours, self._rivals
+        return Heads(*self._segmenter.run(mask_filter.reject_implausible, shared, rows))
 
 
 def state_bytes(segmenter: Segmenter, options: TrackerOptions) -> int:

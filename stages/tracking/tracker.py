@@ -13,6 +13,7 @@ from stages.segmentation.outputs import FrameFeatures, Heads
 from stages.tracking import keyframe, mask_ops, mask_prompts
 from stages.tracking.state import TrackerOptions as TrackerOptions  # part of the tracker's interface
 from stages.tracking.state import TrackerState
+from stages.transfer import Transfer, to_half
 from stages.types import Detections, Frame, Result, Window
 
 DEFAULT_OPTIONS = TrackerOptions()
@@ -106,7 +107,7 @@ class Tracker:
         if track in self._points:
             used = torch.cat([self._points[track][0], used[0]]), torch.cat([self._points[track][1], used[1]])
         rows, clock, bank = slice(row, row + 1), self._state.clock - 1, self._state.bank
-        memory = None if bank.is_conditioned_on(row, clock) else bank.read(clock, [row])
+        memory = None if bank.is_conditioned_on(row, clock) else bank.stored(clock, [row]).tokens
         heads = self._segmenter.correct(features, used[0][None], used[1][None], self._state.masks[rows], memory)
         bank.replace(row, clock, self._segmenter.encode_memory(features, heads)[0], heads.pointers[0])
         self._state.masks[rows] = heads.masks
@@ -184,11 +185,12 @@ class Tracker:
         return heads
 
     def _results(self, window: Window, heads: list[Heads], detections: Detections | None) -> list[Result]:
-        """Copy the window's outputs to the host, each in one transfer, and build every frame's result."""
-        presence = torch.stack([each.presence for each in heads]).sigmoid().tolist()
-        masks = torch.stack([each.masks for each in heads]).cpu()
-        visible = (masks > 0).flatten(2).any(2).tolist()
-        self._state.bank.sync_counts()
+        """Build every frame's result. The masks' way to the host begins, but only those who read them wait for it."""
+        masks = torch.stack([each.masks for each in heads])
+        if self._segmenter.device.type != "cpu" and self._segmenter.dtype != torch.float32:
+            masks = to_half(masks)  # the model has rounded more than that
+        presence, visible = self._read_small(torch.stack([each.presence for each in heads]).sigmoid(), masks)
+        transfer = Transfer.begin(masks)
         table, results = self._state.table, []
         for number, frame in enumerate(window.frames):
             for row, is_visible in enumerate(visible[number]):
@@ -198,5 +200,14 @@ class Tracker:
                 self._state.end(self._state.lost_rows(frame.index), frame.index)
             first = number == 0
             events, found = table.take_events(), detections if first else None
-            results.append(Result(frame, window.epoch, window.keyframe and first, tracks, masks[number], events, found))
+            logits = transfer.part(number)
+            results.append(Result(frame, window.epoch, window.keyframe and first, tracks, logits, events, found))
         return results
+
+    def _read_small(self, presence: torch.Tensor, masks: torch.Tensor) -> tuple[list[list[float]], list[list[bool]]]:
+        """Presence and visibility of T frames of N objects, read in one transfer with what the bank has stored."""
+        visible, written = (masks > 0).flatten(2).any(2), self._state.bank.written()
+        read = torch.cat([presence.double().flatten(), visible.flatten(), written]).cpu()
+        presence, visible, written = read.split([presence.numel(), visible.numel(), len(written)])
+        self._state.bank.sync_counts(written.long().tolist())
+        return presence.view(masks.shape[:2]).tolist(), visible.view(masks.shape[:2]).bool().tolist()

@@ -9,14 +9,17 @@ time.
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from fractions import Fraction
+from typing import Any
 from unittest.mock import patch
 
 import cv2
 import numpy as np
 import pycocotools.mask as coco
+import supervision as sv
 import torch
 from numpy.typing import NDArray
 
@@ -25,7 +28,7 @@ from stages.errors import ConfigError
 from stages.output import annotate, rle
 from stages.output.masks import Masks, full_masks
 from stages.testsrc.world import ShapesWorld
-from stages.types import Clock, Frame, Result, Track, TrackState
+from stages.types import Clock, Frame, Image, Result, Track, TrackState
 from tests.benchmarks.support.stopwatch import now, settle
 
 SIDE = 256  # of the logits, SAM 2's at 1024 pixels
@@ -84,6 +87,27 @@ def inside_codes(masks: Masks) -> list[str]:
     return [str(code["counts"]) for code in rle.encode_all(masks)]
 
 
+@contextmanager
+def drawn_by_supervision() -> Iterator[None]:
+    """Within it, pictures are drawn by supervision's annotators, masks over the whole picture."""
+    # they draw BGR; the pictures are RGB
+    palette = sv.ColorPalette([sv.Color(*reversed(colour)) for colour in annotate.PALETTE])
+    by_id = sv.ColorLookup.TRACK
+
+    def masks(scene: Image, image: Image, masks: Masks, colours: Sequence[int], thickness: int) -> None:
+        detections = sv.Detections(masks.boxes - (0, 0, 1, 1), masks.full(), tracker_id=np.array(colours))
+        sv.MaskAnnotator(palette, annotate.OPACITY, by_id).annotate(scene, detections)
+        sv.PolygonAnnotator(palette, thickness, by_id).annotate(scene, detections)
+
+    def labels(scene: Image, corners: Any, texts: list[str], colours: Sequence[int], style: Any) -> None:
+        detections = sv.Detections(np.array([(*corner, *corner) for corner in corners]), tracker_id=np.array(colours))
+        text = (sv.Color(*reversed(annotate.DARK)), style.text_scale, style.text_thickness, style.padding)
+        sv.LabelAnnotator(palette, by_id, *text, smart_position=True).annotate(scene, detections, texts)
+
+    with patch.multiple(annotate, _draw_masks=masks, _draw_labels=labels):
+        yield
+
+
 def compare(name: str, result: Result, rounds: int) -> list[Row]:
     """Time the steps both ways; raises RuntimeError where their results differ."""
     device, picture = result.masks.device, result.frame.image
@@ -93,7 +117,7 @@ def compare(name: str, result: Result, rounds: int) -> list[Row]:
         return annotate.annotate(picture, inside, result.tracks, ["shape"])
 
     def draw_whole() -> NDArray[np.uint8]:
-        with patch.object(annotate, "_compact", lambda _: whole[whole.any((1, 2))]):
+        with drawn_by_supervision():
             return draw()
 
     if inside_codes(inside) != whole_codes(whole) or (draw() != draw_whole()).any():

@@ -5,9 +5,10 @@ python -m tests.benchmarks.tracker [--sizes t s b+ l embedded] [--objects 1 4 16
 Both take uint8 images of 1280 x 720 and return masks at the mask decoder's resolution on the host. Objects are boxes on
 a grid; the public sizes have random weights. The memory is filled before the timing starts. A row is the fastest
 window; with one CPU thread (OMP_NUM_THREADS=1) it is CPU time, so that other processes have little influence. "vos" is
-upstream's compiled predictor, by default only on CUDA. ``rest`` is the time outside of the stages: for the tracker the
-memory bank and the results, for upstream the collection of memories. MiB (CUDA only): maximum memory while tracking,
-without the weights.
+upstream's compiled predictor, "graphs" the tracker with CUDA graphs, whose stages cannot be told apart; both by default
+only on CUDA. ``rest`` is the time outside of the stages: for the tracker the memory bank and the results, for upstream
+the collection of memories. Only on CUDA: maximum memory while tracking, without the weights, in MiB; the share of time
+in which the GPU works; and per frame its kernels and the host's launches of kernels and graphs.
 """
 
 import argparse
@@ -15,7 +16,7 @@ import gc
 import json
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import cycle, islice
 from pathlib import Path
@@ -30,6 +31,7 @@ from stages.errors import ConfigError
 from stages.sam2.load import EMBEDDED, config_file
 from stages.testsrc.world import ShapesWorld
 from stages.types import Image
+from tests.benchmarks.support.gpu_work import gpu_work
 from tests.benchmarks.support.stopwatch import counted_flops, now, peak_flops, settle
 from tests.benchmarks.support.streams import Model, load_ours, load_upstream
 from tests.support.checkpoints import SAM2_SIZES, write_sam2
@@ -38,6 +40,8 @@ NAMES = {short: name for name, short in SAM2_SIZES.items()}
 SIZES = (*NAMES, "embedded")
 STAGES = ("encode", "attend", "decode", "memorise")
 WIDTH, HEIGHT = 1280, 720
+HEADS = ("size", "objects", "tracker", "ms", *STAGES, "rest", "attend GFLOP", "TFLOP/s", "of peak", "MiB", "GPU works")
+HEADS += ("kernels", "launches", "/ ours", "/ one object")
 
 
 @dataclass(slots=True)
@@ -49,11 +53,14 @@ class Cell:
     objects: int
     status: str = "ok"  # or "oom", or "failed"
     total: float = 0.0
-    stages: dict[str, float] = field(default_factory=dict)
+    stages: dict[str, float | None] = field(default_factory=dict)  # None: cannot be measured
     attend_flop: float = 0.0  # operations per frame, including those on masked keys
     attend_flops: float = 0.0  # operations per second
     attend_of_peak: float = 0.0
     held_mib: float | None = None
+    gpu_share: float | None = None  # of the total in which the GPU works
+    kernels: float | None = None  # per frame
+    launches: float | None = None  # by the host, per frame
     over_ours: float | None = None  # ratio of the total to that of our tracker with the same number of objects
     over_one: float | None = None  # ratio of the total to that of the same tracker with one object
 
@@ -74,8 +81,9 @@ def load(tracker: str, size: str, folder: Path, arguments: argparse.Namespace) -
     weights = EMBEDDED / "segmenter.pt" if name is None else folder / f"sam2.1_hiera_{name}.pt"
     if not weights.exists():
         write_sam2(folder, name)
-    if tracker == "ours":
-        return load_ours("embedded" if name is None else str(weights), device, dtype, arguments.compile)
+    if tracker in ("ours", "graphs"):
+        source = "embedded" if name is None else str(weights)
+        return load_ours(source, device, dtype, arguments.compile, graphs=tracker == "graphs")
     config = EMBEDDED / "segmenter.yaml" if name is None else config_file("2.1", size)
     return load_upstream(config, weights, device, dtype, optimised=tracker == "vos")
 
@@ -85,11 +93,12 @@ def measure(cell: Cell, model: Model, pictures: list[Image], arguments: argparse
     device = pick_device(arguments.device)
     before = torch.cuda.memory_allocated(device) if device.type == "cuda" else 0
     endless, window = cycle(pictures), min(arguments.window, arguments.frames)
-    stream = model.start(next(endless), grid(cell.objects))
-    for _ in range(-(-arguments.fill // window)):
-        stream.step(list(islice(endless, window)))
-    with counted_flops(*model.attends) as calls:
-        stream.step(list(islice(endless, window)))
+    with model.capturing():
+        stream = model.start(next(endless), grid(cell.objects))
+        for _ in range(-(-arguments.fill // window)):
+            stream.step(list(islice(endless, window)))
+        with counted_flops(*model.attends) as calls:
+            stream.step(list(islice(endless, window)))
     stream.step(list(islice(endless, window)))
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
@@ -101,12 +110,17 @@ def measure(cell: Cell, model: Model, pictures: list[Image], arguments: argparse
         settle(device)
         timed.append(((now(device) - began) * 1000 / window, model.watch.take()))
     cell.total, stages = min(timed, key=lambda one: one[0])
-    cell.stages = {stage: stages[stage] / window for stage in STAGES}
-    cell.stages["rest"] = cell.total - sum(cell.stages.values())
-    cell.attend_flop = sum(calls) / window
-    cell.attend_flops = cell.attend_flop / (cell.stages["attend"] / 1000)
+    found = {stage: stages[stage] / window if stage in stages else None for stage in STAGES}
+    cell.stages = {**found, "rest": cell.total - sum(time or 0.0 for time in found.values())}
+    if attended := found["attend"]:
+        cell.attend_flop = sum(calls) / window
+        cell.attend_flops = cell.attend_flop / (attended / 1000)
     if device.type == "cuda":
         cell.held_mib = (torch.cuda.max_memory_allocated(device) - before) / 2**20
+    pictures = list(islice(endless, window))
+    if work := gpu_work(lambda: stream.step(pictures), device):
+        cell.kernels, cell.launches = work.kernels / window, work.launches / window
+        cell.gpu_share = work.milliseconds / window / cell.total
 
 
 def attempt(cell: Cell, model: Model, pictures: list[Image], arguments: argparse.Namespace) -> None:
@@ -127,9 +141,10 @@ def cells(arguments: argparse.Namespace, peak: float) -> Iterator[Cell]:
     """All rows: for each size and number of objects our tracker first, then the others."""
     world = ShapesWorld(0, WIDTH, HEIGHT)
     pictures, ours, one = [world.render(t)[0] for t in range(2 * arguments.window)], {}, {}
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = arguments.weights or Path(temporary)
         for size in arguments.sizes:
-            models = {name: load(name, size, Path(folder), arguments) for name in arguments.trackers}
+            models = {name: load(name, size, folder, arguments) for name in arguments.trackers}
             for objects in sorted(arguments.objects):
                 for name, model in models.items():
                     cell = Cell(size, name, objects)
@@ -155,12 +170,17 @@ def row(cell: Cell) -> str:
     """A line of a markdown table."""
     names = [cell.size, str(cell.objects), cell.tracker]
     if cell.status != "ok":
-        return "| " + " | ".join([*names, cell.status, *["-"] * 10]) + " |"
-    times = [f"{t:.1f}" for t in (cell.total, *cell.stages.values())]
+        return "| " + " | ".join([*names, cell.status, *["-"] * (len(HEADS) - 4)]) + " |"
+    times = [_shown(time, ".1f") for time in (cell.total, *cell.stages.values())]
     work = [f"{cell.attend_flop / 1e9:.2f}", f"{cell.attend_flops / 1e12:.3f}", f"{cell.attend_of_peak:.1%}"]
-    held = "-" if cell.held_mib is None else f"{cell.held_mib:.0f}"
-    ratios = ["-" if ratio is None else f"{ratio:.2f}" for ratio in (cell.over_ours, cell.over_one)]
-    return "| " + " | ".join([*names, *times, *work, held, *ratios]) + " |"
+    on_gpu = [_shown(cell.held_mib, ".0f"), _shown(cell.gpu_share, ".0%")]
+    counts = [_shown(cell.kernels, ".0f"), _shown(cell.launches, ".0f")]
+    ratios = [_shown(ratio, ".2f") for ratio in (cell.over_ours, cell.over_one)]
+    return "| " + " | ".join([*names, *times, *work, *on_gpu, *counts, *ratios]) + " |"
+
+
+def _shown(value: float | None, style: str) -> str:
+    return "-" if value is None else format(value, style)
 
 
 def plot(measured: list[Cell], path: Path) -> None:
@@ -183,7 +203,7 @@ def plot(measured: list[Cell], path: Path) -> None:
         shown = [cell for cell in here if cell.objects == counts[-1]]
         bottom = np.zeros(len(shown))
         for stage in (*STAGES, "rest"):
-            heights = [max(cell.stages[stage], 0) for cell in shown]
+            heights = [max(cell.stages[stage] or 0.0, 0.0) for cell in shown]
             lower.bar([cell.tracker for cell in shown], heights, bottom=bottom, label=stage, width=0.6)
             bottom += heights
         lower.set(title=f"{counts[-1]} objects", ylabel="ms a frame")
@@ -191,31 +211,33 @@ def plot(measured: list[Cell], path: Path) -> None:
     figure.savefig(path, dpi=120)
 
 
-def parse() -> argparse.Namespace:
+def parse(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.tracker", description=__doc__.splitlines()[0])
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
     parser.add_argument("--objects", nargs="+", type=int, default=[1, 4, 16, 64])
-    parser.add_argument("--trackers", nargs="+", choices=["ours", "upstream", "vos"])
+    parser.add_argument("--trackers", nargs="+", choices=["ours", "graphs", "upstream", "vos"])
     parser.add_argument("--frames", type=int, default=40, help="timed frames, rounded up to whole windows")
     parser.add_argument("--fill", type=int, help="frames after the prompts; default 24 on CUDA, 16 on a CPU")
     parser.add_argument("--window", type=int, default=8)
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     parser.add_argument("--precision", choices=["auto", "float32", "bfloat16"], default="auto")
     parser.add_argument("--compile", action="store_true", help="compile the tracker as the daemon does on CUDA")
+    parser.add_argument("--weights", type=Path, metavar="FOLDER", help="keep the checkpoints there")
     parser.add_argument("--plot", type=Path, metavar="FILE.png")
     parser.add_argument("--json", action="store_true")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(given)
     try:
         on_cuda = pick_device(arguments.device).type == "cuda"
     except ConfigError as error:
         parser.error(str(error))
     arguments.fill = arguments.fill if arguments.fill is not None else (24 if on_cuda else 16)
-    arguments.trackers = arguments.trackers or ["ours", "upstream", *["vos"] * on_cuda]
+    more = ["graphs"] * on_cuda
+    arguments.trackers = arguments.trackers or ["ours", *more, "upstream", *["vos"] * on_cuda]
     return arguments
 
 
-def main() -> None:
-    arguments = parse()
+def main(given: Sequence[str] | None = None) -> None:
+    arguments = parse(given)
     torch.set_float32_matmul_precision("high")  # TF32 for both, as in upstream's benchmark
     device = pick_device(arguments.device)
     dtype = pick_dtype(arguments.precision, device)
@@ -224,8 +246,7 @@ def main() -> None:
     about = f"{where}, {str(dtype).removeprefix('torch.')}, torch {torch.__version__}, compile {arguments.compile}"
     if not arguments.json:
         print(f"{about}; matrix product {peak / 1e12:.3f} TFLOP/s\n")
-        heads = ["ms", *STAGES, "rest", "attend GFLOP", "TFLOP/s", "of peak", "MiB", "/ ours", "/ one object"]
-        print("| " + " | ".join(["size", "objects", "tracker", *heads]) + " |\n" + "|---" * 15 + "|")
+        print("| " + " | ".join(HEADS) + " |\n" + "|---" * len(HEADS) + "|", flush=True)
     measured = []
     for cell in cells(arguments, peak):
         measured.append(cell)

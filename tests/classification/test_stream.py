@@ -77,7 +77,7 @@ def test_each_object_that_shows_gets_the_best_class_of_its_crop_with_its_id() ->
     tracks = tuple(Track(5 + i, 0, 0, 0, state, 0.9, 0.9) for i, state in enumerate(states))
     [result] = results(0)
     turns = ClassifySchedule(Classification(target="objects"))
-    [told], _ = turns.classify(FakeClassifier(), [replace(result, tracks=tracks, masks=masks)])
+    [told], _ = turns.classify(FakeClassifier(), [replace(result, tracks=tracks, logits=masks)])
     assert told.classes == (Label("3x3", 1, id=5), Label("5x5", 1, id=7))
 
 

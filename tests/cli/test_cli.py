@@ -33,7 +33,7 @@ def maskcast(*arguments: str, before: Sequence[str] = (), **environment: str) ->
 def error_of(*arguments: str, code: int, before: Sequence[str] = (), **environment: str) -> str:
     """The one line on stderr of a command that ends with ``code``; what tells of progress does not count."""
     done = maskcast(*arguments, before=before, **environment)
-    progress = re.compile(r"maskcast: (loading the models|\w+: \d+ frames?, )")
+    progress = re.compile(r"maskcast: (loading the models|compiling takes minutes|\w+: \d+ frames?, )")
     lines = [line for line in done.stderr.splitlines() if not progress.match(line)]
     assert (done.returncode, len(lines)) == (code, 1), done.stderr
     assert lines[0].startswith("maskcast: error: ")

@@ -1,11 +1,13 @@
-"""``maskcast models``: where the configured models are, and what is said when they cannot be fetched."""
+"""``maskcast models``: where the configured models are, what is said when they cannot be fetched, compilation."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from daemon.__main__ import main
+from daemon.service.build_models import COMPILED
 from tests.cli.test_cli import NO_HUB, error_of, maskcast
 
 
@@ -85,3 +87,39 @@ def test_name_that_means_nothing_cannot_be_fetched(flag: str, name: str, reason:
     error = error_of("models", "fetch", *(word for pair in flags.items() for word in pair), code=1, **NO_HUB)
     assert name in error
     assert reason in error
+
+
+@pytest.mark.slow
+def test_compile_compiles_what_a_configuration_needs_and_says_where_it_lasts(
+    graphs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each number of objects that can come; the graphs are not compiled any further here, which would take minutes."""
+    monkeypatch.setenv(COMPILED, str(tmp_path / "inductor"))
+    file = tmp_path / "maskcast.toml"
+    file.write_text(
+        "[models]\ndetector = 'embedded'\nsegmenter = 'embedded'\n[tracking]\nmax_objects = 2\nwindow = 1\n"
+    )
+    arguments = ["models", "compile", "--config", str(file), "--device", "cpu"]
+    assert main([*arguments, "--json"]) == 0
+    assert len(graphs) > 3
+    printed = capsys.readouterr()
+    summary = json.loads(printed.out)
+    assert {key: summary[key] for key in ("segmenter", "device", "cache")} == {
+        "segmenter": "embedded",
+        "device": "cpu",
+        "cache": str(tmp_path / "inductor"),
+    }
+    assert [re.sub(r"\d+\.\d s", "T", line) for line in printed.err.splitlines()] == [
+        "maskcast: compiling takes minutes, much less when it was done before",
+        *(f"maskcast: info: warm-up with {objects}: T" for objects in ("4 objects", "2 objects", "1 object")),
+        "maskcast: the daemon uses it once the configuration has models.compile = true",
+    ]
+
+
+@pytest.mark.process
+def test_what_cannot_be_compiled_is_one_line(tmp_path: Path) -> None:
+    flags = ("--detector", "embedded", "--device", "cpu")
+    error = error_of("models", "compile", "--config", "missing.toml", code=2)
+    assert error == "missing.toml: no such file; name the configuration with --config or MASKCAST_CONFIG"
+    error = error_of("models", "compile", *flags, "--segmenter", "nobody/no-such-model", code=1)
+    assert error.startswith("segmenter: nobody/no-such-model is neither a file, a folder nor a known model")

@@ -136,6 +136,9 @@ def test_files_wait_for_the_subscribers_that_were_asked_for(broadcast):
 
 def test_models_that_are_loaded_say_how_long_it_took(broadcast):
     assert 'maskcast_model_load_seconds{model="segmenter"} 0.0\n' not in broadcast.idle
+    for part in ("imports", "models"):
+        assert f'maskcast_start_seconds{{part="{part}"}} ' in broadcast.idle
+        assert f'maskcast_start_seconds{{part="{part}"}} 0.0\n' not in broadcast.idle
     assert 'maskcast_build_info{decoder="software",device="cpu"' in broadcast.idle
 
 

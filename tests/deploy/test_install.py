@@ -21,6 +21,14 @@ pytestmark = pytest.mark.process  # most of these tests
 
 INSTALL = DEPLOY / "install.sh"
 LENT = {**os.environ, "PYTHONPATH": sysconfig.get_path("purelib")}
+SMALL = """
+[models]
+detector = "embedded"
+segmenter = "embedded"
+device = "cpu"
+[tracking]
+max_objects = 1
+"""
 TREE = {
     "opt/maskcast/bin/maskcast": 0o755,
     "usr/lib/systemd/system/maskcast.service": 0o644,
@@ -79,6 +87,26 @@ def test_the_program_works_from_its_own_venv_and_is_called_by_its_place_in_the_e
     assert (root / "usr/local/bin/maskcast").readlink() == Path("/opt/maskcast/bin/maskcast")
 
 
+def test_compile_runs_the_installed_program_with_the_services_configuration_and_caches(root):
+    """As far as it goes without a compiler: the real one would take minutes."""
+    configuration = root / "etc/maskcast/maskcast.toml"
+    before = configuration.read_text()
+    configuration.write_text(SMALL)
+    try:
+        done = install("--compile", "--root", root, CXX=str(root / "none"))
+    finally:
+        configuration.write_text(before)
+    assert done.returncode == 1
+    said = done.stderr.splitlines()
+    assert said[-1].startswith("maskcast: error: models.compile = true: the segmenter cannot be compiled (")
+    assert said[-1].endswith('does a C++ compiler work (apt-get install g++)? Else set models.compile = "auto"')
+    assert (root / "var/cache/maskcast/inductor").is_dir()
+
+
+def test_compile_needs_the_program(tmp_path):
+    refused(install("--compile", "--root", tmp_path), 1, "maskcast is not installed in .*; install it first: .*")
+
+
 def test_a_second_run_leaves_the_configuration_alone_and_removing_too(wheels, root):
     configuration = root / "etc/maskcast/maskcast.toml"
     configuration.write_text("# mine\n")
@@ -133,7 +161,7 @@ def test_wrong_usage_is_refused_in_one_line(arguments, code, pattern, tmp_path):
 def test_help_says_how_it_is_called():
     done = install("--help")
     assert done.returncode == 0
-    assert all(option in done.stdout for option in ("--wheels", "--uninstall", "--root", "DESTDIR"))
+    assert all(option in done.stdout for option in ("--wheels", "--compile", "--uninstall", "--root", "DESTDIR"))
 
 
 def test_the_readme_names_only_files_and_options_that_there_are():

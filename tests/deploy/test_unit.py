@@ -5,6 +5,7 @@ import subprocess
 
 import pytest
 
+from daemon.service.build_models import COMPILED
 from daemon.service.service import ABORT, DRAIN
 from tests.deploy.prometheus import DEPLOY
 from tests.support.tools import needs_tool
@@ -55,6 +56,16 @@ def test_the_unit_is_exposed_little():
 )
 def test_the_unit_asks_for_what_the_daemon_is_built_for(line):
     assert line in UNIT.read_text().splitlines()
+
+
+def test_what_is_compiled_lasts():
+    """Not in /tmp, which is private to the service and gone when it stops."""
+    lines = UNIT.read_text().splitlines()
+    words = [word for line in lines if line.startswith("Environment=") for word in line.partition("=")[2].split()]
+    environment = dict(word.split("=", 1) for word in words)
+    assert "CacheDirectory=maskcast" in lines
+    for variable in (COMPILED, "TRITON_CACHE_DIR", "CUDA_CACHE_PATH"):
+        assert environment[variable].startswith("/var/cache/maskcast/")
 
 
 def test_the_daemon_may_take_the_time_that_it_needs_to_stop():

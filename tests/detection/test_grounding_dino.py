@@ -227,16 +227,35 @@ CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"
 def test_bfloat16_moves_boxes_by_less_than_a_pixel(device: str, detector: GroundingDino, scenes: list[Scene]) -> None:
     """In bfloat16 the detections with high scores are the same, mostly within half a pixel and 0.02 of score."""
     rounded = GroundingDino(EMBEDDED, torch.device(device), torch.bfloat16)
-    moved = []
+    moved, overlaps = [], []
     for scene in scenes:
         prompts = parse_prompts(scene.truth.labels)
         sure = detector.detect([scene.image], prompts, THRESHOLD + 0.1, THRESHOLD)[0]
         other = _rows(rounded.detect([scene.image], prompts, THRESHOLD - 0.1, THRESHOLD - 0.1)[0])
         for prompt, score, *box in _rows(sure):
-            away = np.abs(other[other[:, 0] == prompt, 1:] - [score, *box])
+            same = other[other[:, 0] == prompt, 1:]
+            away = np.abs(same - [score, *box])
             moved.append(min(away, key=lambda row: row[1:].max(), default=np.full(5, 999.0)))
+            overlaps.append(box_iou(torch.tensor([box]), torch.from_numpy(same[:, 1:])).max().item())
     shift = np.array(moved)
     assert len(shift) > 40
     assert shift[:, 1:].max() < 8
     assert np.median(shift[:, 1:].max(1)) < 0.5
     assert np.median(shift[:, 0]) < 0.02
+    assert np.median(overlaps) > 0.98
+    assert min(overlaps) > 0.8
+
+
+def test_weights_stored_in_bfloat16_give_what_float32_weights_give_under_autocast(scenes: list[Scene]) -> None:
+    """Bit for bit: converting them once only saves what autocast would do at each picture."""
+    rounded, plain = (GroundingDino(EMBEDDED, torch.device("cpu"), torch.bfloat16) for _ in range(2))
+    exact = GroundingDino(EMBEDDED, torch.device("cpu"), torch.float32)
+    plain.network.float().load_state_dict(exact.network.state_dict())
+    stored = {name for name, weight in rounded.network.named_parameters() if weight.dtype == torch.bfloat16}
+    assert len(stored) > 100
+    assert not any(word in name for name in stored for word in ("norm", "embeddings.word", "level_embed"))
+    for scene in scenes[:6]:
+        prompts = parse_prompts(scene.truth.labels)
+        (one,), (other,) = (each.detect([scene.image], prompts, 0, 0) for each in (rounded, plain))
+        np.testing.assert_array_equal(one.boxes, other.boxes)
+        np.testing.assert_array_equal(one.scores, other.scores)

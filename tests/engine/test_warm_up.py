@@ -6,7 +6,9 @@ import torch
 from daemon.engine.warm_up import warm_up
 from stages.detection.grounding_dino import EMBEDDED, GroundingDino
 from stages.sam2.load import load_segmenter
+from stages.tracking.all_shapes import run_all_shapes
 from tests.sam2.test_static_shapes import CPU, run
+from tests.support.fakes import FakeDetector
 
 
 @pytest.mark.slow
@@ -20,11 +22,50 @@ def test_after_the_warm_up_nothing_is_left_to_compile_whatever_a_windows_length(
     assert len(graphs) == known
 
 
+def test_where_memory_is_too_small_the_warm_up_is_smaller(segmenter, monkeypatch, caplog):
+    """The daemon starts: it runs the other sizes as they come, and its governor lowers them."""
+    monkeypatch.setattr(segmenter, "static", True)
+    monkeypatch.setattr(segmenter, "recent_pointers", 2)
+    room, encode, encoded = 3, segmenter.encode, []
+
+    def encode_in_the_room(images):
+        if len(images) > room:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        encoded.append(len(images))
+        return encode(images)
+
+    monkeypatch.setattr(segmenter, "encode", encode_in_the_room)
+    detector = FakeDetector()
+    warm_up(detector, segmenter, max_objects=2, window=4)
+    assert set(encoded) == {1, 2}
+    [warning] = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert warning.startswith("warm-up: too little memory for 2 objects and windows of 4 frames; ")
+    room = 0
+    with pytest.raises(torch.OutOfMemoryError):
+        warm_up(detector, segmenter, max_objects=2, window=4)
+
+
 def test_models_that_run_as_they_are_need_one_size_only(segmenter):
     assert segmenter.batch_sizes(64) == [1]
 
 
-def test_a_gpu_runs_at_most_sixteen_objects_together(segmenter, monkeypatch):
+def test_where_shapes_are_static_there_are_few_sizes(segmenter, monkeypatch):
     monkeypatch.setattr(segmenter, "static", True)
-    assert segmenter.batch_sizes(64) == [1, 2, 4, 8, 16]
+    assert segmenter.batch_sizes(64) == [1, 2, 4, 8, 16, 32, 64]
     assert segmenter.batch_sizes(5) == [1, 2, 4, 8]
+
+
+def test_a_gpu_propagates_at_most_sixteen_objects_together(segmenter, monkeypatch):
+    """The keys of one object take tens of megabytes."""
+    monkeypatch.setattr(segmenter, "static", True)
+    monkeypatch.setattr(segmenter, "recent_pointers", 2)
+    sizes, run = set(), segmenter.run
+
+    def spy(step, shared, rows, **static):
+        if step.__name__ in ("_propagate", "_memorise", "_segment"):
+            sizes.add(segmenter.padded(len(rows[0])))
+        return run(step, shared, rows, **static)
+
+    monkeypatch.setattr(segmenter, "run", spy)
+    run_all_shapes(segmenter, max_objects=18, window=1)
+    assert sizes == {1, 2, 4, 8, 16}

@@ -44,12 +44,14 @@ SERIES: dict[str, list[dict[str, str]]] = {
     "publish_dropped_total": [{"stream": "gate"}],
     "record_errors_total": [{"stream": "gate"}],
     "subscribers": [{}],
+    "graph_fallbacks_total": [{}],
     "subscribers_refused_total": [{}],
     "gpu_memory_bytes": [{"kind": "allocated"}],
     "memory_budget_bytes": [{}],
     "track_memory_bytes": [{"stream": "gate"}],
     "governor_step": [{"stream": "gate"}],
     "model_load_seconds": [{"model": model} for model in ("detector", "segmenter", "classifier")],
+    "start_seconds": [{"part": part} for part in ("imports", "models", "warm_up", "other")],
 }
 
 

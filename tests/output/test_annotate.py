@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from stages.output import annotate as module
 from stages.output.annotate import COLOURS, annotate, encode_jpeg
 from stages.output.masks import Masks
 from stages.testsrc.world import ShapesWorld
 from stages.types import Image, Label, Track, TrackState
+from tests.benchmarks.drawing import drawn_by_supervision
 
 GREY = 90
 
@@ -192,8 +192,8 @@ def test_true_masks_are_drawn_at_any_size() -> None:
 
 
 @pytest.mark.parametrize(("height", "width"), [(48, 64), (257, 255), (1080, 1920)])
-def test_drawing_inside_boxes_changes_no_pixel(height: int, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As supervision draws whole masks: 20 overlapping objects, some cut by the edge, and masks of awkward shapes."""
+def test_masks_and_outlines_are_those_of_supervision(height: int, width: int) -> None:
+    """20 overlapping objects, some cut by the edge, and masks of awkward shapes, on a picture of all values."""
     image, truth = ShapesWorld(seed=11, width=width, height=height, objects=20).render(30)
     rows, columns = np.mgrid[:height, :width]
     awkward = [
@@ -206,14 +206,30 @@ def test_drawing_inside_boxes_changes_no_pixel(height: int, width: int, monkeypa
         (rows < 3) & (columns < 3) | (rows > height - 4) & (columns > width - 4),  # far apart
         (rows > 4) & (rows < height - 5) & ~((rows > 9) & (rows < height - 10) & (abs(columns - width // 2) < 9)),
     ]
+    image[: height // 2] = np.arange(width * 3).reshape(width, 3) % 256
     for masks in (truth.masks, np.array(awkward)):
         tracks = [track(number) for number in range(1, len(masks) + 1)]
         inside = drawing(image, masks, tracks, ["car"])
-        with monkeypatch.context() as patch:
-            patch.setattr(module, "_compact", Masks.full)
+        with drawn_by_supervision():
             whole = drawing(image, masks, tracks, ["car"])
         assert (inside != image).any(2)[masks.any(0)].mean() > 0.9
         assert (inside == whole).all()
+
+
+def test_labels_are_where_supervision_has_them() -> None:
+    """Boxes at random places, also beyond the edge and in the same place; up to 9 in a picture of any size."""
+    random = np.random.default_rng(3)
+    for height, width in [(240, 320), (720, 1280), (96, 200)] * 8:
+        masks = np.zeros((random.integers(2, 10), height, width), bool)
+        for mask in masks:
+            y, x = random.integers((height, width))
+            mask[y : y + height // 4, x : x + width // 4] = True
+        masks[1] = masks[0]
+        tracks = [track(int(number)) for number in random.integers(0, 2000, len(masks))]
+        ours = drawing(grey(height, width), masks, tracks, ["a car"])
+        with drawn_by_supervision():
+            theirs = drawing(grey(height, width), masks, tracks, ["a car"])
+        assert (ours == theirs).all()
 
 
 def test_jpeg_keeps_the_colours_and_gets_smaller_with_lower_quality() -> None:

@@ -15,10 +15,12 @@ import pytest
 import torch
 
 from stages.sam2 import load as sam2_load
+from stages.sam2.attention import LeanOptions
 from stages.sam2.load import config_file, load_segmenter
 from stages.sam2.segmenter import Sam2Segmenter
+from stages.sam2.split_attention import Splitting, attend_plainly
 from stages.testsrc.world import ShapesWorld
-from stages.tracking.memory_bank import MemoryBank
+from stages.tracking.memory.recall import Recall
 from stages.tracking.tracker import Tracker, TrackerOptions
 from stages.types import Image
 from tests.sam2.parity import Act, Agreement, Ours, Upstream, compare
@@ -52,6 +54,8 @@ CASES = [
     Case("2.1", "l", 256),
     Case("2", "t", 256),
 ]
+SHORT = Case("2.1", "t", 256, frames=5, joins=2, corrected=3, leaves=3)
+LEAN = LeanOptions(splitting=Splitting(attend_plainly, multiprocessors=132))  # attention as on a GPU
 
 
 def images(count: int) -> list[Image]:
@@ -100,7 +104,9 @@ def randomise(model: torch.nn.Module) -> None:
     model.sam_mask_decoder.pred_obj_score_head.layers[-1].bias.fill_(5)  # present
 
 
-def load_both(case: Case, folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Upstream, Sam2Segmenter]:
+def load_both(
+    case: Case, folder: Path, monkeypatch: pytest.MonkeyPatch, lean: LeanOptions | None = None
+) -> tuple[Upstream, Sam2Segmenter]:
     """Upstream's predictor, and ours read by the real loader from its checkpoint; they hold the same tensors."""
     torch.manual_seed(0)
     predictor = build_upstream(config_file(case.version, case.size), case.image_size)
@@ -108,7 +114,7 @@ def load_both(case: Case, folder: Path, monkeypatch: pytest.MonkeyPatch) -> tupl
     checkpoint = folder / "checkpoint.pt"
     torch.save({"model": predictor.state_dict()}, checkpoint)
     monkeypatch.setattr(sam2_load, "build", partial(sam2_load.build, image_size=case.image_size))
-    segmenter = load_segmenter(str(checkpoint), torch.device("cpu"), torch.float32)
+    segmenter = load_segmenter(str(checkpoint), torch.device("cpu"), torch.float32, lean=lean)
     checkpoint.unlink()
     predictor.load_state_dict(segmenter.state_dict(), assign=True)
     return Upstream(predictor, images(case.frames), folder), segmenter
@@ -126,10 +132,17 @@ def play(case: Case, theirs: Upstream, segmenter: Sam2Segmenter) -> Agreement:
     return agreement
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.version}-{case.size}-{case.image_size}")
-def test_masks_of_the_public_architectures_equal_upstreams(case, tmp_path, monkeypatch):
+RUNS = [*((case, None) for case in CASES), (SHORT, LEAN)]
+
+
+@pytest.mark.parametrize(
+    ("case", "lean"),
+    RUNS,
+    ids=[f"{c.version}-{c.size}-{c.image_size}{'-as on a GPU' if lean else ''}" for c, lean in RUNS],
+)
+def test_masks_of_the_public_architectures_equal_upstreams(case, lean, tmp_path, monkeypatch):
     """Every object on every frame has the same mask as upstream gives it from the same memories."""
-    theirs, segmenter = load_both(case, tmp_path, monkeypatch)
+    theirs, segmenter = load_both(case, tmp_path, monkeypatch, lean)
     agreement = play(case, theirs, segmenter)
     assert agreement.encoder < 1e-4
     assert min(agreement.ious) >= LEAST_IOU
@@ -143,10 +156,9 @@ def test_masks_of_the_public_architectures_equal_upstreams(case, tmp_path, monke
 
 def test_the_comparison_notices_a_missing_key_mask(tmp_path, monkeypatch):
     """Negative control: the object that joins later reads memories that it does not have."""
-    case = Case("2.1", "t", 256, frames=5, joins=2, corrected=3, leaves=3)
-    theirs, segmenter = load_both(case, tmp_path, monkeypatch)
-    read = MemoryBank.read
-    monkeypatch.setattr(MemoryBank, "read", lambda bank, *of: replace(read(bank, *of), valid=None))
-    agreement = play(case, theirs, segmenter)
+    theirs, segmenter = load_both(SHORT, tmp_path, monkeypatch)
+    read = Recall.__call__
+    monkeypatch.setattr(Recall, "__call__", lambda recall, *of: replace(read(recall, *of), valid=None))
+    agreement = play(SHORT, theirs, segmenter)
     assert min(agreement.ious) < LEAST_IOU
     assert agreement.relative > CLOSE

@@ -3,10 +3,15 @@
 import numpy as np
 import pytest
 import torch
+from sam2.modeling.position_encoding import PositionEmbeddingSine
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
+from stages.sam2.attention import LeanOptions
 from stages.sam2.load import EMBEDDED, build, load_segmenter
 from stages.sam2.segmenter import Sam2Segmenter
+from stages.sam2.split_attention import Splitting, attend_with_cudnn
 from stages.segmentation.outputs import Heads
 from stages.tracking.state import TrackerOptions, TrackerState
 from stages.tracking.tracker import Tracker
@@ -47,7 +52,7 @@ def test_the_key_mask_is_left_out_once_all_are_full(segmenter, world, shapes_fra
 
     def spy(frame, groups):
         [memory] = groups
-        masks.append(memory.valid)
+        masks.append(memory.tokens.valid)
         return propagate(frame, groups)
 
     monkeypatch.setattr(segmenter, "propagate", spy)
@@ -55,6 +60,13 @@ def test_the_key_mask_is_left_out_once_all_are_full(segmenter, world, shapes_fra
     full = segmenter.recent_pointers
     assert all(mask is not None for mask in masks[:full])
     assert all(mask is None for mask in masks[full:])
+
+
+def test_the_encoder_is_compiled_once_for_a_batch_size(graphs):
+    segmenter = load_segmenter("embedded", CPU, torch.float32, compiled=True)
+    for _ in range(3):
+        segmenter.encode([np.zeros((64, 64, 3), np.uint8)])
+    assert len(graphs) == 1
 
 
 @pytest.mark.slow
@@ -88,7 +100,8 @@ def test_a_frame_needs_no_device_synchronisation(monkeypatch):
     model = build(EMBEDDED / "segmenter.yaml")
     with FakeTensorMode() as mode:
         for module in model.modules():
-            module.__dict__.get("cache", {}).clear()  # position codes, with values
+            if isinstance(module, PositionEmbeddingSine):
+                module.cache = {(1, 1): mode.from_tensor(torch.zeros(2, 1, 1))}  # as sam2 keeps them: on another device
             if hasattr(module, "freqs_cis"):
                 module.freqs_cis = mode.from_tensor(module.freqs_cis).to("cuda")
             for held in (module._parameters, module._buffers):
@@ -96,7 +109,10 @@ def test_a_frame_needs_no_device_synchronisation(monkeypatch):
                     fake = mode.from_tensor(tensor).detach().to("cuda")
                     held[name] = torch.nn.Parameter(fake, False) if held is module._parameters else fake
         model.to = lambda _: model  # it is there already
-        segmenter = Sam2Segmenter(model, torch.device("cuda"), torch.bfloat16)
+        lean = LeanOptions(splitting=Splitting(attend_with_cudnn, multiprocessors=132))
+        segmenter = Sam2Segmenter(model, torch.device("cuda"), torch.bfloat16, lean=lean)
+        codes = [module.cache[1, 1] for module in model.modules() if isinstance(module, PositionEmbeddingSine)]
+        assert {code.device.type for code in codes} == {"cuda"}
         state = TrackerState(segmenter, TrackerOptions(max_objects=4))
         features = segmenter.encode([np.zeros((64, 64, 3), np.uint8)])[0]
         empty = segmenter.empty_heads()
@@ -111,3 +127,29 @@ def test_a_frame_needs_no_device_synchronisation(monkeypatch):
             state.store_memories(features, found, torch.ones_like(found.presence, dtype=torch.bool))
             state.masks = found.masks
             assert found.masks.device.type == "cuda"
+        state.bank.set_conditioning(1, state.clock, torch.zeros(()), torch.zeros(()), clear=False)
+        state.bank.sync_counts([16, 16, 3])
+        assert len(state.bank.groups()) == 3
+        state.propagate(features)
+        state.bank.sync_counts([17, 17, 4])  # the next window
+        with CopiesFromTheHost() as copies:
+            state.propagate(features)
+        assert not copies.operations
+
+
+class CopiesFromTheHost(TorchDispatchMode):
+    """Operations on the GPU that need a tensor of the host."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.operations: list[str] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        devices = [
+            {leaf.device.type for leaf in tree_leaves(tree) if isinstance(leaf, torch.Tensor) and leaf.ndim}
+            for tree in ((args, kwargs), out)
+        ]
+        if "cpu" in devices[0] and "cuda" in devices[1]:
+            self.operations.append(str(func))
+        return out

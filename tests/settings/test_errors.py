@@ -57,6 +57,8 @@ def test_unknown_key_is_an_error_with_the_nearest_valid_name(file: Path, text: s
         ("[detection]\nevery = 2.5", "detection.every = 2.5 should be a valid integer"),
         ("[publish]\nframes = 1", "publish.frames = 1 should be a valid boolean"),
         ("[models]\ndetector = 1", "models.detector = 1 should be a valid string"),
+        ("[models]\ncompile = 'maybe'", "models.compile = \"maybe\" should be 'auto' or should be a valid boolean"),
+        ("[models]\ncompile = 1", "models.compile = 1 should be 'auto' or should be a valid boolean"),
         ("detection = 1", "detection = 1 should be a valid table"),
         ("streams = 1", "streams = 1 should be a valid list"),
         (GATE.replace('["person"]', '"person"'), 'streams["gate"].prompts = "person" should be a valid list'),

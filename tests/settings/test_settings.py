@@ -37,11 +37,19 @@ def test_flag_wins_over_environment_wins_over_file_wins_over_default(
 def test_environment_holds_every_type(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MASKCAST_PUBLISH__FRAMES", "false")
     monkeypatch.setenv("MASKCAST_MODELS__DEVICE", "cuda:1")
+    monkeypatch.setenv("MASKCAST_MODELS__COMPILE", "true")
     monkeypatch.setenv("MASKCAST_STREAMS", '[{"name": "a", "source": "a.mp4", "prompts": ["dog"]}]')
     settings = load()
     assert settings.publish.frames is False
     assert settings.models.device == "cuda:1"
+    assert settings.models.compile is True
     assert settings.streams[0].prompts == (Prompt("dog", "dog"),)
+
+
+@pytest.mark.parametrize(("written", "value"), [('"auto"', "auto"), ("true", True), ("false", False)])
+def test_compilation_is_automatic_on_or_off(file: Path, written: str, value: str | bool) -> None:
+    file.write_text(f"[models]\ncompile = {written}\n")
+    assert load(file).models.compile == value
 
 
 def test_file_is_found_by_argument_then_variable_then_default_path(

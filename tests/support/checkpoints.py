@@ -1,10 +1,14 @@
 """Checkpoints of the full-size architectures with random weights, in the formats of their publishers."""
 
 import json
+import math
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 from sam2.build_sam import build_sam2
 from transformers import (
     GroundingDinoConfig,
@@ -39,10 +43,37 @@ _HIERA: dict[str, dict[str, Any]] = {  # what differs from tiny in transformers'
 }
 
 
-def write_grounding_dino(folder: Path) -> GroundingDinoForObjectDetection:
-    """grounding-dino-tiny (Swin-T, BERT base) in the hub's file layout; its processor resizes images to 192 pixels."""
-    network = GroundingDinoForObjectDetection(GroundingDinoConfig())
-    network.save_pretrained(folder)
+# What transformers 4.40, in which Grounding DINO was published on the hub, called things that have other names today.
+_PUBLISHED_NAMES = {
+    r"conv_encoder\.model\.swin\.": "conv_encoder.model.",
+    r"attention\.q_proj": "attention.self.query",
+    r"attention\.k_proj": "attention.self.key",
+    r"attention\.v_proj": "attention.self.value",
+    r"attention\.relative_position_bias\.": "attention.self.",
+    r"attention\.o_proj": "attention.output.dense",
+    r"mlp\.fc1": "intermediate.dense",
+    r"mlp\.fc2": "output.dense",
+}
+_NOT_PUBLISHED = r"model\.decoder\.bbox_embed|bbox_embed\.[1-9]|.*\.swin\.layernorm"  # copies, and a norm without use
+_PUBLISHED_CONFIG = {
+    "architectures": ["GroundingDinoForObjectDetection"],
+    "backbone_config": {"model_type": "swin", "out_features": ["stage2", "stage3", "stage4"], "out_indices": [2, 3, 4]},
+    "model_type": "grounding-dino",
+    "text_config": {"model_type": "bert"},
+    "torch_dtype": "float32",
+    "transformers_version": "4.40.0",
+}
+
+
+def write_grounding_dino(folder: Path, **config: Any) -> GroundingDinoForObjectDetection:
+    """A Grounding DINO as the hub has it: IDEA-Research/grounding-dino-tiny (Swin-T, BERT base) but for ``config``.
+
+    Its weights are random, and its processor resizes images to 192 pixels. The names in its files are those of 2024.
+    """
+    folder.mkdir(exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(_PUBLISHED_CONFIG | config))
+    network = GroundingDinoForObjectDetection(GroundingDinoConfig.from_pretrained(folder))
+    save_file(published(network.state_dict()), folder / "model.safetensors", metadata={"format": "pt"})
     words = {0: "[PAD]", 100: "[UNK]", 101: "[CLS]", 102: "[SEP]", 103: "[MASK]", 1012: ".", 1029: "?"}
     words |= {2417: "red", 4418: "circle", 2630: "blue", 2675: "square"}
     (folder / "vocab.txt").write_text("".join(words.get(i, f"[unused{i}]") + "\n" for i in range(30522)))
@@ -58,6 +89,22 @@ def write_grounding_dino(folder: Path) -> GroundingDinoForObjectDetection:
     }
     (folder / "preprocessor_config.json").write_text(json.dumps(names | pictures))
     return network
+
+
+def published(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Weights of a Grounding DINO with Swin under the names of 2024, with the index tables that were saved then."""
+    named = {}
+    for name, tensor in weights.items():
+        if re.match(_NOT_PUBLISHED, name):
+            continue
+        for today, then in _PUBLISHED_NAMES.items():
+            name = re.sub(today, then, name) if "conv_encoder" in name else name
+        named[name] = tensor.contiguous()
+        if name.endswith("relative_position_bias_table"):
+            cells = (math.isqrt(len(tensor)) + 1) // 2  # of a window, along a side
+            index = torch.zeros(cells**2, cells**2, dtype=torch.int64)
+            named[name.replace("bias_table", "index")] = index
+    return named
 
 
 def write_sam2(folder: Path, size: str, version: str = "2.1") -> tuple[Path, dict[str, torch.Tensor]]:

@@ -23,6 +23,8 @@ def window(*indices: int, keyframe: bool = False) -> Window:
 class FakeDetector:
     """Detects one box of the first prompt on every image."""
 
+    together = 1
+
     def __init__(self) -> None:
         self.calls = 0
 

@@ -1,8 +1,10 @@
 """The real program as a process for long runs, with its metrics and process statistics."""
 
 import os
+import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import urllib.request
 from collections.abc import Iterator, Sequence
@@ -29,14 +31,17 @@ class Scrape:
 
 
 class MeasuredProgram:
-    """``maskcast run`` on free ports; its stderr goes to a file, so that it never blocks on a full pipe."""
+    """``maskcast run`` on free ports; its stderr goes to a file, so that it never blocks on a full pipe.
 
-    def __init__(self, *arguments: str, **environment: str) -> None:
+    ``module`` is run instead of the daemon's own, with the same arguments.
+    """
+
+    def __init__(self, *arguments: str, module: str = "daemon", **environment: str) -> None:
         clean = {name: value for name, value in os.environ.items() if not name.startswith("MASKCAST_")}
         free = ("--publish", "tcp://127.0.0.1:0", "--http", "127.0.0.1:0")
         self._complaints = tempfile.TemporaryFile("w+")  # noqa: SIM115 - for as long as the program runs
         self._program = subprocess.Popen(
-            [sys.executable, "-m", "daemon", "run", *arguments, *free],
+            [sys.executable, "-m", module, "run", *arguments, *free],
             stdout=subprocess.PIPE,
             stderr=self._complaints,
             text=True,
@@ -64,8 +69,12 @@ class MeasuredProgram:
 
     def complaints(self) -> str:
         """The last lines of its stderr."""
-        self._complaints.seek(0)
-        return " | ".join(self._complaints.read().splitlines()[-5:])
+        return " | ".join(self.stderr().decode(errors="replace").splitlines()[-5:])
+
+    def stderr(self, after: int = 0) -> bytes:
+        """What it has written there, from byte ``after`` on."""
+        file = self._complaints.fileno()
+        return os.pread(file, os.fstat(file).st_size, after)  # does not move the program's place in the file
 
     def wait(self) -> int:
         """Wait until the program has ended; its exit code."""
@@ -80,6 +89,12 @@ class MeasuredProgram:
         finally:
             self._program.kill()
             self._complaints.close()
+
+
+def find_py_spy() -> str | None:
+    """The program's path: on the PATH, beside Python, or where ``pip install --target`` puts it."""
+    folders = [os.environ.get("PATH", ""), sysconfig.get_path("scripts"), *(f"{place}/bin" for place in sys.path)]
+    return shutil.which("py-spy", path=os.pathsep.join(folders))
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 import torch
 
-from stages.tracking.cues import Cues, median_colours, similarity
+from stages.tracking.cues import Cues, median_colours, mismatch, pixel_mismatch, similarity
 
 
 def square(x: float, y: float = 10, side: int = 8) -> torch.Tensor:
@@ -12,11 +12,15 @@ def square(x: float, y: float = 10, side: int = 8) -> torch.Tensor:
     return logits
 
 
+def call(step, shared, rows):
+    return step(shared, rows)
+
+
 def followed(*masks: torch.Tensor) -> Cues:
     cues = Cues(32, torch.device("cpu"))
     cues.append(masks[0], torch.zeros(1, 3))
     for mask in masks[1:]:
-        cues.update(mask)
+        cues.update(mask, call)
     return cues
 
 
@@ -73,16 +77,17 @@ def test_similarity_falls_with_the_distance_of_the_colours():
 
 def test_a_mask_far_away_or_of_another_colour_has_a_high_mismatch():
     cues = followed(square(2), square(4))  # black, predicted at (10, 14)
+    parts = cues.moments, cues.motion, cues.colours
     picture = torch.zeros(3, 32, 32)
     picture[:, :, 20:] = 2.0
-    assert cues.mismatch(picture, square(6)) < 0.1
-    assert cues.mismatch(picture, square(23)) > 3
+    assert mismatch(*parts, picture, square(6)) < 0.1
+    assert mismatch(*parts, picture, square(23)) > 3
 
 
 def test_the_cost_of_a_pixel_rises_with_distance_and_colour_difference():
     cues = followed(square(2), square(4))
     picture = torch.zeros(3, 32, 32)
     picture[:, 14, 12] = 2.0
-    cost = cues.pixel_mismatch(picture).view(32, 32)
+    cost = pixel_mismatch(cues.moments, cues.motion, cues.colours, picture).view(32, 32)
     assert cost[14, 10] < cost[14, 20] < cost[14, 31]
     assert cost[14, 12] > cost[14, 20]

@@ -8,10 +8,11 @@ from stages.sam2.segmenter import Sam2Segmenter
 from stages.tracking import mask_filter, mask_ops, state
 from stages.tracking.cues import Cues
 from stages.tracking.gallery import Gallery
-from stages.tracking.memory_bank import MemoryBank
-from stages.tracking.memory_ring import Ring
+from stages.tracking.memory.bank import MemoryBank
+from stages.tracking.memory.ring import Ring
 from stages.tracking.state import TrackerState
 from stages.tracking.tracker import Tracker, TrackerOptions
+from stages.transfer import Transfer
 from stages.types import Detections, Result, TrackChange, Window
 from tests.testsrc.truth import truth_detections
 
@@ -23,11 +24,12 @@ CALLED = [
     (Sam2Segmenter, "prompt_points", 1),
     (Sam2Segmenter, "encode_memory", 1),
     (Sam2Segmenter, "encode_memory", 2),
-    (MemoryBank, "read", 1),
+    (MemoryBank, "stored", 1),
     (MemoryBank, "store", 1),
     (MemoryBank, "store", 2),
     (MemoryBank, "append", 1),
     (MemoryBank, "sync_counts", 1),
+    (Transfer, "begin", 1),
     (Cues, "append", 1),
     (Cues, "update", 1),
     (Cues, "reorder", 1),
@@ -43,7 +45,6 @@ CHANGES = [
     ("resize", 5, 8, Ring, "_empty_index", 2),
     ("resize", 5, 8, Gallery, "resize", 1),
     ("rescale", 0.5, 1.0, Ring, "_empty_index", 1),
-    ("rescale", 0.5, 1.0, Sam2Segmenter, "memory_position_encoding", 1),
     ("rescale", 0.5, 1.0, Cues, "rescale", 1),
     ("rescale", 1.5, 1.0, Ring, "_empty_index", 1),
 ]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from stages.tracking.memory_bank import CONDITIONING, MemoryBank
+from stages.tracking.memory.bank import CONDITIONING, MemoryBank
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def test_reading_a_row_gives_its_conditioning_frame_and_its_recent_frames(segmen
     bank.append(0, *memories(segmenter, 1, 0))
     for frame in range(1, 31):
         bank.store(frame, *memories(segmenter, 1, frame), torch.tensor([True]))
-    seen, pointed = read_row(segmenter, bank.read(31, range(bank.count)), 0)
+    seen, pointed = read_row(segmenter, bank.stored(31, range(bank.count)).tokens, 0)
     assert seen == [0, *range(31 - segmenter.recent_memories, 31)]
     assert pointed == [0, *range(31 - segmenter.recent_pointers, 31)]
 
@@ -44,7 +44,7 @@ def test_rows_added_on_different_frames_read_only_their_own_memories(segmenter, 
         bank.store(frame, *memories(segmenter, 1, frame), torch.tensor([True]))
     bank.append(4, *memories(segmenter, 1, 40))
     bank.store(5, *memories(segmenter, 2, 5), torch.tensor([True, True]))
-    read = bank.read(6, range(bank.count))
+    read = bank.stored(6, range(bank.count)).tokens
     assert read_row(segmenter, read, 0)[0] == [0, 1, 2, 3, 4, 5]
     assert read_row(segmenter, read, 1)[0] == [5, 40]
 
@@ -53,7 +53,7 @@ def test_a_frame_that_is_not_stored_does_not_displace_an_older_one(segmenter, ba
     bank.append(0, *memories(segmenter, 1, 0))
     for frame in range(1, 5):
         bank.store(frame, *memories(segmenter, 1, frame), torch.tensor([frame != 3]))
-    assert read_row(segmenter, bank.read(5, range(bank.count)), 0)[0] == [0, 1, 2, 4]
+    assert read_row(segmenter, bank.stored(5, range(bank.count)).tokens, 0)[0] == [0, 1, 2, 4]
 
 
 def test_where_memories_age_by_time_a_frame_that_is_not_stored_lets_no_older_one_in(segmenter, bank):
@@ -61,8 +61,8 @@ def test_where_memories_age_by_time_a_frame_that_is_not_stored_lets_no_older_one
     bank.append(0, *memories(segmenter, 2, 0))
     for frame in range(1, 31):
         bank.store(frame, *memories(segmenter, 2, frame), torch.tensor([frame != 28, True]))
-    bank.sync_counts()
-    read = bank.read(31, range(bank.count))
+    bank.sync_counts(bank.written().tolist())
+    read = bank.stored(31, range(bank.count)).tokens
     assert read_row(segmenter, read, 0)[0] == [0, 25, 26, 27, 29, 30]
     assert read_row(segmenter, read, 1)[0] == [0, *range(25, 31)]
 
@@ -72,7 +72,7 @@ def test_the_first_conditioning_frame_stays_and_the_latest_replaces_the_one_befo
     for frame in (10, 20):
         memory, pointer = memories(segmenter, 1, frame)
         bank.set_conditioning(0, frame, memory[0], pointer[0], clear=False)
-    assert read_row(segmenter, bank.read(21, range(bank.count)), 0) == ([7, 20], [7, 20])
+    assert read_row(segmenter, bank.stored(21, range(bank.count)).tokens, 0) == ([7, 20], [7, 20])
 
 
 def test_clearing_a_row_keeps_only_its_conditioning_frames(segmenter, bank):
@@ -80,7 +80,7 @@ def test_clearing_a_row_keeps_only_its_conditioning_frames(segmenter, bank):
     bank.store(1, *memories(segmenter, 1, 2), torch.tensor([True]))
     memory, pointer = memories(segmenter, 1, 3)
     bank.set_conditioning(0, 2, memory[0], pointer[0], clear=True)
-    assert read_row(segmenter, bank.read(3, range(bank.count)), 0)[0] == [1, 3]
+    assert read_row(segmenter, bank.stored(3, range(bank.count)).tokens, 0)[0] == [1, 3]
 
 
 def test_random_histories_read_what_a_plain_list_would_hold(segmenter, bank):
@@ -94,7 +94,7 @@ def test_random_histories_read_what_a_plain_list_would_hold(segmenter, bank):
             rows[gone] = rows[-1]
             rows.pop()
         if rows:
-            read = bank.read(frame, range(bank.count))
+            read = bank.stored(frame, range(bank.count)).tokens
             for row, history in enumerate(rows):
                 near = [f for f in history["stored"] if frame - f <= segmenter.recent_memories]
                 want = sorted(history["first"] + near[-segmenter.recent_memories :])
@@ -119,7 +119,7 @@ def full_bank(segmenter, counts):
     for frame in range(1, max(counts) + 1):
         stored = torch.tensor([frame <= count for count in counts])
         bank.store(frame, *memories(segmenter, len(counts), frame), stored)
-    bank.sync_counts()
+    bank.sync_counts(bank.written().tolist())
     return bank
 
 
@@ -127,21 +127,44 @@ def test_rows_are_read_in_groups_full_ones_by_their_conditioning_frames_and_youn
     full = segmenter.recent_pointers
     bank = full_bank(segmenter, [full, 3, full + 2, full + 1, full, 0])
     assert bank.groups() == [[0, 2, 4], [3], [1, 5]]
-    assert [bank.read(40, rows).valid is None for rows in bank.groups()] == [True, True, False]
+    assert [bank.stored(40, rows).tokens.valid is None for rows in bank.groups()] == [True, True, False]
 
 
 def test_rows_whose_memories_age_by_time_are_one_group(segmenter, bank):
     bank.append(0, *memories(segmenter, 2, 0))
     for frame in range(1, 31):
         bank.store(frame, *memories(segmenter, 2, frame), torch.tensor([True, True]))
-    bank.sync_counts()
+    bank.sync_counts(bank.written().tolist())
     assert bank.groups() == [[0, 1]]
 
 
 def test_a_group_reads_of_its_rows_what_a_read_of_all_rows_does(segmenter):
     bank = full_bank(segmenter, [segmenter.recent_pointers, 3, segmenter.recent_pointers, 20])
-    whole = bank.read(40, range(4))
+    whole = bank.stored(40, range(4)).tokens
     for rows in bank.groups():
-        part = bank.read(40, rows)
+        part = bank.stored(40, rows).tokens
         for number, row in enumerate(rows):
             assert read_row(segmenter, part, number) == read_row(segmenter, whole, row)
+
+
+def test_full_rows_with_one_conditioning_frame_share_their_position_encodings(segmenter):
+    """Their memories have the same ages, by rank; each row by itself gets the same encodings."""
+    full = segmenter.recent_pointers
+    bank = full_bank(segmenter, [full, full, full + 2, full + 3, full + 5])
+    rows = bank.groups()[0]
+    assert rows == [0, 2, 4]
+    together = bank.stored(40, rows).tokens.positions
+    assert together.shape[0] == 1
+    assert all(torch.equal(together, bank.stored(40, [row]).tokens.positions) for row in rows)
+
+
+def test_the_latest_conditioning_frame_has_the_age_of_its_own_row(segmenter):
+    """Where there are two, the encodings of pointers differ from row to row."""
+    full = segmenter.recent_pointers
+    bank = full_bank(segmenter, [full, full, full, full])
+    memory, pointer = memories(segmenter, 1, 5)
+    bank.set_conditioning(1, full - 3, memory[0], pointer[0], clear=False)
+    together = bank.stored(full + 1, [1, 3]).tokens.positions
+    assert not torch.equal(together[0], together[1])
+    for position, row in zip(together, (1, 3), strict=True):
+        assert torch.equal(position, bank.stored(full + 1, [row]).tokens.positions[0])

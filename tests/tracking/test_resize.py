@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from stages.sam2.attention import LeanOptions
 from stages.sam2.load import EMBEDDED, build, load_segmenter
 from stages.sam2.segmenter import Sam2Segmenter
 from stages.tracking.cues import Cues
@@ -204,7 +205,8 @@ def test_the_smaller_model_of_a_compiled_one_is_not_compiled(segmenter, film, wo
     large = load_segmenter("embedded", segmenter.device, torch.float32, compiled=True)
     with pytest.raises(AssertionError, match="compiled"):
         film(Tracker(large, PLACES), 0, 3, best_first(world))
-    there, here = Tracker(segmenter.scaled(0.5), PLACES), Tracker(large.scaled(0.5), PLACES)
+    plain = load_segmenter("embedded", segmenter.device, torch.float32, lean=LeanOptions())  # what a compiled one runs
+    there, here = Tracker(plain.scaled(0.5), PLACES), Tracker(large.scaled(0.5), PLACES)
     assert same(film(there, 0, 6, best_first(world)), film(here, 0, 6, best_first(world)))
 
 
@@ -289,7 +291,7 @@ def test_the_recorded_areas_are_converted_to_the_new_size(segmenter, world, film
     )
 
 
-def test_the_predicted_motion_is_converted_to_the_new_size():
+def test_the_predicted_motion_is_converted_to_the_new_size(segmenter):
     """Squares that move to the right, drawn at both sizes, are predicted at the same positions."""
 
     def squares(t: int, side: int) -> torch.Tensor:
@@ -303,12 +305,12 @@ def test_the_predicted_motion_is_converted_to_the_new_size():
     for cues, side in ((large, 48), (small, 24)):
         cues.append(squares(0, side), torch.zeros(2, 3))
         for t in range(1, 5):
-            cues.update(squares(t, side))
+            cues.update(squares(t, side), segmenter.run)
     large.rescale(24, 0.5)
     for t in range(5, 9):
         assert all(torch.allclose(ours, theirs) for ours, theirs in zip(large.predict(), small.predict(), strict=True))
-        large.update(squares(t, 24))
-        small.update(squares(t, 24))
+        large.update(squares(t, 24), segmenter.run)
+        small.update(squares(t, 24), segmenter.run)
 
 
 def test_a_tracker_may_change_its_size_before_its_first_frame(segmenter, world, film):

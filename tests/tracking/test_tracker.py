@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import torch
 
-from stages.tracking.memory_bank import MemoryBank
+from stages.tracking.memory.bank import MemoryBank
 from stages.tracking.tracker import Tracker, TrackerOptions
 from stages.types import Detections, Frame, TrackChange, TrackState, Window
 from tests.testsrc.truth import truth_detections

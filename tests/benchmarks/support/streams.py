@@ -1,8 +1,8 @@
 """The tracker and upstream's video predictor behind one interface: boxes on the first frame, then frame by frame."""
 
 import sys
-from collections.abc import Sequence
-from contextlib import redirect_stdout
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext, redirect_stdout
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -35,6 +35,11 @@ class Model:
     watch: Stopwatch
     attends: tuple[Any, str]  # owner and name of the memory attention's method
 
+    def capturing(self) -> AbstractContextManager[None]:
+        """In this context a tracker with graphs captures what it runs for the first time."""
+        capturing: Callable[[], AbstractContextManager[None]] = getattr(self.network, "capturing", nullcontext)
+        return capturing()
+
     def start(self, image: Image, boxes: NDArray[np.float32]) -> "OurStream | UpstreamStream":
         """Start a stream with one object for each of ``boxes`` (N, 4), xyxy in pixels of its first frame."""
         if isinstance(self.network, Sam2Segmenter):
@@ -44,10 +49,18 @@ class Model:
         return stream
 
 
-def load_ours(weights: str, device: torch.device, dtype: torch.dtype, compiled: bool = False) -> Model:
-    """Our segmenter with watched stages; ``weights`` as for load_segmenter."""
-    segmenter, watch = load_segmenter(weights, device, dtype, compiled), Stopwatch(device)
+def load_ours(
+    weights: str, device: torch.device, dtype: torch.dtype, compiled: bool = False, graphs: bool = False
+) -> Model:
+    """Our segmenter with watched stages; ``weights`` and the flags as for load_segmenter.
+
+    With ``graphs`` only the encoder is watched: the other stages run inside graphs.
+    """
+    segmenter = load_segmenter(weights, device, dtype, compiled, graphs)
+    watch = Stopwatch(device)
     watch.watch("encode", segmenter, "encode")
+    if graphs:
+        return Model(segmenter, dtype, watch, (segmenter._model, "_attend"))
     watch.watch("attend", segmenter._model, "_attend")
     watch.watch("decode", segmenter._model, "_forward_sam_heads")
     watch.watch("memorise", segmenter, "encode_memory")

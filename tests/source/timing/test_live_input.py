@@ -146,8 +146,8 @@ def test_cameras_without_a_clock_are_timed_by_arrival_at_any_rate(tmp_path):
         assert numbers(frames) == [(number(frames[0]) + n) % 50 for n in range(len(frames))]
         assert len(frames) == pytest.approx(4 * camera.rate, rel=0.2, abs=2)
         assert max(lags(frames, camera.sent)) < 1
-        # two pictures wait in the parser, and that a time is guessed at the start shows as well
-        assert min(lags(frames, camera.sent)) > -3 / camera.rate
+        # two pictures wait in the parser, a time is guessed at the start, and a busy machine sends late
+        assert min(lags(frames, camera.sent)) > -3 / camera.rate - 0.1
 
 
 def test_pictures_without_a_clock_are_left_out_when_they_come_too_fast_and_the_others_keep_their_times(monkeypatch):

@@ -7,14 +7,16 @@ removed, the last row moves to its row.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 
 from stages.segmentation.base import Segmenter
-from stages.segmentation.memory import MemoryTokens
-from stages.tracking.memory_ring import CONDITIONING, Ring
+from stages.segmentation.memory import StoredMemory
+from stages.tracking.memory.recall import Recall
+from stages.tracking.memory.ring import CONDITIONING, Ring
+
+_MOST_INDICES = 64  # kept: those of the present groups, and of some before
 
 
 class MemoryBank:
@@ -36,10 +38,7 @@ class MemoryBank:
         # known without a device synchronisation, per row: frames stored at least, and conditioning frames
         self._stored: list[int] = []
         self._conditioning: list[int] = []
-        self._position_encoding, self._time_encoding = (
-            segmenter.memory_position_encoding(),
-            segmenter.memory_time_encoding(),
-        )
+        self._indices: dict[tuple[int, ...], torch.Tensor] = {}  # on the device
         self.count = 0
 
     @property
@@ -74,9 +73,13 @@ class MemoryBank:
         if clear:
             self._stored[row] = 0
 
-    def sync_counts(self) -> None:
-        """Read from the device how many frames each row has stored; full rows need no key mask in attention."""
-        self._stored = self._memories.written(self.count)
+    def written(self) -> torch.Tensor:
+        """How many frames each row has stored, (count,), on the device."""
+        return self._memories.written(self.count)
+
+    def sync_counts(self, written: list[int]) -> None:
+        """Take what was read of ``written``; full rows need no key mask in attention."""
+        self._stored = written
 
     @torch.inference_mode()
     def store(self, frame: int, memories: torch.Tensor, pointers: torch.Tensor, rows: torch.Tensor) -> None:
@@ -121,9 +124,8 @@ class MemoryBank:
             return F.interpolate(maps, after, mode="bilinear", antialias=True).flatten(2).transpose(1, 2)
 
         like = _slot_formats(segmenter, self._dtype, segmenter.device)[0]
-        position_encoding = segmenter.memory_position_encoding()
         self._memories.refit(self.capacity, self.count, like, resample)
-        self._segmenter, self._position_encoding = segmenter, position_encoding
+        self._segmenter = segmenter
 
     def groups(self) -> list[list[int]]:
         """All rows, in groups that are read together.
@@ -140,62 +142,36 @@ class MemoryBank:
                 young.append(row)
         return [full[conditioning] for conditioning in sorted(full)] + ([young] if young else [])
 
+    def places(self, groups: Sequence[Sequence[int]]) -> slice | torch.Tensor:
+        """Where each row is when all ``groups`` stand one after the other, as an index on the device."""
+        order = [row for rows in groups for row in rows]
+        return self._index(tuple(order.index(row) for row in range(self.count)))
+
     @torch.inference_mode()
-    def read(self, frame: int, rows: Sequence[int]) -> MemoryTokens:
-        """The memory of ``rows``, of frames before ``frame``."""
+    def stored(self, frame: int, rows: Sequence[int]) -> StoredMemory:
+        """What is stored of ``rows``, to be looked for on ``frame``."""
+        counts = {self._conditioning[row] for row in rows}
         full = self._endless and all(self._stored[row] >= self._segmenter.recent_pointers for row in rows)
-        read = _Rows(
-            torch.tensor(rows, device=self._segmenter.device), max(self._conditioning[row] for row in rows), frame
-        )
-        memories, memory_positions, memory_valid = self._read_memories(read)
-        pointers, pointer_positions, pointer_valid = self._read_pointers(read)
-        mask = not (full and len({self._conditioning[row] for row in rows}) == 1)
-        valid = torch.cat([memory_valid, pointer_valid], dim=1) if mask else None
-        if valid is not None and not self._segmenter.static and bool(valid.all()):
-            valid = None
-        tokens, positions = (
-            torch.cat([memories, pointers], dim=1),
-            torch.cat([memory_positions, pointer_positions], dim=1),
-        )
-        return MemoryTokens(tokens, positions, pointers.shape[1], valid)
+        masked = not full or len(counts) > 1
+        # rows with a key mask all have the same shape where shapes are static
+        conditioning = CONDITIONING if masked and self._segmenter.static else max(counts)
+        index = self._index(tuple(rows))
+        clock = torch.full((), frame, device=self._segmenter.device)
+        tensors = *self._memories.stored(index), *self._pointers.stored(index)
+        return StoredMemory(clock, tensors, Recall(self._segmenter, conditioning, self._endless, masked))
 
-    def _slots(self, ring: Ring, read: "_Rows") -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """The slots of a ring to read, their ages, and which are valid.
+    def _index(self, rows: tuple[int, ...]) -> slice | torch.Tensor:
+        """An index of the rows on the device: a slice if they follow each other.
 
-        Where shapes may vary, slots that are valid in no row are left out.
+        It is kept, because copying it to a GPU makes the host wait.
         """
-        slots, age, valid = ring.slots_before(read.frame, read.rows, read.conditioning, self._endless)
-        if self._segmenter.static:
-            return slots, age, valid
-        used = valid.any(0).nonzero()[:, 0]
-        return slots[:, used], age[:, used], valid[:, used]
-
-    def _read_memories(self, read: "_Rows") -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Tokens and position encodings (R, M * L, C_mem) of the spatial memories, and which are valid."""
-        slots, age, valid = self._slots(self._memories, read)
-        time = age.clamp(1, self._segmenter.recent_memories) - 1
-        time = torch.where(slots < CONDITIONING, len(self._time_encoding) - 1, time)
-        positions = (self._time_encoding[time][:, :, None] + self._position_encoding).flatten(1, 2)
-        memories = self._memories.read(read.rows, slots).flatten(1, 2).float()
-        return memories, positions, valid.repeat_interleave(len(self._position_encoding), dim=1)
-
-    def _read_pointers(self, read: "_Rows") -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """The same of the object pointers, (R, P * C / C_mem, C_mem): a pointer is split into several tokens."""
-        slots, age, valid = self._slots(self._pointers, read)
-        if self._endless:
-            age = age.clamp(max=self._segmenter.recent_pointers)
-        positions = self._segmenter.pointer_time_encoding(age.float())
-        tokens = self._segmenter.pointer_dim // self._segmenter.memory_dim
-        pointers = self._pointers.read(read.rows, slots).unflatten(2, (tokens, -1)).flatten(1, 2)
-        return pointers, positions.repeat_interleave(tokens, dim=1), valid.repeat_interleave(tokens, dim=1)
-
-
-class _Rows(NamedTuple):
-    """What is read together: R rows, all frames before ``frame``."""
-
-    rows: torch.Tensor  # (R,) indices
-    conditioning: int  # most conditioning frames that one of them has
-    frame: int
+        if rows == tuple(range(rows[0], rows[0] + len(rows))):
+            return slice(rows[0], rows[0] + len(rows))
+        if rows not in self._indices:
+            if len(self._indices) == _MOST_INDICES:
+                self._indices.clear()
+            self._indices[rows] = torch.tensor(rows, device=self._segmenter.device)
+        return self._indices[rows]
 
 
 def bank_bytes(segmenter: Segmenter, capacity: int, dtype: torch.dtype = torch.bfloat16) -> int:

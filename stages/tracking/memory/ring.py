@@ -18,7 +18,7 @@ class Ring:
 
     def __init__(self, capacity: int, recent: int, like: torch.Tensor) -> None:
         """``like``: a tensor with the shape, dtype and device of one slot."""
-        self._recent, self._length = recent, recent + 1
+        self._length = recent + 1
         slots = CONDITIONING + self._length
         self._values = like.new_zeros(capacity, slots, *like.shape)
         self._compact = False  # after a failed `refit`: _values has only the rows in use, perhaps on the host
@@ -99,39 +99,43 @@ class Ring:
         frames[:rows], written[:rows] = self.frames[:rows], self._written[:rows]
         self._values, self._compact, self.frames, self._written = values, False, frames, written
 
-    def written(self, rows: int) -> list[int]:
-        """How many frames the first rows have written since they were last cleared; synchronises with the device."""
-        return [int(n) for n in self._written[:rows].tolist()]
+    def written(self, rows: int) -> torch.Tensor:
+        """How many frames the first rows have written since they were last cleared, (rows,)."""
+        return self._written[:rows]
 
     def move(self, source: int, target: int) -> None:
         """Copy row ``source`` to row ``target``."""
         for tensor in (self._values, self.frames, self._written):  # _values, compact or not: this cannot fail
             tensor[target] = tensor[source]
 
-    def slots_before(
-        self, frame: int, rows: torch.Tensor, conditioning: int, by_rank: bool
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """The slots of ``rows`` (R,) with values of frames before ``frame``.
+    def stored(self, rows: slice | torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """What is stored of R rows: values (R, slots, ...), the frame of each slot (R, slots), frames written (R,).
 
-        First ``conditioning`` conditioning slots, then the recent ones, oldest first. Returns slot numbers (R,
-        conditioning + recent), ages in frames, and which slots are valid. Recent slots older than ``recent`` frames are
-        not valid. ``by_rank`` instead gives the newest recent slot the age 1, the one before it 2, and so on, and does
-        not limit the age.
+        ``rows``: a slice, for views, or indices (R,).
         """
-        device, written = self.frames.device, self._written[rows, None]
-        column = rows[:, None]
-        newest = self.frames[column, CONDITIONING + (written - 1) % self._length]
-        order = torch.arange(self._recent, device=device)
-        recent = CONDITIONING + (written + (newest < frame) + order) % self._length
-        slots = torch.cat([torch.arange(conditioning, device=device).expand(len(rows), -1), recent], dim=1)
-        frames = self.frames[column, slots]
-        age, valid = frame - frames, frames != _NEVER
-        if by_rank:
-            age[:, conditioning:] = self._recent - order
-        else:
-            valid[:, conditioning:] &= age[:, conditioning:] <= self._recent
-        return slots, age, valid
+        return self.values[rows], self.frames[rows], self._written[rows]
 
-    def read(self, rows: torch.Tensor, slots: torch.Tensor) -> torch.Tensor:
-        """The values of slots (R, S) of ``rows`` (R,), (R, S, ...)."""
-        return self.values[rows[:, None], slots]
+
+def slots_before(
+    clock: torch.Tensor, frames: torch.Tensor, written: torch.Tensor, conditioning: int, by_rank: bool
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The slots of R rows with values of frames before ``clock``; ``frames`` and ``written`` as `Ring.stored` has them.
+
+    First ``conditioning`` conditioning slots, then the recent ones, oldest first. Returns slot numbers (R, conditioning
+    + recent), ages in frames, and which slots are valid. Recent slots older than ``recent`` frames are not valid.
+    ``by_rank`` instead gives the newest recent slot the age 1, the one before it 2, and so on, and does not limit the
+    age.
+    """
+    length = frames.shape[1] - CONDITIONING
+    recent, device, written = length - 1, frames.device, written[:, None]
+    newest = frames.gather(1, CONDITIONING + (written - 1) % length)
+    order = torch.arange(recent, device=device)
+    slots = CONDITIONING + (written + (newest < clock) + order) % length
+    slots = torch.cat([torch.arange(conditioning, device=device).expand(len(frames), -1), slots], dim=1)
+    frames = frames.gather(1, slots)
+    age, valid = clock - frames, frames != _NEVER
+    if by_rank:
+        age[:, conditioning:] = recent - order
+    else:
+        valid[:, conditioning:] &= age[:, conditioning:] <= recent
+    return slots, age, valid
