@@ -11,9 +11,11 @@ from stages.windows import join_windows
 
 
 class Scheduler:
-    """Takes the stream whose oldest frame has waited longest, with all its frames that can run as one window.
+    """Takes the stream that has waited longest, with all its frames that can run as one window.
 
-    So a live frame need not wait for others to fill its window, and windows grow while the engine is busy.
+    So a live frame need not wait for others to fill its window, and windows grow while the engine is busy. A stream
+    waits from its oldest frame on, dropped ones included: full queues hold frames of the same age, so that of equal
+    streams those would be served for ever whose frames came a moment sooner.
 
     ``add`` and ``clear`` may be called from any thread, all else from the engine's.
     """
@@ -58,10 +60,10 @@ class Scheduler:
         return [(stream, windows[0].frames[0].image) for stream, windows in waiting if windows and windows[0].keyframe]
 
     def _runnable(self) -> list[StreamState]:
-        """The streams that can be run, first the one whose oldest frame has waited longest."""
+        """The streams that can be run, first the one that has waited longest."""
         with self._lock:
             ready = [stream for stream in self._streams if _ready(stream.lane)]
-        return sorted(ready, key=lambda stream: stream.lane.inbox.oldest or 0.0)
+        return sorted(ready, key=lambda stream: stream.lane.inbox.waiting_since or 0.0)
 
     def clear(self) -> list[StreamState]:
         """Take out all streams."""

@@ -13,7 +13,7 @@ class Mailbox(Generic[Item]):
     """First in, first out. The sizes of its items, by ``size``, sum up to ``capacity`` at most, unless one is larger.
 
     When an item does not fit, its sender waits. After ``drop_oldest(merge)`` it waits no longer than it says; then the
-    oldest item is dropped and the next one replaced by ``merge(lost, next)``, so that the loss stays counted.
+    oldest item is dropped and the next one replaced by ``merge(lost, next)``, which counts the loss and has its place.
     ``changed`` is called after every put, get and close, in the thread that did it. Any thread may call.
     """
 
@@ -47,8 +47,11 @@ class Mailbox(Generic[Item]):
         return sum(self._size(item) for _, item in self._items)
 
     @property
-    def oldest(self) -> float | None:
-        """When the oldest waiting item came, in monotonic seconds; None when none waits."""
+    def waiting_since(self) -> float | None:
+        """When the oldest waiting item came, or the first of those dropped before it; None when none waits.
+
+        In monotonic seconds.
+        """
         with self._condition:
             return self._items[0][0] if self._items else None
 
@@ -83,7 +86,7 @@ class Mailbox(Generic[Item]):
                 return False
             self._items.append((time.monotonic(), item))
             while self._merge is not None and len(self._items) > 1 and self._held() > self.capacity:
-                (_, lost), (came, following) = self._items.popleft(), self._items.popleft()
+                (came, lost), (_, following) = self._items.popleft(), self._items.popleft()
                 self._items.appendleft((came, self._merge(lost, following)))
             self._condition.notify_all()
         self._changed()

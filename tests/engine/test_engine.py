@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -141,6 +142,21 @@ def test_the_stream_whose_window_has_waited_longest_runs_first(new_bench):
     for lane in lanes.values():
         outcomes(lane)
     assert "".join(order) == "abbabbba"
+
+
+def test_streams_whose_queues_are_full_get_equal_turns():
+    scheduler = Scheduler()
+    lanes = [new_lane(name, ["red circle"], Metrics(), windows=4) for name in "abcdefgh"]
+    for lane in lanes:
+        lane.drop_when_full()
+        scheduler.add(StreamState(lane, Detection(), Tracking(), ClassifySchedule(Classification()), None))
+    order = []
+    for tick in range(4 + 80):
+        for lane in lanes:
+            lane.inbox.put(window(tick))
+        if tick >= 4 and (chosen := scheduler.next()) is not None:
+            order.append(chosen[0].lane.name)
+    assert Counter(order) == dict.fromkeys("abcdefgh", 10)
 
 
 def test_frames_that_wait_are_tracked_together_up_to_the_longest_window_and_the_next_keyframe(new_bench):

@@ -56,6 +56,23 @@ def test_a_mailbox_of_one_merges_into_the_item_that_comes():
     assert box.get(0) == [0, 1, 2]
 
 
+def test_who_waits_does_so_from_the_first_item_that_was_neither_taken_nor_dropped_before():
+    box: Mailbox[int] = Mailbox(2)
+    box.drop_oldest(lambda _, following: following)
+    assert box.waiting_since is None
+    box.put(0)
+    first = box.waiting_since
+    assert first is not None
+    for number in (1, 2, 3):
+        time.sleep(0.001)
+        box.put(number)
+    assert box.peek() == (2, 3)
+    assert box.waiting_since == first
+    box.get()
+    assert box.waiting_since is not None
+    assert box.waiting_since > first
+
+
 def test_closing_releases_a_waiting_sender_without_taking_its_item():
     box: Mailbox[int] = Mailbox(1)
     box.put(1)
@@ -161,17 +178,4 @@ def test_waiting_items_are_taken_as_one_as_far_as_they_join():
 
     assert box.get(join=join) == "abc"
     assert box.get(join=join) == "de"
-    assert box.oldest is None
-
-
-def test_the_age_of_the_oldest_item_is_that_of_the_one_that_stays_when_another_is_dropped():
-    box: Mailbox[str] = Mailbox(1)
-    before = time.monotonic()
-    box.put("a")
-    first = box.oldest
-    box.drop_oldest(lambda lost, following: lost + following)
-    box.put("b")
-    assert box.peek() == ("ab",)
-    assert first is not None
-    assert box.oldest is not None
-    assert before <= first < box.oldest
+    assert box.waiting_since is None
