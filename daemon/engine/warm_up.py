@@ -5,6 +5,7 @@ import logging
 import numpy as np
 import torch
 
+from daemon.limits.governor import SCALES
 from daemon.limits.out_of_memory import free_memory_of, is_out_of_memory
 from stages.detection.base import Detector
 from stages.detection.prompts import parse_prompts
@@ -17,12 +18,13 @@ log = logging.getLogger(__name__)
 
 
 def warm_up(detector: Detector, segmenter: Segmenter, max_objects: int, window: int) -> None:
-    """Detect once, and track with every shape; what can be captured is captured.
+    """Detect once, and track with every shape of each size of pictures; what can be captured is captured.
 
     ``window``: the longest, in frames. Where the memory is too small for all shapes, it tries again with half the
     objects and half the frames, as the governor does later; raises what the models do when that is one of each.
     """
-    detector.detect([np.zeros((SIDE, SIDE, 3), np.uint8)], parse_prompts(["red circle"]), 1.0, 1.0)
+    # most cameras have this shape: the detector resizes pictures, so that it has seen theirs then
+    detector.detect([np.zeros((9 * SIDE // 16, SIDE, 3), np.uint8)], parse_prompts(["red circle"]), 1.0, 1.0)
     while not _tracked(segmenter, max_objects, window):
         max_objects, window = max(1, max_objects // 2), max(1, window // 2)
     torch.cuda.empty_cache()  # does nothing without CUDA; what the warm-up alone needed is free for streams
@@ -32,7 +34,9 @@ def _tracked(segmenter: Segmenter, max_objects: int, window: int) -> bool:
     """Track with every shape; False when memory has run out and fewer objects or frames may fit."""
     try:
         with segmenter.capturing():
-            run_all_shapes(segmenter, max_objects, window)
+            for sized in map(segmenter.scaled, SCALES):
+                if sized.static:
+                    run_all_shapes(sized, max_objects, window)
     except Exception as error:
         if not is_out_of_memory(error) or max_objects == window == 1:
             raise

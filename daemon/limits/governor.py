@@ -1,5 +1,6 @@
 """Reduces a stream's work, step by step, while the machine cannot keep up with it or runs out of memory."""
 
+import math
 from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
@@ -37,6 +38,8 @@ LADDER = (
     Rung("scale", 1 / 2, ("overload", "memory")),
     Rung("max_objects", 1 / 2, ("overload", "memory")),
 )
+
+SCALES = (1.0, math.prod(rung.factor for rung in LADDER if rung.key == "scale"))  # all that `Governor.scale` can be
 
 
 class Governor:

@@ -57,7 +57,7 @@ class Metrics:
         )
         self.registry.register(self.subscribers_refused)
         self.graph_fallbacks = _CallbackCounter(
-            "graph_fallbacks", "Shapes of a step of the segmenter for which there is no CUDA graph; it runs slower."
+            "graph_fallbacks", "Shapes of a step of a model for which there is no CUDA graph; it runs slower."
         )
         self.registry.register(self.graph_fallbacks)
         self.track_memory = self._gauge("track_memory_bytes", "Size of a stream's memory of its objects.", *by)

@@ -16,6 +16,7 @@ from daemon.service.start_times import StartTimes
 from daemon.settings.schema import Models as ModelSettings
 from daemon.settings.schema import Settings, Tracking
 from stages.errors import ConfigError, ModelError, one_line
+from stages.graphs import cuda_graphs
 from stages.source.gpu_decoder import cuda_decoder
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def build_models(
         detector = build_detector(settings.models)
     with times.part("segmenter"):
         segmenter = build_segmenter(settings.models)
-    metrics.graph_fallbacks.read = lambda: segmenter.graph_fallbacks
+    metrics.graph_fallbacks.read = lambda: detector.graph_fallbacks + segmenter.graph_fallbacks
     with times.part("classifier"):
         classifier = build_classifier(settings.models)
 
@@ -113,7 +114,8 @@ def build_detector(chosen: ModelSettings) -> "Detector":
 
     device = pick_device(chosen.device)
     name = EMBEDDED if chosen.detector == "embedded" else chosen.detector
-    return GroundingDino(name, device, pick_dtype(chosen.precision, device))
+    graphs = cuda_graphs("detector", device) if chosen.compile is not False else None
+    return GroundingDino(name, device, pick_dtype(chosen.precision, device), graphs)
 
 
 def build_segmenter(chosen: ModelSettings) -> "Segmenter":

@@ -14,6 +14,10 @@ class Detector(Protocol):
     def together(self) -> int:
         """Most pictures of one size that are detected faster by one call than by one call each; 1 for no gain."""
 
+    @property
+    def graph_fallbacks(self) -> int:
+        """Shapes that run without a graph, though this detector has graphs."""
+
     def passes(self, prompts: Sequence[Prompt]) -> int:
         """Number of forward passes that one image needs for ``prompts``.
 

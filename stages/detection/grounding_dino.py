@@ -10,15 +10,18 @@ from torchvision.ops import batched_nms, box_convert, clip_boxes_to_image
 
 from stages.detection.caption_cache import CaptionCache, CaptionTensors
 from stages.detection.captions import Caption, build_captions
+from stages.detection.graphed_parts import GraphedPart
 from stages.detection.load import load_grounding_dino
 from stages.detection.prompts import Prompt
 from stages.detection.vocabulary import Vocabulary
 from stages.errors import WindowError
+from stages.graphs import Graphs
 from stages.types import Detections, Image
 
 EMBEDDED = Path(__file__).parents[1] / "embedded" / "detector"
 MOST_PROMPTS = 64  # lists of prompts whose captions are kept
 TOGETHER = 4  # pictures in one call on a GPU; on a CPU a full-size model gains nothing
+_PARTS = ("backbone", "encoder", "decoder")  # of the network, that graphs can run
 NMS_IOU = 0.7  # of two boxes of one prompt with a larger IoU, the one with the lower score is dropped
 
 
@@ -35,14 +38,19 @@ class GroundingDino:
     sampling grids of deformable attention and norms stay float32 (with all of the model in bfloat16 the error of boxes
     was more than three times as large).
 
+    ``graphs`` runs the backbone, the encoder and the decoder; what is between them uploads sizes to the device, which
+    cannot be captured.
+
     Raises ModelError, one line, when the checkpoint cannot be loaded completely.
     """
 
-    def __init__(self, model: str | Path, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(
+        self, model: str | Path, device: torch.device, dtype: torch.dtype, graphs: Graphs | None = None
+    ) -> None:
         self.name = str(model)
         self.network, processor = load_grounding_dino(self.name)
         _store_products_in(dtype, self.network)
-        self.network.to(device).eval()
+        self.network.to(device).eval().requires_grad_(False)
         self.together = TOGETHER if device.type == "cuda" else 1
         self._device, self._dtype = device, dtype
         self._pictures = processor.image_processor
@@ -51,6 +59,15 @@ class GroundingDino:
         self._longest_caption: int = min(config.max_text_len, config.text_config.max_position_embeddings)
         self._written = lru_cache(MOST_PROMPTS)(self._write)
         self._captions = CaptionCache(self.network.model.text_backbone, device)
+        self._graphs = graphs
+        if graphs:
+            for part in _PARTS:
+                GraphedPart(getattr(self.network.model, part), part, graphs)
+
+    @property
+    def graph_fallbacks(self) -> int:
+        """Sizes for which a part of the network has no graph, though this detector has graphs."""
+        return self._graphs.fallbacks if self._graphs else 0
 
     def captions(self, prompts: Sequence[Prompt]) -> tuple[Caption, ...]:
         """The text inputs for ``prompts``. Raises ConfigError naming a prompt that the model cannot read."""
@@ -105,7 +122,10 @@ class GroundingDino:
         """
         with self._captions.reading(caption) as read:
             ids = read.input_ids.expand(len(pictures["pixel_values"]), -1)
-            with torch.autocast(self._device.type, self._dtype, enabled=self._dtype != torch.float32):
+            # a weight that is cast once for several graphs would be gone when they are replayed: no cache
+            with torch.autocast(
+                self._device.type, self._dtype, enabled=self._dtype != torch.float32, cache_enabled=False
+            ):
                 out = self.network(input_ids=ids, **pictures)
         scores, prompts = _assign_prompts(out.logits.float().sigmoid(), read, text_threshold)
         return torch.cat([out.pred_boxes.float(), scores[..., None], prompts[..., None]], -1)

@@ -17,8 +17,8 @@ from torch.overrides import TorchFunctionMode
 from stages.checkpoints.kinds import advice, kind_of_keys, kind_of_model_type
 from stages.checkpoints.read import read_weights, state_dict
 from stages.errors import ModelError
+from stages.graphs import cuda_graphs
 from stages.sam2.attention import LeanOptions
-from stages.sam2.graphs import CudaCapture, Graphs
 from stages.sam2.segmenter import Sam2Segmenter
 from stages.sam2.transformers_names import is_of_transformers, of_sam2_package
 
@@ -49,7 +49,7 @@ def load_segmenter(
     with _NoInitialisation():
         model = build(config)
     _load_weights(model, state, checkpoint)
-    captured = Graphs(CudaCapture(device)) if graphs and device.type == "cuda" else None
+    captured = cuda_graphs("segmenter", device) if graphs else None
     return Sam2Segmenter(model, device, dtype, compiled, captured, lean)
 
 

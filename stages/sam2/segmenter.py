@@ -18,11 +18,10 @@ from numpy.typing import NDArray
 from sam2.modeling.sam2_base import SAM2Base
 from sam2.modeling.sam2_utils import get_1d_sine_pe
 
+from stages.graphs import Graphs, Step, Tensors, run_padded
 from stages.sam2.attention import LeanOptions, lean_options
-from stages.sam2.graphs import Graphs, run_padded
 from stages.sam2.precision import round_weights
 from stages.sam2.streaming import StreamingSAM2
-from stages.segmentation.base import Step, Tensors
 from stages.segmentation.memory import MemoryTokens, StoredMemory
 from stages.segmentation.outputs import FrameFeatures, Heads, concatenate
 from stages.types import Image
@@ -82,7 +81,7 @@ class Sam2Segmenter:
     def scaled(self, scale: float) -> "Sam2Segmenter":
         """The same weights for images of ``scale`` times this one's size, to the nearest multiple of 32.
 
-        Never compiled or captured: that takes time, during which every stream would wait.
+        Never compiled: that takes time, during which every stream would wait.
         """
         size = max(_SIZE_STEP, round(self.image_size * scale / _SIZE_STEP) * _SIZE_STEP)
         if size == self.image_size:

@@ -1,6 +1,6 @@
 """The contract of a segmenter: masks from prompts, masks propagated from frame to frame, memories of past frames."""
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -8,17 +8,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from stages.graphs import Step, Tensors
 from stages.segmentation.memory import MemoryTokens, StoredMemory
 from stages.segmentation.outputs import FrameFeatures, Heads
 from stages.types import Image
-
-Tensors = tuple[torch.Tensor, ...]
-Step = Callable[..., Tensors]
-"""A pure function ``step(shared, rows, **static) -> outputs``.
-
-The tensors of ``rows`` and ``outputs`` have one row per object, those of ``shared`` have not; ``static`` are hashable
-values.
-"""
 
 
 class Segmenter(Protocol):

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 
-from stages.segmentation.base import Step, Tensors
+from stages.graphs import Step, Tensors
 
 SPEED_GAIN = 0.3  # share of the error of the predicted centre that is added to the speed
 WHOLE_SHARE = 0.6  # a mask with at least this share of the usual area shows the whole object, so its centre is used

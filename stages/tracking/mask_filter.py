@@ -2,7 +2,7 @@
 
 import torch
 
-from stages.segmentation.base import Tensors
+from stages.graphs import Tensors
 from stages.segmentation.outputs import Heads
 from stages.tracking import cues, mask_ops
 

@@ -1,6 +1,5 @@
 """What belongs to a caption is computed once, and detections are those of a model that computes it each time."""
 
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
-from transformers import GroundingDinoConfig, MMGroundingDinoConfig, MMGroundingDinoForObjectDetection
 
 from stages.detection import caption_cache
 from stages.detection.grounding_dino import EMBEDDED, GroundingDino
@@ -18,6 +16,7 @@ from stages.detection.prompts import Prompt, parse_prompts
 from stages.testsrc.bodies import LABELS
 from stages.testsrc.world import ShapesWorld
 from stages.types import Detections
+from tests.detection.mm_grounding_dino import write_mm_grounding_dino
 
 CPU = torch.device("cpu")
 RED_BLUE, GREEN_YELLOW = (
@@ -37,17 +36,6 @@ def _counted(detector: GroundingDino) -> Iterator[list[int]]:
     hook.remove()
 
 
-def _mm_grounding_dino(folder: Path) -> Path:
-    """The embedded model's shape as an MM-Grounding-DINO, which LLMDet is too, with random weights."""
-    shutil.copytree(EMBEDDED, folder, dirs_exist_ok=True)
-    config = GroundingDinoConfig.from_pretrained(folder).to_dict() | {"model_type": "mm-grounding-dino"}
-    network = MMGroundingDinoForObjectDetection(MMGroundingDinoConfig.from_dict(config))
-    for weights in network.parameters():
-        torch.nn.init.normal_(weights, std=0.1)
-    network.save_pretrained(folder)
-    return folder
-
-
 def _assert_equal(one: Detections, other: Detections) -> None:
     """Bit for bit."""
     assert len(one)
@@ -55,7 +43,7 @@ def _assert_equal(one: Detections, other: Detections) -> None:
         np.testing.assert_array_equal(mine, theirs)
 
 
-@pytest.mark.parametrize("write", [lambda folder: EMBEDDED, _mm_grounding_dino], ids=["grounding-dino", "mm"])
+@pytest.mark.parametrize("write", [lambda folder: EMBEDDED, write_mm_grounding_dino], ids=["grounding-dino", "mm"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_alternating_captions_give_what_they_give_without_a_cache(
     write: Callable[[Path], Path], dtype: torch.dtype, tmp_path: Path

@@ -4,11 +4,16 @@ import pytest
 import torch
 
 from daemon.engine.warm_up import warm_up
+from daemon.limits.governor import SCALES
 from stages.detection.grounding_dino import EMBEDDED, GroundingDino
 from stages.sam2.load import load_segmenter
 from stages.tracking.all_shapes import run_all_shapes
+from stages.tracking.tracker import Tracker, TrackerOptions
+from stages.types import Window
+from tests.sam2.test_graphs import with_graphs
 from tests.sam2.test_static_shapes import CPU, run
 from tests.support.fakes import FakeDetector
+from tests.testsrc.truth import truth_detections
 
 
 @pytest.mark.slow
@@ -43,6 +48,19 @@ def test_where_memory_is_too_small_the_warm_up_is_smaller(segmenter, monkeypatch
     room = 0
     with pytest.raises(torch.OutOfMemoryError):
         warm_up(detector, segmenter, max_objects=2, window=4)
+
+
+def test_pictures_of_half_the_size_have_graphs_too(segmenter, world, shapes_frame):
+    """The governor goes to that size under overload, when steps must not get slower."""
+    made = with_graphs(segmenter)
+    warm_up(FakeDetector(), made, max_objects=1, window=1)
+    captured = made.graphs.captured
+    tracker = Tracker(made, TrackerOptions(max_objects=1), scale=SCALES[-1])
+    for t in range(4):
+        found = truth_detections(world, 0).take(range(1)) if t == 0 else None
+        [result] = tracker.step(Window(0, (shapes_frame(world, t),), t == 0), found)
+    assert len(result.tracks) == 1
+    assert (made.graphs.captured, made.graph_fallbacks) == (captured, 0)
 
 
 def test_models_that_run_as_they_are_need_one_size_only(segmenter):

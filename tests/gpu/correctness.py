@@ -15,6 +15,7 @@ from daemon.engine.warm_up import warm_up
 from daemon.service.build_models import pick_dtype
 from stages.detection.grounding_dino import EMBEDDED, GroundingDino
 from stages.detection.prompts import parse_prompts
+from stages.graphs import cuda_graphs
 from stages.sam2.load import load_segmenter
 from stages.sam2.segmenter import Sam2Segmenter
 from stages.testsrc.world import ShapesWorld
@@ -88,11 +89,19 @@ def graphs(asked: Asked) -> None:
 
 
 def hub_detector(asked: Asked) -> None:
-    """A checkpoint as the hub has them (Grounding DINO tiny, random weights) is loaded and finds boxes in a picture."""
+    """A checkpoint as the hub has them (Grounding DINO tiny, random weights) finds boxes, with graphs the same."""
     device = torch.device(asked.device)
-    detector = GroundingDino(str(detector_folder(asked)), device, pick_dtype("auto", device))
-    picture = ShapesWorld(0, 1280, 720).render(0)[0]
-    [found] = detector.detect([picture], parse_prompts(["red circle", "blue square"]), 0.0, 0.0)
+    folder, dtype, prompts = str(detector_folder(asked)), pick_dtype("auto", device), parse_prompts(["red circle"])
+    graphs = cuda_graphs("detector", device)
+    eager, replayed = GroundingDino(folder, device, dtype), GroundingDino(folder, device, dtype, graphs)
+    for seed in range(4):  # the first is not captured, the next two are compared with the network by themselves
+        picture = ShapesWorld(seed, 1280, 720).render(0)[0]
+        [found], [again] = (detector.detect([picture], prompts, 0.0, 0.0) for detector in (eager, replayed))
+        print(f"- best score {found.scores.max():.4f}, with graphs {again.scores.max():.4f}", flush=True)
+        assert abs(found.scores.max() - again.scores.max()) < 0.01
+    print(f"- graphs captured: {graphs.captured if graphs else 0}, refused: {replayed.graph_fallbacks}", flush=True)
+    assert not replayed.graph_fallbacks
+    assert graphs is None or graphs.captured
     print(f"- {len(found)} boxes, scores {found.scores.min():.3f} to {found.scores.max():.3f}", flush=True)
     assert len(found), "no box at threshold 0"
     assert np.isfinite(found.boxes).all()

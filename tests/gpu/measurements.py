@@ -10,6 +10,7 @@ import torch
 from daemon.service.build_models import pick_device, pick_dtype
 from stages.detection.grounding_dino import GroundingDino
 from stages.detection.prompts import parse_prompts
+from stages.graphs import cuda_graphs
 from stages.testsrc.world import ShapesWorld
 from tests.benchmarks import tracker as benchmark
 from tests.benchmarks.support.gpu_work import gpu_work
@@ -34,9 +35,13 @@ def detection(asked: Asked) -> None:
     """Grounding DINO tiny (random weights) on a picture of 1280 x 720, resized as the public model's processor does."""
     folder, device = detector_folder(asked), pick_device(asked.device)
     picture, prompts = ShapesWorld(0, 1280, 720).render(0)[0], parse_prompts(["red circle", "blue square"])
-    print("| precision | sides | ms | GPU works | kernels | launches |\n|---|---|---|---|---|---|", flush=True)
-    for dtype in dict.fromkeys([pick_dtype("auto", device), torch.float32]):
-        detector = GroundingDino(str(folder), device, dtype)
+    print(
+        "| precision | graphs | sides | ms | GPU works | kernels | launches |\n|---|---|---|---|---|---|---|",
+        flush=True,
+    )
+    auto = pick_dtype("auto", device)
+    for dtype, graphs in ((auto, cuda_graphs("detector", device)), (auto, None), (torch.float32, None)):
+        detector = GroundingDino(str(folder), device, dtype, graphs)
 
         def detect(detector: GroundingDino = detector) -> None:
             detector.detect([picture], prompts, 0.25, 0.3)
@@ -44,7 +49,10 @@ def detection(asked: Asked) -> None:
         milliseconds = _fastest(detect, device, 2 if asked.small else 10)
         work, name = gpu_work(detect, device), str(dtype).removeprefix("torch.")
         shown = f"{work.milliseconds / milliseconds:.0%} | {work.kernels} | {work.launches}" if work else "- | - | -"
-        print(f"| {name} | {' x '.join(map(str, sizes(asked)))} | {milliseconds:.1f} | {shown} |", flush=True)
+        captured = graphs.captured if graphs else "no"
+        print(
+            f"| {name} | {captured} | {' x '.join(map(str, sizes(asked)))} | {milliseconds:.1f} | {shown} |", flush=True
+        )
 
 
 def detector_folder(asked: Asked) -> Path:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from stages.sam2.graphs import CudaCapture, Graphs
+from stages.graphs import CudaCapture, Graphs
 from stages.sam2.load import load_segmenter
 from stages.sam2.segmenter import Sam2Segmenter
 from stages.tracking.all_shapes import run_all_shapes
@@ -19,7 +19,7 @@ EVERY = 8  # frames from one keyframe to the next
 
 def with_graphs(segmenter, capture=record) -> Sam2Segmenter:
     """The session's model behind a segmenter of its own."""
-    return Sam2Segmenter(segmenter._model, CPU, torch.float32, graphs=Graphs(capture))
+    return Sam2Segmenter(segmenter._model, CPU, torch.float32, graphs=Graphs("segmenter", capture))
 
 
 @pytest.fixture(scope="module")
@@ -169,7 +169,7 @@ def test_without_a_gpu_nothing_is_captured():
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_after_a_capture_that_fails_on_a_gpu_memory_can_be_freed_and_the_next_step_is_captured(caplog):
-    graphs, rows = Graphs(CudaCapture(torch.device("cuda"))), (torch.ones(2, device="cuda"),)
+    graphs, rows = Graphs("segmenter", CudaCapture(torch.device("cuda"))), (torch.ones(2, device="cuda"),)
     double = lambda shared, rows: (2 * rows[0],)  # noqa: E731 (one function for all calls)
     with torch.inference_mode(), graphs.capturing():
         [counted] = graphs.run(count_ones, 2, (), rows, {})

@@ -42,7 +42,7 @@ class RecordedGraph:
 
 
 def record(run: Callable[[], tuple[torch.Tensor, ...]]) -> tuple[RecordedGraph, tuple[torch.Tensor, ...]]:
-    """Capture what ``run`` does, as `stages.sam2.graphs.CudaCapture` does it."""
+    """Capture what ``run`` does, as `stages.graphs.CudaCapture` does it."""
     recorder = _Recorder()
     with recorder:
         outputs = run()

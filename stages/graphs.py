@@ -1,7 +1,7 @@
 """CUDA graphs: a step that was captured once is replayed with one launch, instead of some hundred launches.
 
-A step is a pure function of tensors; see `stages.segmentation.base.Step`. All that changes from frame to frame is in
-tensors, and no step asks the device for a value.
+A step is a pure function of tensors. All that changes from frame to frame is in tensors, and no step asks the device
+for a value.
 
 A graph reads its inputs from tensors at fixed addresses. Rows are padded with zeros to a few sizes, so that few graphs
 serve any number of objects. Graphs of one step use the same input tensors if the largest size is captured first.
@@ -15,7 +15,13 @@ from typing import Protocol
 import torch
 import torch.nn.functional as F
 
-from stages.segmentation.base import Step, Tensors
+Tensors = tuple[torch.Tensor, ...]
+Step = Callable[..., Tensors]
+"""A pure function ``step(shared, rows, **static) -> outputs``.
+
+The tensors of ``rows`` and ``outputs`` have one row per object, those of ``shared`` have not; ``static`` are hashable
+values. Where ``rows`` is empty, ``outputs`` may have any shapes.
+"""
 
 TOLERANCE = 0.02  # largest difference of a graph's outputs from the step's, as a share of the largest value
 CHECKED_REPLAYS = 2  # how often a graph is compared with its step; the second time it has other inputs
@@ -33,8 +39,12 @@ class Graph(Protocol):
 class Graphs:
     """The graphs of one model; captured and replayed by one thread, in inference mode."""
 
-    def __init__(self, capture: Callable[[Callable[[], Tensors]], tuple[Graph, Tensors]]) -> None:
-        """``capture`` runs a function and returns what it did as a graph, and the outputs that the graph writes."""
+    def __init__(self, model: str, capture: Callable[[Callable[[], Tensors]], tuple[Graph, Tensors]]) -> None:
+        """``capture`` runs a function and returns what it did as a graph, and the outputs that the graph writes.
+
+        ``model``: what warnings call it.
+        """
+        self._model = model
         self.captured = 0
         self.fallbacks = 0  # shapes of steps for which there is no graph
         self._capture = capture
@@ -53,7 +63,10 @@ class Graphs:
             self._capturing = False
 
     def run(self, step: Step, size: int, shared: Tensors, rows: Tensors, static: dict[str, Hashable]) -> Tensors:
-        """The outputs of ``step`` for the B objects of ``rows``: by the graph for ``size`` objects, if there is one."""
+        """The outputs of ``step`` for the B objects of ``rows``: by the graph for ``size`` objects, if there is one.
+
+        ``size`` is the batch, for messages, where ``rows`` is empty.
+        """
         key = (
             (step, size, *static.items()),
             tuple((tensor.shape, tensor.dtype) for tensor in shared),
@@ -106,7 +119,9 @@ class Graphs:
         name = getattr(step, "__name__", repr(step)).strip("_")
         level = logging.DEBUG if name in self._warned else logging.WARNING
         self._warned.add(name)
-        log.log(level, "segmenter: %s runs without a CUDA graph for a batch of %d, and slower: %s", name, size, reason)
+        log.log(
+            level, "%s: %s runs without a CUDA graph for a batch of %d, and slower: %s", self._model, name, size, reason
+        )
 
 
 class _Input:
@@ -152,12 +167,13 @@ class _Replay:
         self.count += 1
         self.fill(shared, rows)
         self.graph.replay()
-        return tuple(output[: len(rows[0])].clone() for output in self.outputs)
+        objects = len(rows[0]) if rows else None
+        return tuple((output if objects is None else output[:objects]).clone() for output in self.outputs)
 
 
 def run_padded(step: Step, size: int, shared: Tensors, rows: Tensors, static: dict[str, Hashable]) -> Tensors:
     """The outputs of ``step`` for the B objects of ``rows``, padded with zeros to ``size``."""
-    objects = len(rows[0])
+    objects = len(rows[0]) if rows else size
     if objects == size:
         return step(shared, rows, **static)
     padded = tuple(F.pad(tensor, (0, 0) * (tensor.ndim - 1) + (0, size - objects)) for tensor in rows)
@@ -208,3 +224,8 @@ class CudaCapture:
             graph.capture_end()
         with suppress(RuntimeError):  # it has ended; before github.com/pytorch/pytorch/pull/180395 a broken one has not
             torch._C._cuda_endAllocateToPool(self._stream.device.index, self._pool)
+
+
+def cuda_graphs(model: str, device: torch.device) -> Graphs | None:
+    """Graphs for a model on ``device``; None where there are none."""
+    return Graphs(model, CudaCapture(device)) if device.type == "cuda" else None
