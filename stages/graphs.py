@@ -83,7 +83,7 @@ class Graphs:
             if not all(_close(*pair) for pair in zip(outputs, expected, strict=True)):
                 self.captured -= 1
                 self._replays[key] = None
-                self._note_fallback(step, size, "its graph gives other results")
+                self.leave_out(_name(step), size, "its graph gives other results")
                 return expected
         return outputs
 
@@ -91,8 +91,9 @@ class Graphs:
         self, step: Step, size: int, shared: Tensors, rows: Tensors, static: dict[str, Hashable]
     ) -> "_Replay | None":
         if not self._capturing:
-            self._note_fallback(step, size, "this shape was not expected")
+            self.leave_out(_name(step), size, "this shape was not expected")
             return None
+        before = set(self._inputs)
         try:
             inputs = [self._input(step, number, like.shape, like) for number, like in enumerate(shared)]
             row_inputs = [self._input(step, ~number, (size, *like.shape[1:]), like) for number, like in enumerate(rows)]
@@ -102,7 +103,9 @@ class Graphs:
         except Exception as error:  # whatever a driver, a kernel or the allocator objects to
             log.debug("capture failed", exc_info=True)
             reason = (str(error) or type(error).__name__).splitlines()[0]
-            self._note_fallback(step, size, f"capture failed: {reason}")
+            self.leave_out(_name(step), size, f"capture failed: {reason}")
+            for made in self._inputs.keys() - before:
+                del self._inputs[made]
             return None
         self.captured += 1
         return replay
@@ -114,9 +117,9 @@ class Graphs:
             self._inputs[key] = _Input(like.new_zeros(shape))
         return self._inputs[key]
 
-    def _note_fallback(self, step: Step, size: int, reason: str) -> None:
+    def leave_out(self, name: str, size: int, reason: str) -> None:
+        """Count a shape of a step that runs without a graph; the first of each step is a warning."""
         self.fallbacks += 1
-        name = getattr(step, "__name__", repr(step)).strip("_")
         level = logging.DEBUG if name in self._warned else logging.WARNING
         self._warned.add(name)
         log.log(
@@ -180,12 +183,22 @@ def run_padded(step: Step, size: int, shared: Tensors, rows: Tensors, static: di
     return tuple(output[:objects] for output in step(shared, padded, **static))
 
 
+def _name(step: Step) -> str:
+    return str(getattr(step, "__name__", repr(step))).strip("_")
+
+
 def _close(output: torch.Tensor, expected: torch.Tensor) -> bool:
-    """Whether a graph's output is the step's. Synchronises with the device."""
+    """Whether a graph's output is the step's. Synchronises with the device.
+
+    Each row is measured by its own largest value: the logits of an object that is absent are large and equal.
+    """
+    same = (output == expected) | ((output != output) & (expected != expected))
     if not output.is_floating_point():
-        return bool((output == expected).all())
-    difference = (output.float() - expected.float()).abs()
-    return bool((difference <= TOLERANCE * expected.float().abs().max().clamp(min=1)).all())
+        return bool(same.all())
+    difference, size = (output.float() - expected.float()).abs(), expected.float().abs().nan_to_num(0, 0, 0)
+    if size.ndim > 1:
+        size = size.flatten(1).amax(1).reshape(-1, *[1] * (size.ndim - 1))
+    return bool((same | (difference <= TOLERANCE * size.clamp(min=1))).all())
 
 
 class CudaCapture:
@@ -200,13 +213,10 @@ class CudaCapture:
     def __call__(self, run: Callable[[], Tensors]) -> tuple[Graph, Tensors]:
         """Run once as it is, so that libraries load kernels and choose algorithms, then capture."""
         graph, current = torch.cuda.CUDAGraph(), torch.cuda.current_stream(self._stream.device)
-        self._graphs.append(graph)
         self._stream.wait_stream(current)
         with torch.cuda.stream(self._stream):
-            try:
-                run()
-            finally:
-                self._stream.synchronize()
+            self._run_once(run)
+            self._graphs.append(graph)
             try:
                 # other threads decode and copy meanwhile: only this thread's calls must be fit for capture
                 graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
@@ -218,12 +228,30 @@ class CudaCapture:
         current.wait_stream(self._stream)
         return graph, outputs
 
+    def _run_once(self, run: Callable[[], Tensors]) -> None:
+        """Run as it is. Raises RuntimeError where there is too little memory for a capture.
+
+        What a capture has taken can't be freed again, and while it lasts PyTorch does not free what it has cached.
+        """
+        device = self._stream.device
+        torch.cuda.empty_cache()
+        before = torch.cuda.memory_reserved(device)
+        try:
+            run()
+        finally:
+            self._stream.synchronize()
+        needed = torch.cuda.memory_reserved(device) - before
+        torch.cuda.empty_cache()
+        if torch.cuda.mem_get_info(device)[0] < 2 * needed:  # the graph's, and those of the step beside it
+            raise RuntimeError(f"it needs {needed / 2**20:.0f} MiB twice, and there is less")
+
     def _abandon(self, graph: torch.cuda.CUDAGraph) -> None:
         """End a capture that has failed, so that memory can be freed again and other steps can be captured."""
         with suppress(RuntimeError):  # the capture is broken, which is not the reason
             graph.capture_end()
         with suppress(RuntimeError):  # it has ended; before github.com/pytorch/pytorch/pull/180395 a broken one has not
             torch._C._cuda_endAllocateToPool(self._stream.device.index, self._pool)
+        self._pool = torch.cuda.graph_pool_handle()  # before the same change the old one takes no more captures
 
 
 def cuda_graphs(model: str, device: torch.device) -> Graphs | None:

@@ -1,6 +1,7 @@
 """Runs the models before the daemon is ready, so that no stream waits for the compilation of kernels and graphs."""
 
 import logging
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import torch
@@ -8,26 +9,45 @@ import torch
 from daemon.limits.governor import SCALES
 from daemon.limits.out_of_memory import free_memory_of, is_out_of_memory
 from stages.detection.base import Detector
-from stages.detection.prompts import parse_prompts
-from stages.errors import one_line
+from stages.detection.prompts import Prompt, parse_prompts
+from stages.errors import ConfigError, one_line
 from stages.plural import plural
 from stages.segmentation.base import Segmenter
-from stages.tracking.all_shapes import SIDE, run_all_shapes
+from stages.tracking.all_shapes import RUNS, SIDE, run_all_shapes
 
 log = logging.getLogger(__name__)
 
 
-def warm_up(detector: Detector, segmenter: Segmenter, max_objects: int, window: int) -> None:
-    """Detect once, and track with every shape of each size of pictures; what can be captured is captured.
+def warm_up(
+    detector: Detector, segmenter: Segmenter, prompts: Collection[Sequence[Prompt]], max_objects: int, window: int
+) -> None:
+    """Detect, and track with every shape of each size of pictures; what can be captured is captured.
 
-    ``window``: the longest, in frames. Where the memory is too small for all shapes, it tries again with half the
-    objects and half the frames, as the governor does later; raises what the models do when that is one of each.
+    ``prompts`` of each stream; ``window``: the longest, in frames. Where the memory is too small for all shapes, it
+    tries again with half the objects and half the frames, as the governor does later; raises what the models do when
+    that is one of each.
     """
-    # most cameras have this shape: the detector resizes pictures, so that it has seen theirs then
-    detector.detect([np.zeros((9 * SIDE // 16, SIDE, 3), np.uint8)], parse_prompts(["red circle"]), 1.0, 1.0)
+    if segmenter.device.type != "cpu":
+        for each in prompts or [parse_prompts(["red circle"])]:
+            _detect(detector, each)
     while not _tracked(segmenter, max_objects, window):
         max_objects, window = max(1, max_objects // 2), max(1, window // 2)
     torch.cuda.empty_cache()  # does nothing without CUDA; what the warm-up alone needed is free for streams
+
+
+def _detect(detector: Detector, prompts: Sequence[Prompt]) -> None:
+    """Detect as often as it takes to have a graph, on a picture in the shape of most cameras, to which it is resized.
+
+    A prompt that the detector cannot read, and too little memory, are told when the stream runs.
+    """
+    try:
+        for _ in range(RUNS + 1):
+            detector.detect([np.zeros((9 * SIDE // 16, SIDE, 3), np.uint8)], prompts, 1.0, 1.0)
+    except Exception as error:
+        if not isinstance(error, ConfigError) and not is_out_of_memory(error):
+            raise
+        log.debug("warm-up: detection failed", exc_info=True)
+        free_memory_of(error)
 
 
 def _tracked(segmenter: Segmenter, max_objects: int, window: int) -> bool:

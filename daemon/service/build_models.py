@@ -80,8 +80,10 @@ def _warm_up(settings: Settings, detector: "Detector", segmenter: "Segmenter") -
     from daemon.engine.warm_up import warm_up
 
     tracking = [settings.tracking, *(stream.resolved(settings).tracking for stream in settings.streams)]
+    prompts = dict.fromkeys(stream.prompts for stream in settings.streams if stream.prompts)
+    most, longest = max(t.max_objects for t in tracking), max(t.window for t in tracking)
     try:
-        warm_up(detector, segmenter, max(t.max_objects for t in tracking), max(t.window for t in tracking))
+        warm_up(detector, segmenter, prompts, most, longest)
     except TorchDynamoException as error:
         raise ModelError(
             f"models.compile = true: the segmenter cannot be compiled ({one_line(error)}); "

@@ -1,5 +1,6 @@
 """Runs parts of a network as CUDA graphs, one for each size of picture and caption that comes again."""
 
+from collections import Counter
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,8 @@ from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
 from stages.graphs import Graphs, Tensors
 
-MOST = 8  # kinds of arguments of one part that have graphs; with the full-size model each takes some 50 MB
+MOST = 8  # kinds of arguments of one part that have graphs; of the full-size model, pictures of one size take 160 MB
+_MOST_SEEN = 256  # kinds without a graph that are remembered
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,28 +31,40 @@ class GraphedPart:
     """Replaces the ``forward`` of a module that asks the device for no value and uploads none.
 
     Arguments of a kind (structure, shapes, types, and all that is no tensor) that come for the first time run as
-    before; from the second time on they run as a graph, for the first ``MOST`` kinds. The thread that runs the model
-    owns it.
+    before; from the second time on they run as a graph, for the first ``MOST`` kinds. Batches of several pictures run
+    as before: they keep a GPU busy without graphs, and need more memory. The thread that runs the model owns it.
     """
 
     def __init__(self, module: torch.nn.Module, name: str, graphs: Graphs) -> None:
         """``name``: what warnings call the part."""
         self._name, self._graphs = name, graphs
         self._run: Callable[..., Any] = module.forward
+        self._seen: Counter[_Arguments] = Counter()  # how often those without a graph have come
         self._calls: dict[_Arguments, _Call] = {}
         module.forward = self._forward
 
     def _forward(self, *args: Any, **kwargs: Any) -> Any:
         leaves, structure = tree_flatten((args, kwargs))
+        tensors = tuple(leaf for leaf in leaves if isinstance(leaf, torch.Tensor))
         arguments = _Arguments.of(leaves, structure)
         call = self._calls.get(arguments)
+        if call is None and self._seen[arguments] and len(self._calls) < MOST:
+            call = self._calls[arguments] = _Call(self._run, leaves, structure, self._name)
         if call is None:
-            if len(self._calls) < MOST:
-                self._calls[arguments] = _Call(self._run, leaves, structure, self._name)
-            return self._run(*args, **kwargs)
-        tensors = tuple(leaf for leaf in leaves if isinstance(leaf, torch.Tensor))
+            results = self._run(*args, **kwargs)
+            if len(tensors[0]) == 1:
+                self._note(arguments)
+            return results
         with self._graphs.capturing():
-            return call.results(self._graphs.run(call, len(tensors[0]), tensors, (), {}))
+            return call.results(self._graphs.run(call, 1, tensors, (), {}))
+
+    def _note(self, arguments: _Arguments) -> None:
+        """Count arguments that ran without a graph."""
+        if len(self._seen) > _MOST_SEEN:
+            self._seen.clear()
+        self._seen[arguments] += 1
+        if self._seen[arguments] == 2:
+            self._graphs.leave_out(self._name, 1, f"{MOST} other kinds of pictures and captions have graphs")
 
 
 class _Call:

@@ -19,7 +19,7 @@ from tests.testsrc.truth import truth_detections
 @pytest.mark.slow
 def test_after_the_warm_up_nothing_is_left_to_compile_whatever_a_windows_length(world, shapes_frame, graphs):
     segmenter = load_segmenter("embedded", CPU, torch.float32, compiled=True)
-    warm_up(GroundingDino(EMBEDDED, CPU, torch.float32), segmenter, max_objects=2, window=8)
+    warm_up(GroundingDino(EMBEDDED, CPU, torch.float32), segmenter, [], max_objects=2, window=8)
     known = len(graphs)
     assert known > 3
     for objects in (1, 2):
@@ -41,19 +41,19 @@ def test_where_memory_is_too_small_the_warm_up_is_smaller(segmenter, monkeypatch
 
     monkeypatch.setattr(segmenter, "encode", encode_in_the_room)
     detector = FakeDetector()
-    warm_up(detector, segmenter, max_objects=2, window=4)
+    warm_up(detector, segmenter, [], max_objects=2, window=4)
     assert set(encoded) == {1, 2}
     [warning] = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert warning.startswith("warm-up: too little memory for 2 objects and windows of 4 frames; ")
     room = 0
     with pytest.raises(torch.OutOfMemoryError):
-        warm_up(detector, segmenter, max_objects=2, window=4)
+        warm_up(detector, segmenter, [], max_objects=2, window=4)
 
 
 def test_pictures_of_half_the_size_have_graphs_too(segmenter, world, shapes_frame):
     """The governor goes to that size under overload, when steps must not get slower."""
     made = with_graphs(segmenter)
-    warm_up(FakeDetector(), made, max_objects=1, window=1)
+    warm_up(FakeDetector(), made, [], max_objects=1, window=1)
     captured = made.graphs.captured
     tracker = Tracker(made, TrackerOptions(max_objects=1), scale=SCALES[-1])
     for t in range(4):

@@ -7,6 +7,11 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+# of which the host needs a value; in inference mode composite operations come whole
+_NEED_A_VALUE = {"nonzero", "_local_scalar_dense", "item", "is_nonzero", "masked_select", "_unique2", "unique_dim"}
+_NEED_A_VALUE |= {"argwhere", "equal", "repeat_interleave.self_Tensor", "where"}
+_INDEXED = {"index.Tensor", "index_put", "index_put_", "_index_put_impl_"}
+
 
 class _Recorder(TorchDispatchMode):
     """Records each operation with its arguments and results."""
@@ -16,8 +21,9 @@ class _Recorder(TorchDispatchMode):
         self.operations: list[tuple[Any, tuple[Any, ...], dict[str, Any], list[torch.Tensor]]] = []
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        if func in (torch.ops.aten.nonzero.default, torch.ops.aten._local_scalar_dense.default):
-            raise RuntimeError("operation not permitted when stream is capturing")  # the host needs a value
+        name = str(func).removeprefix("aten.").removesuffix(".default")
+        if name in _NEED_A_VALUE or (name in _INDEXED and _has_bool_index(args)):
+            raise RuntimeError("operation not permitted when stream is capturing")
         out = func(*args, **(kwargs or {}))
         self.operations.append((func, args, kwargs or {}, _tensors(out)))
         return out
@@ -47,6 +53,10 @@ def record(run: Callable[[], tuple[torch.Tensor, ...]]) -> tuple[RecordedGraph, 
     with recorder:
         outputs = run()
     return RecordedGraph(recorder), outputs
+
+
+def _has_bool_index(args: tuple[Any, ...]) -> bool:
+    return any(index is not None and index.dtype == torch.bool for index in args[1])
 
 
 def _tensors(tree: Any) -> list[torch.Tensor]:
