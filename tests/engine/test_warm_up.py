@@ -1,11 +1,17 @@
 """A daemon that says that it is ready has nothing left to compile."""
 
+from contextlib import nullcontext
+from types import SimpleNamespace
+
 import pytest
 import torch
 
+from daemon.engine import warm_up as engine_warm_up
 from daemon.engine.warm_up import warm_up
 from daemon.limits.governor import SCALES
 from stages.detection.grounding_dino import EMBEDDED, GroundingDino
+from stages.detection.prompts import parse_prompts
+from stages.errors import ConfigError
 from stages.sam2.load import load_segmenter
 from stages.tracking.all_shapes import run_all_shapes
 from stages.tracking.tracker import Tracker, TrackerOptions
@@ -48,6 +54,40 @@ def test_where_memory_is_too_small_the_warm_up_is_smaller(segmenter, monkeypatch
     room = 0
     with pytest.raises(torch.OutOfMemoryError):
         warm_up(detector, segmenter, [], max_objects=2, window=4)
+
+
+@pytest.fixture
+def on_a_gpu(monkeypatch) -> SimpleNamespace:
+    """A segmenter of which the warm-up asks nothing but its device."""
+    monkeypatch.setattr(engine_warm_up, "_tracked", lambda *_: True)
+    return SimpleNamespace(device=torch.device("cuda"))
+
+
+def test_on_a_gpu_the_detector_is_run_with_the_prompts_of_all_streams(on_a_gpu, monkeypatch):
+    detector, shown = FakeDetector(), []
+    monkeypatch.setattr(detector, "detect", lambda images, prompts, *_: shown.append(prompts))
+    car, cat = parse_prompts(["car"]), parse_prompts(["cat, dog"])
+    warm_up(detector, on_a_gpu, [car, cat], max_objects=1, window=1)
+    assert set(shown) == {car, cat}
+    assert shown.count(car) == shown.count(cat) > 2, "a graph is captured and compared before a stream needs it"
+
+
+@pytest.mark.parametrize(
+    ("error", "fatal"),
+    [
+        (ConfigError("no word"), False),
+        (torch.OutOfMemoryError("CUDA out of memory"), False),
+        (RuntimeError("CUDA"), True),
+    ],
+)
+def test_a_stream_that_cannot_be_detected_on_is_told_of_later_a_broken_gpu_at_once(on_a_gpu, monkeypatch, error, fatal):
+    def fail(*_):
+        raise error
+
+    detector = FakeDetector()
+    monkeypatch.setattr(detector, "detect", fail)
+    with pytest.raises(RuntimeError) if fatal else nullcontext():
+        warm_up(detector, on_a_gpu, [parse_prompts(["car"])], max_objects=1, window=1)
 
 
 def test_pictures_of_half_the_size_have_graphs_too(segmenter, world, shapes_frame):
