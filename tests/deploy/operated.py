@@ -12,12 +12,12 @@ from tests.support.program import Program, wait_until
 CONFIGURATION = """
 [[streams]]
 name = "gate"
-source = "testsrc://shapes?seed=12&size=128x128&fps=10&live=1"
+source = "testsrc://shapes?seed=12&fps=5&live=1"
 prompts = ["purple star", "red circle"]
 
 [[streams]]
 name = "yard"
-source = "testsrc://shapes?seed=5&size=128x128&fps=5&hard=1&objects=8&live=1"
+source = "testsrc://shapes?seed=5&fps=5&hard=1&objects=8&live=1"
 prompts = ["yellow circle", "purple star"]
 """
 
