@@ -31,7 +31,8 @@ SHOWN = 3  # names of unused weights in the warning
 # only these.
 _SECOND_NAMES = {r"^model\.decoder\.bbox_embed\.": "bbox_embed."}
 
-# transformers reads it at each check of a tensor's size; 12 of them in a forward pass wait for the GPU to tell the size
+# transformers reads it at each check of a tensor's size; 12 of them in a forward pass wait for the GPU to tell the
+# size, with which no part of the model could be captured as a graph
 os.environ["TRANSFORMERS_DISABLE_TORCH_CHECK"] = "1"
 
 log = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ from stages.detection.grounding_dino import EMBEDDED, GroundingDino
 from stages.detection.prompts import Prompt, parse_prompts
 from stages.testsrc.bodies import LABELS
 from stages.testsrc.world import ShapesWorld
-from stages.types import Detections
+from tests.detection.comparison import assert_equal
 from tests.detection.mm_grounding_dino import write_mm_grounding_dino
 
 CPU = torch.device("cpu")
@@ -36,13 +36,6 @@ def _counted(detector: GroundingDino) -> Iterator[list[int]]:
     hook.remove()
 
 
-def _assert_equal(one: Detections, other: Detections) -> None:
-    """Bit for bit."""
-    assert len(one)
-    for mine, theirs in ((one.boxes, other.boxes), (one.scores, other.scores), (one.prompts, other.prompts)):
-        np.testing.assert_array_equal(mine, theirs)
-
-
 @pytest.mark.parametrize("write", [lambda folder: EMBEDDED, write_mm_grounding_dino], ids=["grounding-dino", "mm"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_alternating_captions_give_what_they_give_without_a_cache(
@@ -57,7 +50,7 @@ def test_alternating_captions_give_what_they_give_without_a_cache(
         for seed, prompts in enumerate((RED_BLUE, GREEN_YELLOW, RED_BLUE, ALL, GREEN_YELLOW, ALL)):
             image = ShapesWorld(500 + seed, objects=4).render(0)[0]
             (found,), (expected,) = (each.detect([image], prompts, 0, 0) for each in (kept, plain))
-            _assert_equal(found, expected)
+            assert_equal(found, expected)
     assert runs == [1] * 4
     assert plain_runs == [1] * 8
 

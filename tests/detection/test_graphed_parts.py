@@ -17,7 +17,7 @@ from stages.detection.grounding_dino import EMBEDDED, GroundingDino
 from stages.detection.prompts import parse_prompts
 from stages.graphs import Graphs
 from stages.testsrc.world import ShapesWorld
-from stages.types import Detections
+from tests.detection.comparison import assert_equal
 from tests.detection.mm_grounding_dino import write_mm_grounding_dino
 from tests.support.recorded_graph import record
 
@@ -52,14 +52,7 @@ def _pair(model: Path, dtype: torch.dtype, capture: Callable[[Any], Any] = _capt
 
 def _assert_same(graphed: GroundingDino, plain: GroundingDino, pictures: list[np.ndarray], prompts: Any) -> None:
     for one, other in zip(*(each.detect(pictures, prompts, 0, 0) for each in (graphed, plain)), strict=True):
-        assert len(one)
-        _assert_equal(one, other)
-
-
-def _assert_equal(one: Detections, other: Detections) -> None:
-    """Bit for bit."""
-    for mine, theirs in ((one.boxes, other.boxes), (one.scores, other.scores), (one.prompts, other.prompts)):
-        np.testing.assert_array_equal(mine, theirs)
+        assert_equal(one, other)
 
 
 def _write_grounding_dino(folder: Path) -> Path:
