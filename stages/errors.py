@@ -8,6 +8,7 @@ MaskcastError
 ├── ModelError      a model cannot be loaded: exit 1
 ├── OutputError     a result cannot be written or published: exit 1
 ├── WireError       a message of the mask stream cannot be built or read: it is dropped
+├── SnapshotError   a tracker's snapshot is damaged, or of another model or version: nothing has changed
 └── WindowError     one window could not be processed: it is skipped, the stream continues
 
 The text of each error is one line: what, where, what to do.
@@ -48,6 +49,10 @@ class OutputError(MaskcastError):
 
 class WireError(MaskcastError):
     """A message of the mask stream cannot be built or read."""
+
+
+class SnapshotError(MaskcastError):
+    """A snapshot of a tracker cannot be restored."""
 
 
 class WindowError(MaskcastError):

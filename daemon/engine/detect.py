@@ -58,6 +58,8 @@ class KeyframeDetector:
             return None
         for (other, _), answer in zip(others, theirs, strict=True):
             other.ahead = answer
+            other.lane.busy.add(answer.seconds)
+        stream.lane.busy.add(-sum(answer.seconds for answer in theirs))  # the engine adds the whole call to it
         return mine
 
     def _others(self, stream: StreamState, request: KeyframeRequest) -> list[tuple[StreamState, KeyframeRequest]]:

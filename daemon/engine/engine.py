@@ -16,6 +16,7 @@ from daemon.engine.stream_state import StreamState, tracks_nothing
 from daemon.errors import BusyError
 from daemon.lane.lane import Lane
 from daemon.lane.outcome import Outcome
+from daemon.limits.memory_budget import MemoryUse
 from stages.errors import ModelError
 
 IDLE = 1.0  # seconds between two signs of life of an engine that has nothing to do
@@ -39,6 +40,7 @@ class Engine:
         self.progress = time.monotonic()  # when a window was last done, or none was waiting
         self._failures = 0  # windows in a row, of all streams, that brought no result
         self._load = load
+        self._models: Models | None = None
         self._scheduler = Scheduler()
         self._changed = threading.Event()
         self._closing = threading.Event()
@@ -80,6 +82,10 @@ class Engine:
 
         return self.ask(on_stream)
 
+    def memory(self) -> MemoryUse:
+        """What the memory budget is used for; all zero while the models are being loaded."""
+        return self._models.memory() if self._models is not None else MemoryUse()
+
     def close(self, timeout: float) -> bool:
         """Stop after the current window; False when that takes longer than ``timeout`` seconds."""
         self._closing.set()
@@ -90,7 +96,7 @@ class Engine:
 
     def _run(self) -> None:
         try:
-            models = self._load()
+            models = self._models = self._load()
             keyframes = KeyframeDetector(models.detector, self._scheduler.keyframes)
             self.ready.set()
             while not self._closing.is_set():
@@ -124,7 +130,9 @@ class Engine:
         if window is None:
             lane.outbox.put(Outcome(notices=tuple(lane.take_notices(None))))
         else:
+            began = time.perf_counter()
             outcome = run_window(models, keyframes, stream, window)
+            lane.busy.add(time.perf_counter() - began)
             lane.outbox.put(outcome)
             self._failures = 0 if outcome.results else self._failures + 1
         self._advance()

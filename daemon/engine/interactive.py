@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daemon.engine.models import Tracker
-from daemon.engine.stream_state import StreamState, tracks_nothing
+from daemon.engine.stream_state import StreamState
 from daemon.errors import UnknownNameError
 
 
@@ -16,7 +16,7 @@ def add(
     mask: NDArray[np.bool_] | None,
 ) -> int:
     """Start a track on the last tracked frame; returns its id. Raises ConfigError as Tracker.add does."""
-    tracker = _tracker(stream)
+    tracker = stream.started_tracker()
     number = None if prompt is None else stream.lane.prompt_set.number(prompt)
     return tracker.add(number, box=box, points=points, mask=mask)
 
@@ -31,14 +31,8 @@ def remove(stream: StreamState, track: int) -> None:
     _tracker_of(stream, track).remove(track)
 
 
-def _tracker(stream: StreamState) -> Tracker:
-    if stream.tracker is None:
-        raise tracks_nothing(stream.lane.name)
-    return stream.tracker
-
-
 def _tracker_of(stream: StreamState, track: int) -> Tracker:
-    tracker = _tracker(stream)
+    tracker = stream.started_tracker()
     if track not in tracker.ids:
         tracked = ", ".join(map(str, tracker.ids)) or "none"
         raise UnknownNameError(f"stream {stream.lane.name} has no track {track}; tracked now: {tracked}")

@@ -7,6 +7,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from daemon.limits.memory_budget import MemoryUse
 from daemon.settings.schema import Tracking
 from stages.detection.base import Detector
 from stages.types import Detections, Image, Label, Result, Window
@@ -42,6 +43,12 @@ class Tracker(Protocol):
 
     def remove(self, track: int) -> None: ...
 
+    def snapshot(self, full: bool = True) -> bytes: ...
+
+    def restore(self, data: bytes) -> None: ...
+
+    def skip_ids(self, count: int) -> None: ...
+
 
 class Classifier(Protocol):
     """stages.classification.classifier.Classifier, as far as the engine knows it."""
@@ -53,12 +60,28 @@ class Classifier(Protocol):
 class Models:
     """The models that all streams share, and the maker of each stream's own tracker. The engine's thread uses them.
 
-    ``admit`` is given a stream's name, its tracking settings and the shape of its pictures, and raises ConfigError
-    when the memory budget has no room for it; ``release`` gives its room back.
+    ``admit`` is given a stream's name, its tracking settings and the shape of its pictures, if known, and raises
+    ConfigError when the memory budget has no room for it; ``release`` gives its room back. Any thread may ask for the
+    use of ``memory``.
     """
 
     detector: Detector
     new_tracker: Callable[[Tracking, float], Tracker]  # given the scale of its pictures
-    admit: Callable[[str, Tracking, tuple[int, ...]], None] = lambda *_: None
+    admit: Callable[[str, Tracking, tuple[int, ...] | None], None] = lambda *_: None
     release: Callable[[str], None] = lambda _: None
+    memory: Callable[[], MemoryUse] = MemoryUse
     classifier: Classifier | None = None
+
+    def restored_tracker(self, name: str, tracking: Tracking, picture: tuple[int, ...] | None, data: bytes) -> Tracker:
+        """A tracker that starts from a snapshot, within the memory budget; other arguments as of ``admit``.
+
+        Raises SnapshotError for a snapshot of another model or version, ConfigError when there is no room.
+        """
+        self.admit(name, tracking, picture)
+        try:
+            tracker = self.new_tracker(tracking, 1.0)
+            tracker.restore(data)
+        except BaseException:
+            self.release(name)
+            raise
+        return tracker

@@ -62,6 +62,12 @@ class StreamState:
         values = self.auto.values if self.auto else (self.detection.least_score,) * len(prompts)
         self.lane.thresholds = {prompt.written: value for prompt, value in zip(prompts, values, strict=True)}
 
+    def started_tracker(self) -> Tracker:
+        """The tracker. Raises ConfigError before the first window and after the last."""
+        if self.tracker is None:
+            raise tracks_nothing(self.lane.name)
+        return self.tracker
+
     def warn(self, text: str) -> None:
         """Log a warning, at most one in ten seconds."""
         if time.monotonic() >= self._quiet_until:

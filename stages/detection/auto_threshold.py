@@ -7,6 +7,7 @@ absent prompts scored that share a colour or a shape with an object in the pictu
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,6 +71,25 @@ class AutoThresholds:
             thresholds[place], histograms[place] = self._thresholds[origin], self._histograms[origin]
         self._thresholds, self._histograms = thresholds, histograms
         self.values = tuple(self.values[origin] if origin is not None else self._start_score for origin in origins)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What has been learned, as plain values that JSON can hold: 62 numbers for each prompt."""
+        return {
+            "values": list(self.values),
+            "thresholds": self._thresholds.tolist(),
+            "histograms": self._histograms.tolist(),
+            "warm_up": self._warm_up,
+        }
+
+    def load_state_dict(self, state: dict[str, Any], origins: Sequence[int | None]) -> None:
+        """Go on from a `state_dict`; ``origins`` as in `rearrange`: where its prompts stood for each one here.
+
+        Raises LookupError, TypeError or ValueError for what is no such state; then this one is of no use any more.
+        """
+        self.values, self._warm_up = tuple(map(float, state["values"])), int(state["warm_up"])
+        self._thresholds = np.array(state["thresholds"], np.float64)
+        self._histograms = np.array(state["histograms"], np.float64).reshape(-1, _BINS)
+        self.rearrange(origins)
 
     def _count(self, found: Detections) -> None:
         """Add the scores of a keyframe to the histograms, and reduce the weight of older ones."""

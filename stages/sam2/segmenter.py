@@ -7,8 +7,10 @@ In stages and daemon only the modules of stages/sam2 use the sam2 package.
 """
 
 import math
+import zlib
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -31,6 +33,7 @@ _VIDEO_LENGTH = 1 << 30  # frames; sam2 wants a number, a stream has no end
 _SIZE_STEP = 32  # pixels; the side of the input is a multiple of it
 _MAX_BATCH = 64  # most objects in one forward pass
 _MAX_STATIC_BATCH = 16  # the same on a GPU: the keys of one object take tens of megabytes, and sizes should be few
+_CHECKED = 8  # numbers of each tensor of weights that are in the checksum
 _MAX_LOGIT = 32.0  # logits are clamped to +- this before they prompt a correction, as upstream does
 
 
@@ -77,6 +80,16 @@ class Sam2Segmenter:
     def state_dict(self) -> dict[str, torch.Tensor]:
         """The weights as they are kept, under upstream's names."""
         return dict(self._model.state_dict())
+
+    @cached_property
+    def checksum(self) -> int:
+        """CRC-32 of some weights of all layers, the same on each device and in each precision.
+
+        They are rounded to bfloat16 first, since that is all that the lowest precision has of them.
+        """
+        weights = [tensor.flatten() for _, tensor in sorted(self.state_dict().items()) if tensor.is_floating_point()]
+        some = torch.cat([each[:: max(1, len(each) // _CHECKED)][:_CHECKED].bfloat16() for each in weights])
+        return zlib.crc32(some.view(torch.int16).cpu().numpy().tobytes())
 
     def scaled(self, scale: float) -> "Sam2Segmenter":
         """The same weights for images of ``scale`` times this one's size, to the nearest multiple of 32.

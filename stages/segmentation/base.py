@@ -35,6 +35,10 @@ class Segmenter(Protocol):
     def graph_fallbacks(self) -> int:
         """Shapes of steps that run without a graph, though this segmenter has graphs."""
 
+    @property
+    def checksum(self) -> int:
+        """CRC-32 of some weights of all layers, the same on each device and in each precision."""
+
     def scaled(self, scale: float) -> "Segmenter":
         """The same weights for images of ``scale`` times this one's size, rounded to a size that the model takes."""
 

@@ -1,5 +1,9 @@
-"""The built-in test source: ``testsrc://shapes?seed=0&frames=240&size=256x256&fps=30&objects=4&live=1&hard=1``."""
+"""The built-in test source: ``testsrc://shapes?seed=0&frames=240&size=256x256&fps=30&objects=4&live=1&hard=1``.
 
+A live one with ``since=1795459200`` shows a world that began at that Unix time, so that all who open it see the same.
+"""
+
+import math
 import re
 import threading
 import time
@@ -21,6 +25,7 @@ _VALUES = {
     "objects": (r"\d{1,2}", "a whole number from 0 to 99"),
     "live": (r"[01]", "0 or 1"),
     "hard": (r"[01]", "0 or 1"),
+    "since": (r"\d{1,12}(\.\d{1,6})?", "Unix seconds"),
 }
 
 
@@ -36,6 +41,7 @@ class _Options:
     objects: int | None
     live: bool
     hard: bool
+    since: float | None
 
 
 class ShapesSource:
@@ -62,6 +68,7 @@ class ShapesSource:
     def frames(self) -> Iterator[Frame]:
         """The rendered frames, endless if the URL has no ``frames``; ``index`` and ``pts`` count the world's frames.
 
+        With ``since`` only ``pts`` does, and ``index`` counts from 0.
         ``captured_at`` is the time since the start. When live it is Unix time; dropped frames then leave a gap in
         ``index``, which ``dropped_before`` of the next frame counts.
         """
@@ -82,14 +89,18 @@ class ShapesSource:
 
     def _live_frames(self) -> Iterator[Frame]:
         fps, clock, expected = self._options.fps, LiveClock(), 0
-        started = time.monotonic()
+        began, first = time.monotonic(), 0
+        if self._options.since is not None:
+            age = time.time() - self._options.since
+            began, first = began - age, max(0, math.ceil(age * fps))
         while True:
-            index = max(expected, int((time.monotonic() - started) * fps))
-            if not self._has(index) or self._closed.wait(float(index / fps) - (time.monotonic() - started)):
+            index = max(expected, int((time.monotonic() - began) * fps) - first)
+            shown = first + index  # frame of the world
+            if not self._has(shown) or self._closed.wait(float(shown / fps) - (time.monotonic() - began)):
                 return
-            captured_at = clock.seconds(index, 1 / fps, time.monotonic(), time.time())
-            image = self._world.render(index)[0]
-            yield Frame(index, index, 1 / fps, captured_at, Clock.ARRIVAL, image, index - expected)
+            captured_at = clock.seconds(shown, 1 / fps, time.monotonic(), time.time())
+            image = self._world.render(shown)[0]
+            yield Frame(index, shown, 1 / fps, captured_at, Clock.ARRIVAL, image, index - expected)
             expected = index + 1
 
 
@@ -112,4 +123,7 @@ def _parse(url: str) -> _Options:
     frames = int(values["frames"]) if "frames" in values else None
     objects = int(values["objects"]) if "objects" in values else None
     live, hard = (values[key] == "1" for key in ("live", "hard"))
-    return _Options(int(values["seed"]), frames, width, height, fps, objects, live, hard)
+    since = float(values["since"]) if "since" in values else None
+    if since is not None and not live:
+        raise ConfigError(f"since={values['since']} in {url} makes no sense: only live=1 has a clock")
+    return _Options(int(values["seed"]), frames, width, height, fps, objects, live, hard, since)

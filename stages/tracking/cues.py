@@ -9,7 +9,7 @@ All tensors stay on the device of the masks. Positions are in pixels of the mask
 RGB. A "width" is the square root of a track's usual area.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -70,6 +70,15 @@ class Cues:
         """Convert to masks of another ``side``; ``ratio`` is the new side over the old one."""
         self.moments = _moments(side, self.moments.device)
         self.motion = self.motion * self.motion.new_tensor([ratio] * 4 + [ratio**2, 1.0])
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """Motion and colours, on the host."""
+        return {"motion": self.motion.cpu(), "colours": self.colours.cpu()}
+
+    def load_state_dict(self, state: dict[str, torch.Tensor], origins: Sequence[int]) -> None:
+        """Replace all rows by those of a `state_dict` at ``origins``, in this order."""
+        rows = list(origins)
+        self.motion, self.colours = state["motion"][rows].to(self.motion), state["colours"][rows].to(self.colours)
 
     def _at_rest(self, masks: torch.Tensor) -> torch.Tensor:
         """Motion rows (B, 6) for masks (B, side, side), with an unknown speed of 0."""

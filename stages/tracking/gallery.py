@@ -1,6 +1,8 @@
 """Appearance of tracks that have ended, to give an object that returns its former id (re-identification)."""
 
 import copy
+from dataclasses import asdict
+from typing import Any
 
 import torch
 
@@ -46,6 +48,18 @@ class Gallery:
         number = self.records.index(record)
         self._colours[number:-1] = self._colours[number + 1 :].clone()
         self.records.pop(number)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Records and colours, on the host."""
+        colours = self._colours[: len(self.records)].cpu()
+        return {"records": [asdict(record) for record in self.records], "colours": colours}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Replace the entries by those of a `state_dict`; if there are too many, the newest stay."""
+        first = max(0, len(state["records"]) - len(self._colours))
+        records = [TrackRecord(**record) for record in state["records"][first:]]
+        self._colours[: len(records)] = state["colours"][first:].to(self._colours)
+        self.records = records
 
     def similarity(self, colours: torch.Tensor) -> torch.Tensor:
         """The colour similarity of D detections (D, 3) to the G entries, (D, G) in (0, 1]."""

@@ -4,7 +4,9 @@ Row r of each part belongs to the same object, and so does row r of a frame's he
 """
 
 import copy
+import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -40,8 +42,9 @@ class TrackerState:
     """All that is kept of a stream's objects; bounded by ``max_objects``.
 
     ``bank`` has the memories, ``table`` the records, ``cues`` motion and colours, ``gallery`` the tracks that ended.
-    ``clock`` counts the frames tracked so far; it is the frame number in the bank. A change of the rows is made in all
-    parts or in none: every step that can run out of memory comes before the first part is changed.
+    ``clock`` counts the frames tracked so far; it is the frame number in the bank. Records have the frame's index in
+    the stream instead, which counts dropped frames, too. A change of the rows is made in all parts or in none: every
+    step that can run out of memory comes before the first part is changed.
     """
 
     def __init__(self, segmenter: Segmenter, options: TrackerOptions) -> None:
@@ -51,6 +54,7 @@ class TrackerState:
         self.gallery = Gallery(options.max_objects, segmenter.device)
         self.table = TrackTable()
         self.clock = 0
+        self.frame = -1  # index in the stream of the frame tracked last
         self.masks = segmenter.empty_heads().masks  # (N, 4 S, 4 S) logits on the last frame
         # (N, padded N) pairs that share no pixel
         self._rivals = torch.zeros(0, 0, dtype=torch.bool, device=segmenter.device)
@@ -129,6 +133,8 @@ class TrackerState:
 
     def rescale(self, segmenter: Segmenter) -> None:
         """Switch to the same model for another image size."""
+        if segmenter is self._segmenter:
+            return
         side, ratio = 4 * segmenter.side, segmenter.side / self._segmenter.side
         cues, masks = copy.copy(self.cues), segmenter.empty_heads().masks
         cues.rescale(side, ratio)
@@ -147,6 +153,56 @@ class TrackerState:
             heads = self._segmenter.prompt_mask(features, mask.cpu().numpy())
             memory = self._segmenter.encode_memory(features, heads)[0]
             self.bank.set_conditioning(row, self.clock - 1, memory, heads.pointers[0], clear=False)
+
+    def state_dict(self, full: bool) -> dict[str, Any]:
+        """All that is needed to go on after a window: tensors on the host, and plain values.
+
+        Without ``full`` only what identity needs: of the recent memories each row has the newest. The rivals follow
+        from the rest; of the last masks the next frame needs only which pixels they have.
+        """
+        return {
+            "bank": self.bank.state_dict(full),
+            "cues": self.cues.state_dict(),
+            "gallery": self.gallery.state_dict(),
+            "table": self.table.state_dict(),
+            "clock": self.clock,
+            "frame": self.frame,
+            "masks": torch.from_numpy(np.packbits((self.masks > 0).cpu().numpy())),
+            "overlaps": [(*pair, times) for pair, times in self._overlaps.items()],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Replace everything by a `state_dict` of a state with the same segmenter; then it goes on as that one would.
+
+        When it has too many rows, some tracks are evicted as by `resize`. If there is not enough memory, no track is
+        left.
+        """
+        table, gallery, cues = TrackTable(), self.gallery.copy(), copy.copy(self.cues)
+        table.load_state_dict(state["table"])
+        gallery.load_state_dict(state["gallery"])
+        origins = list(range(len(table.rows)))
+        excess = max(0, len(origins) - self.bank.capacity)
+        for row in sorted(table.eviction_order()[:excess], reverse=True):
+            gallery.add(table.rows[row], state["cues"]["colours"][row])
+            table.end(row, state["frame"], "max_objects")
+            origins[row] = origins[-1]
+            origins.pop()
+        cues.load_state_dict(state["cues"], origins)
+        shape = len(state["table"]["rows"]), *self.masks.shape[1:]
+        pixels = np.unpackbits(state["masks"].numpy(), count=math.prod(shape)).reshape(shape)[origins]
+        self.end(dict.fromkeys(range(self.bank.count), "removed"), self.frame)
+        self.bank.load_state_dict(state["bank"], origins)
+        self.masks = torch.from_numpy(pixels).to(self.masks) * 2 - 1
+        self.table, self.gallery, self.cues = table, gallery, cues
+        self.clock, self.frame = state["clock"], state["frame"]
+        self._overlaps = {(first, second): times for first, second, times in state["overlaps"]}
+        self.update_rivals()
+
+    def renumber(self, offset: int) -> None:
+        """Add ``offset`` to the index of each frame in the records: the stream numbers its frames anew."""
+        self.table.renumber(offset)
+        self.gallery.records = [record.renumbered(offset) for record in self.gallery.records]
+        self.frame += offset
 
     def record_overlaps(self, overlapping: dict[tuple[int, int], bool], started: set[int]) -> None:
         """Record for pairs of track ids of different prompts whether their detections overlap on this keyframe.

@@ -3,7 +3,8 @@
 A track's row in the table is its row in the memory bank; ids rise by one and are never reused.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from stages.types import Track, TrackChange, TrackEvent, TrackState
 
@@ -23,6 +24,11 @@ class TrackRecord:
     visible: bool = True
     views: int = 1  # keyframes that have detected it
     misses: int = 0  # keyframes in a row on which it has a mask but no detection
+
+    def renumbered(self, offset: int) -> "TrackRecord":
+        """The same record with ``offset`` added to the index of each frame."""
+        born, last_seen, detected_at = (index + offset for index in (self.born, self.last_seen, self.detected_at))
+        return replace(self, born=born, last_seen=last_seen, detected_at=detected_at)
 
     def as_track(self, presence: float) -> Track:
         """The track as it stands now; ``presence`` in [0, 1]."""
@@ -45,6 +51,10 @@ class TrackTable:
         self.rows.append(record)
         self._add_event(TrackChange.STARTED, record, frame, reason)
         return record.id
+
+    def skip_ids(self, count: int) -> None:
+        """Give none of the next ``count`` ids."""
+        self._next_id += count
 
     def record_detection(self, row: int, score: float, frame: int, area: int, relocated: bool = False) -> None:
         """A keyframe has detected the track of ``row``; ``relocated``: not where its mask was, so it counts as seen."""
@@ -98,6 +108,22 @@ class TrackTable:
         """Return the events since the last call, and clear them."""
         events, self._events = tuple(self._events), []
         return events
+
+    def renumber(self, offset: int) -> None:
+        """Add ``offset`` to the index of each frame; events that are still to be told are on frame 0 or later."""
+        self.rows = [record.renumbered(offset) for record in self.rows]
+        self._events = [replace(event, frame=max(0, event.frame + offset)) for event in self._events]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Records, events and the next id, as plain values."""
+        events = [asdict(event) | {"change": event.change.value} for event in self._events]
+        return {"rows": [asdict(record) for record in self.rows], "next_id": self._next_id, "events": events}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Replace the content by that of a `state_dict`."""
+        self.rows = [TrackRecord(**record) for record in state["rows"]]
+        self._next_id = state["next_id"]
+        self._events = [TrackEvent(**event | {"change": TrackChange(event["change"])}) for event in state["events"]]
 
     def _add_event(self, change: TrackChange, record: TrackRecord, frame: int, reason: str) -> None:
         self._events.append(TrackEvent(change, record.id, record.prompt, frame, reason))

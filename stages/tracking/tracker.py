@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from stages.errors import ConfigError
 from stages.segmentation.base import Segmenter
 from stages.segmentation.outputs import FrameFeatures, Heads
-from stages.tracking import keyframe, mask_ops, mask_prompts
+from stages.tracking import keyframe, mask_ops, mask_prompts, snapshot
 from stages.tracking.state import TrackerOptions as TrackerOptions  # part of the tracker's interface
 from stages.tracking.state import TrackerState
 from stages.transfer import Transfer, to_half
@@ -44,6 +44,8 @@ class Tracker:
     @torch.inference_mode()
     def step(self, window: Window, detections: Detections | None) -> list[Result]:
         """Track a window's frames; ``detections`` belong to its first. One Result per frame, in order."""
+        if window.frames[0].index <= self._state.frame:  # a new session counts from 0: its frames follow the last one
+            self._state.renumber(-1 - self._state.frame)
         if not self._state.bank.count and not detections:
             return self._skip(window, detections)
         began = time.perf_counter()
@@ -59,6 +61,7 @@ class Tracker:
             self._state.masks = heads[-1].masks
             self._state.clock += 1
         self._last, self._last_features, self._points = window.frames[-1], encoded[-1].copy(), {}
+        self._state.frame = self._last.index
         results = self._results(window, heads, detections)
         results[0].seconds.update(encode=encoded_at - began, propagate=time.perf_counter() - encoded_at)
         return results
@@ -101,7 +104,9 @@ class Tracker:
         ``points`` (P, 2) pixels, ``labels`` (P,) 1 inside the object and 0 outside. They are added to the points given
         before for the same frame. Raises ConfigError for an id that is not tracked and for points that do not fit.
         """
-        row, frame = self._row_and_frame("refine", track)
+        row, frame = self._row("refine", track), self._last
+        if frame is None:
+            raise ConfigError("refine: no frame has been tracked yet since the tracker was restored; try again then")
         features = self._features_of(frame)
         used = mask_prompts.check_points("refine", self._segmenter, frame, (points, labels))
         if track in self._points:
@@ -117,8 +122,7 @@ class Tracker:
     @torch.inference_mode()
     def remove(self, track: int) -> None:
         """End a track by hand. Raises ConfigError for an id that is not tracked."""
-        row, frame = self._row_and_frame("remove", track)
-        self._state.end({row: "removed"}, frame.index)
+        self._state.end({self._row("remove", track): "removed"}, self._state.frame)
 
     @torch.inference_mode()
     def forget(self, prompts: Collection[int]) -> None:
@@ -126,7 +130,7 @@ class Tracker:
         ending = {
             row: "prompt removed" for row, record in enumerate(self._state.table.rows) if record.prompt in prompts
         }
-        self._state.end(ending, self._last.index if self._last else 0)
+        self._state.end(ending, self._state.frame)
 
     @torch.inference_mode()
     def resize(self, max_objects: int) -> None:
@@ -136,7 +140,7 @@ class Tracker:
         scores; the next result has their events. The masks of the others do not change.
         """
         if max_objects != self._state.bank.capacity:
-            self._state.resize(max_objects, self._last.index if self._last else 0)
+            self._state.resize(max_objects, self._state.frame)
 
     @torch.inference_mode()
     def rescale(self, scale: float) -> None:
@@ -159,24 +163,57 @@ class Tracker:
         if features is not None:
             self._state.condition_on_last_masks(features)
 
+    @torch.inference_mode()
+    def snapshot(self, full: bool = True) -> bytes:
+        """The state between two windows, for `restore` on any device and in any precision.
+
+        Ids, motion and the gallery go on in both kinds. With ``full`` masks go on, too, to the bit where device and
+        precision are the same. Without, each object has the newest of its recent memories only, a third of the bytes or
+        less; the masks of the next frames may differ. The picture of the last frame is not kept.
+        """
+        return snapshot.dump(self._state.state_dict(full), self._full_size, self._segmenter.image_size)
+
+    @torch.inference_mode()
+    def restore(self, data: bytes) -> None:
+        """Go on from a `snapshot` in place of what has been tracked so far.
+
+        Options and image size stay those of this tracker: memories of another size are resampled, and if there are more
+        tracks than ``max_objects``, some end as by `resize`. Tracks keep the numbers of their prompts, so the caller
+        must give each prompt the number that it had. Frames may be numbered from 0 again. Prompts by hand refer to the
+        next frame. Raises SnapshotError, and nothing has changed, for a snapshot of another model or version, and for
+        damaged bytes. If memory runs out, nothing is tracked any more.
+        """
+        state, at_size = snapshot.load(data, self._full_size)
+        self._state.rescale(at_size)
+        try:
+            self._state.load_state_dict(state)
+        finally:
+            self._state.rescale(self._segmenter)
+        self._last, self._last_features, self._points = None, None, {}
+
+    def skip_ids(self, count: int) -> None:
+        """Give none of the next ``count`` ids: they may have been given after the snapshot that was restored."""
+        self._state.table.skip_ids(count)
+
     def _features_of(self, last: Frame) -> FrameFeatures:
         """The features of the last frame, encoded if they are not there yet."""
         if self._last_features is None:
             self._last_features = self._segmenter.encode([last.image])[0].copy()
         return self._last_features
 
-    def _row_and_frame(self, verb: str, track: int) -> tuple[int, Frame]:
-        """A track's row, and the last frame. Raises ConfigError, naming ``verb``, for an id that is not tracked."""
+    def _row(self, verb: str, track: int) -> int:
+        """A track's row. Raises ConfigError, naming ``verb``, for an id that is not tracked."""
         row = self._state.table.row_of(track)
-        if row is None or self._last is None:
+        if row is None:
             raise ConfigError(f"{verb}: no track {track}; tracked now: {', '.join(map(str, self.ids)) or 'none'}")
-        return row, self._last
+        return row
 
     def _skip(self, window: Window, detections: Detections | None) -> list[Result]:
         """Results without objects. No frame is encoded; the last one is later, if an object is added by hand."""
         heads = [self._segmenter.empty_heads()] * len(window.frames)
         self._state.clock += len(heads)
         self._last, self._last_features, self._points = window.frames[-1], None, {}
+        self._state.frame = self._last.index
         return self._results(window, heads, detections)
 
     def _propagate(self, features: FrameFeatures) -> Heads:

@@ -1,5 +1,6 @@
 """Thresholds learned from scores, simulated ones and those of the embedded detector."""
 
+import json
 import pickle
 
 import numpy as np
@@ -172,6 +173,31 @@ def test_a_new_stream_detects_what_the_fixed_thresholds_do():
             assert kept.prompts.tolist() == usual.prompts.tolist()
             total += len(kept)
     assert total > 60
+
+
+def test_what_was_learned_goes_on_elsewhere():
+    """In another process, by way of JSON, where the prompts stand in another order and one is new."""
+    scores, here, there = Scores(), AutoThresholds(3, START), AutoThresholds(3, START)
+    for _ in range(WARM_UP + 3):
+        here.select(scores.keyframe((0, 0, 2)))
+    there.load_state_dict(json.loads(json.dumps(here.state_dict())), [2, None, 0])
+    here.rearrange([2, None, 0])
+    assert there.values == here.values != (START,) * 3
+    for _ in range(20):
+        found = scores.keyframe((0, 2))
+        assert here.select(found).scores.tolist() == there.select(found).scores.tolist()
+        assert there.values == here.values
+
+
+def test_the_rest_of_a_warm_up_is_waited_for_elsewhere():
+    scores, here, there = Scores(), AutoThresholds(3, START), AutoThresholds(3, START)
+    here.select(scores.keyframe((0,)))
+    there.load_state_dict(here.state_dict(), [0, 1, 2])
+    moved = []
+    for _ in range(WARM_UP - 1):
+        there.select(scores.keyframe((0,)))
+        moved.append(there.values != (START,) * 3)
+    assert moved == [False] * (WARM_UP - 2) + [True]
 
 
 def test_prompts_that_stay_keep_what_was_learned_of_them_and_new_ones_start_anew():

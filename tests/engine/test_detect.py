@@ -113,6 +113,21 @@ def test_keyframes_that_wait_in_several_streams_are_one_call_and_each_stream_get
         assert streams.value("stage_seconds_count", stream=stream.lane.name, stage="detect") == 2
 
 
+def test_a_call_for_several_streams_is_charged_to_each_of_them():
+    """In equal shares, although it runs within the window of one: what the engine adds for that is the whole call."""
+    detector = BatchDetector()
+    streams = Streams(detector)
+    one, other = (streams.add(name, keyframe(picture(number))) for number, name in enumerate("ab"))
+    stream, window = streams.scheduler.next()
+    run_window(streams._models, streams.keyframes, stream, window)
+    assert stream is one
+    share = other.ahead.seconds
+    assert share > 0
+    assert other.lane.busy.seconds == share
+    one.lane.busy.add(2 * share + 1.0)
+    assert one.lane.busy.seconds == pytest.approx(share + 1.0)
+
+
 def test_a_detector_that_gains_nothing_is_asked_for_one_picture_at_a_time():
     detector = BatchDetector()
     detector.together = 1

@@ -327,6 +327,31 @@ def test_a_live_test_source_ends_when_its_time_is_over_however_few_frames_were_a
     assert list(frames) == []
 
 
+def test_all_who_open_a_test_source_with_a_time_of_birth_see_the_same_world_at_the_same_time():
+    """``pts`` counts the world's frames, ``index`` those since it was opened."""
+    url = f"testsrc://shapes?size=32x32&fps=20&live=1&since={time.time() - 100:.6f}"
+    opened = time.time()
+    one = open_source(url)
+    first = next(one.frames())
+    other = open_source(url)
+    second = next(other.frames())
+    assert first.index == second.index == 0
+    assert 2000 <= first.pts <= second.pts <= 2000 + 20 * (time.time() - opened) + 1
+    assert opened <= first.captured_at <= second.captured_at <= time.time()
+    assert np.array_equal(second.image, ShapesWorld(0, 32, 32, fps=20).render(second.pts)[0])
+    one.close()
+    other.close()
+
+
+def test_a_test_source_that_is_not_born_yet_waits_for_its_first_frame():
+    born = time.time() + 0.5
+    source = open_source(f"testsrc://shapes?size=32x32&fps=20&live=1&since={born:.6f}")
+    frame = next(source.frames())
+    assert time.time() >= born
+    assert frame.index == frame.pts == frame.dropped_before
+    source.close()
+
+
 def test_closing_wakes_a_live_test_source_that_waits_for_its_next_frame():
     source = open_source("testsrc://shapes?size=32x32&fps=0.001&live=1")
     frames = source.frames()
@@ -338,8 +363,10 @@ def test_closing_wakes_a_live_test_source_that_waits_for_its_next_frame():
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("testsrc://shapes?colour=red", "unknown key 'colour'.*seed, frames, size, fps, objects, live, hard"),
+        ("testsrc://shapes?colour=red", "unknown key 'colour'.*seed, frames, size, fps, objects, live, hard, since"),
         ("testsrc://shapes?fps=0", "fps=0 .*number above 0"),
+        ("testsrc://shapes?since=5", "since=5 .*only live=1 has a clock"),
+        ("testsrc://shapes?live=1&since=yesterday", "since=yesterday .*Unix seconds"),
         ("testsrc://shapes?fps=nan", "fps=nan .*number above 0"),
         ("testsrc://shapes?fps=-1", "fps=-1 .*number above 0"),
         ("testsrc://shapes?frames=0", "frames=0 .*whole number from 1"),

@@ -127,6 +127,24 @@ class MemoryBank:
         self._memories.refit(self.capacity, self.count, like, resample)
         self._segmenter = segmenter
 
+    def state_dict(self, full: bool) -> dict[str, dict[str, torch.Tensor]]:
+        """What is stored of the rows in use, on the host; without ``full`` only the newest of the recent memories."""
+        memories = self._segmenter.recent_memories if full else 1
+        return {
+            "memories": self._memories.state_dict(self.count, memories),
+            "pointers": self._pointers.state_dict(self.count, self._segmenter.recent_pointers),
+        }
+
+    @torch.inference_mode()
+    def load_state_dict(self, state: dict[str, dict[str, torch.Tensor]], origins: Sequence[int]) -> None:
+        """Replace all rows by those of a `state_dict` at ``origins``, in this order."""
+        self.count, self._stored, self._conditioning = 0, [], []
+        self._memories.load_state_dict(state["memories"], origins)
+        self._pointers.load_state_dict(state["pointers"], origins)
+        conditioning = (self._memories.frames[: len(origins), :CONDITIONING] >= 0).sum(1)
+        self._stored, self._conditioning = self._memories.written(len(origins)).tolist(), conditioning.tolist()
+        self.count = len(origins)
+
     def groups(self) -> list[list[int]]:
         """All rows, in groups that are read together.
 

@@ -1,7 +1,7 @@
 """Ring buffers, one per object: the most recent values, and those of the first and the latest conditioning frame."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -98,6 +98,38 @@ class Ring:
             values[row] = convert(old[row].to(like.device)).to(like.dtype)
         frames[:rows], written[:rows] = self.frames[:rows], self._written[:rows]
         self._values, self._compact, self.frames, self._written = values, False, frames, written
+
+    def state_dict(self, rows: int, recent: int) -> dict[str, torch.Tensor]:
+        """What the first ``rows`` rows hold, on the host: conditioning slots, and the ``recent`` newest of the others.
+
+        ``recent`` is at most what the ring was made for. "frames" (rows, slots) has the recent slots oldest first,
+        "values" (V, ...) only what is valid of them, row by row.
+        """
+        frames, written = self.frames[:rows].cpu(), self._written[:rows].cpu()
+        slots = self._slots(written, recent)
+        frames = frames.gather(1, slots)
+        # row by row, because a copy of all rows may not fit the device
+        values = [self._values[row, slots[row, frames[row] != _NEVER]].cpu() for row in range(rows)]
+        if recent < self._length - 1:  # then the older slots count as never written
+            written = written.clamp(max=recent)
+        return {"values": torch.cat([self._values[:0, 0].cpu(), *values]), "frames": frames, "written": written}
+
+    def load_state_dict(self, state: dict[str, torch.Tensor], origins: Sequence[int]) -> None:
+        """Replace all rows by those of a `state_dict` at ``origins``, in this order."""
+        frames, written = state["frames"], state["written"]
+        slots = self._slots(written, frames.shape[1] - CONDITIONING)
+        values = state["values"].split((frames != _NEVER).sum(1).tolist())
+        new_frames, new_written = self._empty_index(self.capacity, torch.device("cpu"))
+        for row, origin in enumerate(origins):
+            valid = frames[origin] != _NEVER
+            self.values[row, slots[origin, valid]] = values[origin].to(self.values)
+            new_frames[row, slots[origin]], new_written[row] = frames[origin], written[origin]
+        self.frames, self._written = new_frames.to(self.frames.device), new_written.to(self.frames.device)
+
+    def _slots(self, written: torch.Tensor, recent: int) -> torch.Tensor:
+        """The conditioning slots and the ``recent`` newest others, oldest first, of rows that have ``written`` (R,)."""
+        newest = CONDITIONING + (written[:, None] + torch.arange(-recent, 0)) % self._length
+        return torch.cat([torch.arange(CONDITIONING).expand(len(written), -1), newest], dim=1)
 
     def written(self, rows: int) -> torch.Tensor:
         """How many frames the first rows have written since they were last cleared, (rows,)."""
