@@ -23,6 +23,7 @@ import zmq
 from daemon.cli.subscriber_keys import HandshakeMonitor, monitor_handshakes, set_curve_keys
 from daemon.settings.schema import Publish
 from stages.errors import ConfigError, OutputError
+from stages.fences import Fences
 from stages.plural import plural
 from stages.stop_signals import StopSignals
 
@@ -86,9 +87,11 @@ def _watch(socket: "zmq.Socket[bytes]", handshakes: HandshakeMonitor, arguments:
 
     counted = Kind.FRAME if arguments.save else Kind.MASKS
     remaining = arguments.count
-    losses = _LossDetector()
+    losses, fences = _LossDetector(), Fences()
     for parts in _messages(socket, handshakes, arguments.endpoint):
         message = unpack(parts)
+        if not fences.admits(message.stream, message.header.get("fence")):
+            continue
         losses.check(message.stream, message.kind, message.header)
         if arguments.json:
             print(json.dumps(message.header, ensure_ascii=False), flush=True)

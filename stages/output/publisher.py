@@ -5,7 +5,7 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -42,22 +42,15 @@ class Publisher:
         self._lock = threading.Lock()
         self._closed = False
         self._context = zmq.Context()
-        self._socket = self._context.socket(zmq.XPUB)
-        self._socket.set(zmq.SNDHWM, send_hwm)
-        self._socket.set(zmq.LINGER, LINGER_MS)
-        self._socket.set(zmq.MAXMSGSIZE, MAX_MESSAGE)
-        self._socket.set(zmq.XPUB_VERBOSER, 1)
+        self._socket = publishing_socket(self._context, send_hwm)
         self._socket.set(zmq.XPUB_NODROP, 1)
-        # detects hosts that have gone; not ZMQ_HEARTBEAT, which also disconnects subscribers that are only slow
-        for option, value in ((zmq.TCP_KEEPALIVE, 1), (zmq.TCP_KEEPALIVE_IDLE, 30), (zmq.TCP_KEEPALIVE_INTVL, 10)):
-            self._socket.set(option, value)
         self._socket.copy_threshold = 0  # so that also a short last part has a MessageTracker
         self._subscribers = Subscribers(self._socket)
         self._drops = _DropDetector(send_hwm)
         try:
             if self._auth is not None:
                 self._auth.secure(self._socket)
-            _bind(self._socket, endpoint)
+            bind(self._socket, endpoint)
         except OutputError:
             self.close()
             raise
@@ -93,9 +86,15 @@ class Publisher:
                 return False
         return True
 
-    def send(self, parts: Sequence[bytes], stop: threading.Event | None = None) -> bool:
+    def send(
+        self,
+        parts: Sequence[bytes],
+        stop: threading.Event | None = None,
+        check: Callable[[], None] = lambda: None,
+    ) -> bool:
         """Send one message whose first part is its topic; returns False when a subscriber lost it, or when closed.
 
+        ``check`` is called right before each attempt to send; what it raises is raised here, and nothing is sent.
         With ``when_full="wait"`` this blocks while a subscriber is full, until ``stop`` is set; then it drops.
         libzmq reports the first message that a full subscriber loses, but not the next ones. Those are inferred: when
         the subscriber is about to recover, False may be returned for messages that reach it. The gaps in ``seq`` that
@@ -107,6 +106,7 @@ class Publisher:
                     return False
                 missed = self._drops.is_dropped(parts[0])  # before the update, after which libzmq may send again
                 self._subscribers.update()
+                check()
                 if self._send_to_all(parts):
                     return not missed
                 if self._when_full == "drop" or (stop is not None and stop.is_set()):
@@ -188,7 +188,21 @@ class _DropDetector:
         return topic.startswith(self._prefixes)
 
 
-def _bind(xpub: zmq.Socket[bytes], endpoint: str) -> None:
+def publishing_socket(context: zmq.Context[zmq.Socket[bytes]], send_hwm: int) -> zmq.Socket[bytes]:
+    """An XPUB socket, not yet bound, with a queue of ``send_hwm`` messages for each of its subscribers."""
+    xpub = context.socket(zmq.XPUB)
+    xpub.set(zmq.SNDHWM, send_hwm)
+    xpub.set(zmq.LINGER, LINGER_MS)
+    xpub.set(zmq.MAXMSGSIZE, MAX_MESSAGE)
+    xpub.set(zmq.XPUB_VERBOSER, 1)
+    # detects hosts that have gone; not ZMQ_HEARTBEAT, which also disconnects subscribers that are only slow
+    for option, value in ((zmq.TCP_KEEPALIVE, 1), (zmq.TCP_KEEPALIVE_IDLE, 30), (zmq.TCP_KEEPALIVE_INTVL, 10)):
+        xpub.set(option, value)
+    return xpub
+
+
+def bind(xpub: zmq.Socket[bytes], endpoint: str) -> None:
+    """Listen on ``endpoint``. Raises OutputError when that is not possible."""
     path = endpoint.removeprefix("ipc://")
     try:
         # without this check, libzmq silently takes over a path on which another program listens

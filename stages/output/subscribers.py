@@ -5,7 +5,7 @@ import socket
 import stat
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 import zmq
@@ -31,6 +31,8 @@ class Subscribers:
     def __init__(self, xpub: zmq.Socket[bytes]) -> None:
         self.topics: dict[int, set[bytes]] = {}  # only connections with a subscription
         self.refused = 0  # failed handshakes
+        # called by ``update`` with the topic of each new subscription
+        self.on_subscribe: Callable[[bytes], None] | None = None
         self._connected: set[int] = set()
         self._received: Counter[int] = Counter()  # messages by descriptor, since ``_counting_since``
         self._counting_since = time.monotonic()
@@ -54,6 +56,8 @@ class Subscribers:
             self._wanted.clear()
             topics = self.topics.setdefault(descriptor, set())
             topics.add(topic) if subscribed else topics.discard(topic)
+            if subscribed and self.on_subscribe is not None:
+                self.on_subscribe(topic)
             if len(topics) > MAX_TOPICS:
                 topics.clear()
                 topics.add(b"")

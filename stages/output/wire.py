@@ -3,6 +3,10 @@
 A message is ``[topic, header]`` or, for frames, ``[topic, header, jpeg]``. The topic is UTF-8
 ``v1/<stream>/<kind>``, the header UTF-8 JSON whose ``schema`` is ``maskcast/v1/<kind>``. Boxes are xyxy in pixels,
 half-open; times are seconds.
+
+Of a stream that a fleet has placed, headers also hold ``fence`` (the fencing number under which it is published: of
+two messages the one with the lower number is the older one) and, where it continues another session, that session as
+``predecessor``. In all other headers both are missing.
 """
 
 import json
@@ -55,20 +59,31 @@ def masks_header(
     prompts: Sequence[str],
     published_at: float,
     encoding: Literal["rle", "counts"] = "rle",
+    fence: int | None = None,
+    predecessor: str | None = None,
 ) -> Header:
     """All that is known of one frame; ``masks`` are ``full_masks(result)``, ``prompts`` the texts as written."""
     return {
-        **_envelope(Kind.MASKS, stream, session, result.epoch, seq, published_at),
+        **_envelope(Kind.MASKS, stream, session, result.epoch, seq, published_at, fence, predecessor),
         **_picture(result),
         "objects": _objects(result.tracks, masks, prompts, encoding),
         "classes": [_class(label) for label in result.classes or ()],
     }
 
 
-def frame_header(result: Result, *, stream: str, session: str, seq: int, published_at: float) -> Header:
+def frame_header(
+    result: Result,
+    *,
+    stream: str,
+    session: str,
+    seq: int,
+    published_at: float,
+    fence: int | None = None,
+    predecessor: str | None = None,
+) -> Header:
     """The header of an annotated frame, whose JPEG travels as the blob."""
     return {
-        **_envelope(Kind.FRAME, stream, session, result.epoch, seq, published_at),
+        **_envelope(Kind.FRAME, stream, session, result.epoch, seq, published_at, fence, predecessor),
         **_picture(result),
         "content_type": "image/jpeg",
     }
@@ -86,10 +101,12 @@ def event_header(
     frame: int | None = None,
     track: int | None = None,
     prompt: str | None = None,
+    fence: int | None = None,
+    predecessor: str | None = None,
 ) -> Header:
     """Something that happened; ``frame``, ``track`` and ``prompt`` (as written) are null where they do not apply."""
     return {
-        **_envelope(Kind.EVENT, stream, session, epoch, seq, published_at),
+        **_envelope(Kind.EVENT, stream, session, epoch, seq, published_at, fence, predecessor),
         "type": str(event),
         "reason": reason,
         "frame": frame,
@@ -112,12 +129,14 @@ def status_header(
     models: Mapping[str, str],
     thresholds: Mapping[str, float],
     uptime: float,
+    fence: int | None = None,
+    predecessor: str | None = None,
 ) -> Header:
     """For late joiners: ``tracks`` alive now, frames published a second, frames dropped so far, model names by role
     (detector, segmenter, classifier), the least score of a detection now by prompt as written, and the stream's age in
     seconds."""
     return {
-        **_envelope(Kind.STATUS, stream, session, epoch, seq, published_at),
+        **_envelope(Kind.STATUS, stream, session, epoch, seq, published_at, fence, predecessor),
         "prompts": list(prompts),
         "tracks": tracks,
         "fps": round(fps, 2),
@@ -179,11 +198,22 @@ def _read_header(part: bytes) -> Header:
     return header
 
 
-def _envelope(kind: Kind, stream: str, session: str, epoch: int, seq: int, published_at: float) -> Header:
+def _envelope(
+    kind: Kind,
+    stream: str,
+    session: str,
+    epoch: int,
+    seq: int,
+    published_at: float,
+    fence: int | None,
+    predecessor: str | None,
+) -> Header:
     return {
         "schema": f"maskcast/{VERSION}/{kind}",
         "stream": stream,
         "session": session,
+        **({} if fence is None else {"fence": fence}),
+        **({} if predecessor is None else {"predecessor": predecessor}),
         "epoch": epoch,
         "seq": seq,
         "published_at": _time(published_at),

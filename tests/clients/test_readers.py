@@ -13,7 +13,7 @@ import zmq
 
 from tests.clients.clients import READERS, SOURCES, build, reading
 from tests.golden.make import FOLDER
-from tests.golden.scenes import FOREIGN, STREAM
+from tests.golden.scenes import FOREIGN, MOVED, STREAM
 from tests.support.program import PATIENCE, Program
 
 pytestmark = pytest.mark.process  # most of these tests
@@ -63,7 +63,7 @@ def test_a_reader_has_at_most_ten_lines(language: str) -> None:
     assert max(map(len, lines)) < 120
 
 
-@pytest.mark.parametrize("stream", [STREAM, FOREIGN])
+@pytest.mark.parametrize("stream", [STREAM, FOREIGN, MOVED])
 def test_a_reader_counts_the_pixels_of_every_golden_mask(
     language: str, place: Path, stream: str, station: "zmq.Socket[bytes]"
 ) -> None:

@@ -41,14 +41,14 @@ class Station:
         assert message[:1] == b"\x01"
         return message[1:].decode()
 
-    def masks(self, stream: str, seq: int, session: str = "s") -> None:
+    def masks(self, stream: str, seq: int, session: str = "s", **more: object) -> None:
         result = seen(seq)
         masks = Masks.from_full(result.masks.numpy() > 0)
         prompts = ["car", "person"]
         header = wire.masks_header(
             result, masks, stream=stream, session=session, seq=seq, prompts=prompts, published_at=2.0
         )
-        self.socket.send_multipart(wire.pack(wire.topic(stream, Kind.MASKS), header))
+        self.socket.send_multipart(wire.pack(wire.topic(stream, Kind.MASKS), header | more))
 
     def event(self, stream: str, seq: int, event: TrackChange | StreamEvent, reason: str) -> None:
         about = {"stream": stream, "session": "s", "epoch": 0, "seq": seq, "published_at": 2.0}
@@ -173,6 +173,18 @@ def test_hole_in_seq_is_reported_as_lost_messages(
         station.masks(stream, seq, session)
     assert running.result(PATIENCE) == 0
     assert capsys.readouterr().err == "maskcast: gate: 3 masks messages lost before 9\n"
+
+
+def test_what_an_older_publisher_sends_is_not_shown(
+    station: Station, executor: ThreadPoolExecutor, capsys: pytest.CaptureFixture[str]
+) -> None:
+    running = start(executor, station.endpoint, "--count", "3")
+    station.wait()
+    for seq, session, fence in ((1, "a", 1), (7, "b", 2), (2, "a", 1), (8, "b", 2)):
+        station.masks("gate", seq, session, fence=fence)
+    assert running.result(PATIENCE) == 0
+    shown = [line.partition(":")[0] for line in capsys.readouterr().out.splitlines()]
+    assert shown == ["gate 1", "gate 7", "gate 8"]
 
 
 def test_folder_that_cannot_be_written_is_an_error(

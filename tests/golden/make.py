@@ -20,7 +20,7 @@ import cv2
 from stages.output import wire
 from stages.output.masks import Masks
 from stages.output.wire import Header, Kind
-from tests.golden.scenes import PROMPTS, SESSIONS, Mask, Scene, events, scenes, states
+from tests.golden.scenes import ORIGINS, PROMPTS, SESSIONS, Mask, Scene, events, scenes, states
 
 FOLDER = Path(__file__).parent / "vectors"
 PICTURE = Path(__file__).with_name("picture.jpg")  # 16x12; a file, since encoders differ
@@ -46,7 +46,8 @@ def vectors() -> Iterator[Vector]:
     def place(stream: str, kind: Kind) -> dict[str, Any]:
         seq[stream, kind] += 1
         number = seq[stream, kind] - 1
-        return {"stream": stream, "session": SESSIONS[stream], "seq": number, "published_at": PUBLISHED_AT}
+        about = {"stream": stream, "session": SESSIONS[stream], "seq": number, "published_at": PUBLISHED_AT}
+        return about | ORIGINS.get(stream, {})
 
     for stream, name, event in events():
         yield _vector(name, Kind.EVENT, wire.event_header(epoch=0, **place(stream, Kind.EVENT), **event))

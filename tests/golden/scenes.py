@@ -11,8 +11,13 @@ from numpy.typing import NDArray
 
 from stages.types import Clock, Frame, Label, Result, StreamEvent, Track, TrackChange, TrackState
 
-STREAM, FOREIGN = "golden", "Tür-3.北口"
-SESSIONS = {STREAM: "5d0c8a1e-3f52-4b7a-9c11-2e6f8d40b7a3", FOREIGN: "c2b7e9f4-81d6-4e03-a5b8-7f1d9a60c3e5"}
+STREAM, FOREIGN, MOVED = "golden", "Tür-3.北口", "moved"
+SESSIONS = {
+    STREAM: "5d0c8a1e-3f52-4b7a-9c11-2e6f8d40b7a3",
+    FOREIGN: "c2b7e9f4-81d6-4e03-a5b8-7f1d9a60c3e5",
+    MOVED: "0e94d2b6-5a18-4c7f-8b23-91f6a7d3e058",
+}
+ORIGINS = {MOVED: {"fence": 2**40 + 7, "predecessor": "7b1f3c95-e2a4-4d60-9f8e-c05d6b472a19"}}  # of streams of a fleet
 PROMPTS = ("car", "Person without helmet", 'rote Tür 🚪, 赤い "ドア" \\ /')
 
 Mask = NDArray[np.bool_]
@@ -68,6 +73,7 @@ def scenes() -> Iterator[Scene]:
     nothing = np.zeros((0, 8, 12), bool)
     yield Scene("no-objects", _result(index, (), nothing), nothing, "rle")
     yield _foreign()
+    yield _moved()
 
 
 def _tracks(shapes: Mask) -> tuple[Track, ...]:
@@ -98,6 +104,14 @@ def _foreign() -> Scene:
     return Scene("foreign", Result(frame, 3, True, tracks, torch.empty(0), classes=classes), masks, "rle", FOREIGN)
 
 
+def _moved() -> Scene:
+    """The first frame of a stream that goes on in another session, with the object that it had."""
+    masks = np.zeros((1, 12, 16), bool)
+    masks[0, 4:9, 2:7] = True
+    tracks = (Track(12, 0, -3, 0, TrackState.TRACKED, score=0.71, presence=0.98),)
+    return Scene("moved", _result(0, tracks, masks), masks, "rle", MOVED)
+
+
 def events() -> Iterator[tuple[str, str, dict[str, Any]]]:
     """Stream, then what ``wire.event_header`` takes, for every type of event."""
     of_track = {"frame": 30, "track": 4, "prompt": PROMPTS[2]}
@@ -115,13 +129,16 @@ def events() -> Iterator[tuple[str, str, dict[str, Any]]]:
     for event, reason in reasons.items():
         about = {"frame": 12} if event in (StreamEvent.EPOCH, StreamEvent.ERROR) else {}
         yield STREAM, event, {"event": event, "reason": reason, **about}
+    yield MOVED, "source_up-moved", {"event": StreamEvent.SOURCE_UP, "reason": "opened"}
 
 
 def states() -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Stream, then what ``wire.status_header`` takes: a busy stream and one that has not begun."""
+    """Stream, then what ``wire.status_header`` takes: a busy stream, one that has not begun, and one that has moved."""
     models = {"detector": "IDEA-Research/grounding-dino-tiny", "segmenter": "embedded", "classifier": ""}
     thresholds = dict.fromkeys(PROMPTS, 0.3)
     busy = {"tracks": 3, "fps": 29.97, "drops": 12, "uptime": 86400.25}
     yield FOREIGN, "busy", {"prompts": PROMPTS, "thresholds": thresholds, "models": models, **busy}
     idle = {"tracks": 0, "fps": 0.0, "drops": 0, "uptime": 0.0}
     yield STREAM, "idle", {"prompts": (), "thresholds": {}, "models": models, **idle}
+    moved = {"tracks": 1, "fps": 24.9, "drops": 3, "uptime": 5.0}
+    yield MOVED, "moved", {"prompts": PROMPTS[:1], "thresholds": {PROMPTS[0]: 0.3}, "models": models, **moved}

@@ -286,6 +286,38 @@ def test_waiting_ends_when_told_to_stop_and_costs_the_stuck_subscriber_alone(
     assert received(stuck, range(len(sent) - 1)) == list(range(len(sent) - 1))
 
 
+def test_what_may_not_be_sent_any_more_while_a_subscriber_is_waited_for_is_not_sent(
+    wait: Publisher, subscribe: Subscribe
+) -> None:
+    """The check comes before each attempt: its error reaches the sender, and nobody gets the message."""
+    stuck = subscribe(wait, hwm=1)
+    forbidden = threading.Event()
+    sent: list[int] = []
+    errors: list[Exception] = []
+
+    def check() -> None:
+        if forbidden.is_set():
+            raise PermissionError
+
+    def send() -> None:
+        try:
+            while wait.send(message(len(sent)), check=check):
+                sent.append(len(sent))
+        except PermissionError as error:
+            errors.append(error)
+
+    sending = threading.Thread(target=send)
+    sending.start()
+    assert eventually(lambda: len(sent) > 1)
+    time.sleep(0.3)
+    forbidden.set()
+    sending.join(PATIENCE)
+    assert len(errors) == 1
+    assert received(stuck, range(len(sent))) == sent
+    wait.send(message(len(sent)))
+    assert received(stuck, [len(sent)]) == [len(sent)], "and not before"
+
+
 def test_closing_frees_whoever_waits_for_a_stuck_subscriber(wait: Publisher, subscribe: Subscribe) -> None:
     subscribe(wait, hwm=1)
     sent: list[bool] = []

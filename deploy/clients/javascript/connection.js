@@ -2,6 +2,7 @@
 
 import { Subscriber } from "zeromq";
 import { KeysError, MaskcastError, MessageError, VersionError } from "./errors.js";
+import { Fences } from "./messages.js";
 
 const VERSION = 1;
 const LATER = [2, 3, 4, 5, 6, 7, 8, 9].map((version) => `v${version}/`);
@@ -13,6 +14,7 @@ const HINT_AFTER = 3000; // ms without any message
 export class Connection {
   #socket;
   #endpoint;
+  #fences = new Fences();
   #hintAt = Date.now() + HINT_AFTER; // infinite once a message has come
   #later = null; // a later version that was heard
   #refused = null;
@@ -39,8 +41,9 @@ export class Connection {
     }
   }
 
-  // The next message, { kind, header, blob }; null after `timeout` ms (Infinity: never). Throws MessageError, KeysError,
-  // and VersionError when only messages of a later version come.
+  // The next message, { kind, header, blob }; null after `timeout` ms (Infinity: never). A message of a daemon that the
+  // stream was taken from since is left out. Throws MessageError, KeysError, and VersionError when only messages of a
+  // later version come.
   async receive(timeout) {
     const deadline = Date.now() + timeout;
     for (;;) {
@@ -53,7 +56,9 @@ export class Connection {
       const later = /^v(\d+)\//.exec(parts[0].subarray(0, 20).toString());
       if (!later || Number(later[1]) === VERSION) {
         this.#hintAt = Infinity;
-        return unpack(parts);
+        const message = unpack(parts);
+        if (this.#fences.admits(message.header)) return message;
+        continue;
       }
       this.#later ??= (this.#socket.unsubscribe(...LATER), Number(later[1]));
     }

@@ -59,6 +59,10 @@ export interface Frame {
   readonly lost: number;
   /** The daemon or the stream has started anew since the frame before: ids begin again. */
   readonly restarted: boolean;
+  /** The session that this one continues on another daemon; null where there is none. */
+  readonly predecessor: string | null;
+  /** Rises each time a fleet gives the stream to another daemon; null outside a fleet. */
+  readonly fence: number | null;
   /** The annotated picture; null without `images`, or where there is none. */
   readonly jpeg: Uint8Array | null;
   /** The message as it came. */
@@ -81,6 +85,10 @@ export interface Event {
   readonly publishedAt: number;
   readonly lost: number;
   readonly restarted: boolean;
+  /** As of a frame. */
+  readonly predecessor: string | null;
+  /** As of a frame. */
+  readonly fence: number | null;
   readonly header: Readonly<Record<string, unknown>>;
 }
 

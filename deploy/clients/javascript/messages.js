@@ -41,11 +41,15 @@ const EVENT = {
 export function readFrame(header, lost, restarted) {
   const frame = read(header, FRAME);
   const objects = frame.objects.map((item) => new TrackedObject(item));
-  return { ...frame, objects, lost, restarted, jpeg: null, header };
+  return { ...frame, objects, lost, restarted, ...fleet(header), jpeg: null, header };
 }
 
 export function readEvent(header, lost, restarted) {
-  return { ...read(header, EVENT), lost, restarted, header };
+  return { ...read(header, EVENT), lost, restarted, ...fleet(header), header };
+}
+
+function fleet({ predecessor = null, fence = null }) {
+  return { predecessor, fence };
 }
 
 function read(header, fields) {
@@ -66,5 +70,18 @@ export class Sequence {
     if (!before) return [0, false];
     if (before.session !== session) return [seq, true];
     return [Math.max(0, seq - before.seq - 1), false];
+  }
+}
+
+// The highest fence of each stream: a fleet raises it each time it gives the stream to another daemon.
+export class Fences {
+  #highest = new Map();
+
+  // Whether the message is no older publisher's; one without a fence never is.
+  admits({ stream, fence }) {
+    if (!Number.isInteger(fence)) return true;
+    const highest = Math.max(fence, this.#highest.get(stream) ?? fence);
+    this.#highest.set(stream, highest);
+    return fence === highest;
   }
 }

@@ -70,6 +70,31 @@ def test_a_daemon_that_starts_anew_is_told(station: Station) -> None:
     assert told == [(0, False), (5, True), (0, False), (0, True)]
 
 
+def test_what_an_older_publisher_sends_is_dropped_from_the_first_newer_message_on(station: Station) -> None:
+    """A fleet gave the stream to another daemon. A message without a fence is never dropped."""
+    frames = subscribe(station.endpoint, ["gate", "yard"], timeout=PATIENCE)
+    station.heard("v1/yard/masks")
+    old, new = {"session": SESSION, "fence": 4}, {"session": OTHER, "fence": 6, "predecessor": SESSION}
+    station.send(masks_message(seq=0, **old), masks_message("yard", seq=0, **old))
+    station.send(
+        event_message(kind="source_up", seq=0, **new), masks_message(seq=1, **old), masks_message(seq=0, **new)
+    )
+    station.send(masks_message(seq=2, **old), event_message(seq=3, **old), masks_message(seq=1, **new))
+    station.send(masks_message("yard", seq=1, **old), masks_message(seq=5, session=SESSION))
+    told = [
+        (frame.stream, frame.seq, frame.fence, frame.predecessor) for _, frame in zip(range(6), frames, strict=False)
+    ]
+    gate, yard = [("gate", 0, 6, SESSION), ("gate", 1, 6, SESSION)], ("yard", 1, 4, None)
+    assert told == [("gate", 0, 4, None), ("yard", 0, 4, None), *gate, yard, ("gate", 5, None, None)]
+
+
+def test_an_event_tells_the_fence_and_the_session_that_its_own_continues(station: Station) -> None:
+    told = events(station.endpoint, "gate", timeout=PATIENCE)
+    station.heard("v1/gate/event")
+    station.send(event_message(fence=2, predecessor=OTHER), event_message(fence=1), event_message(fence=2))
+    assert [(event.fence, event.predecessor) for event in (next(told), next(told))] == [(2, OTHER), (2, None)]
+
+
 def test_a_subscription_survives_a_daemon_that_goes_and_comes(tmp_path: Path) -> None:
     endpoint = f"ipc://{tmp_path}/masks"
     frames = subscribe(endpoint, "gate", timeout=PATIENCE)

@@ -13,6 +13,7 @@ from zmq.utils.monitor import recv_monitor_message
 from maskcast_client import wire
 from maskcast_client.errors import KeysError, MaskcastError
 from maskcast_client.keys import Keys
+from maskcast_client.sequence import Fences
 
 log = logging.getLogger("maskcast_client")
 
@@ -34,6 +35,7 @@ class Connection:
         self.refusal = ""  # why the daemon does not let us in, as far as one can tell
         self._later: int | None = None  # a later version that was heard
         self._hint_at = time.monotonic() + _HINT_AFTER  # infinite once a message has come
+        self._fences = Fences()
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.SUB)
         self._socket.set(zmq.LINGER, 0)
@@ -60,6 +62,8 @@ class Connection:
     def receive(self, timeout: float | None) -> wire.Message | None:
         """The next message; None after ``timeout`` seconds. A hint is logged when nothing comes at all.
 
+        A message of a daemon that the stream was taken from since is left out.
+
         Raises MessageError, KeysError, and VersionError when only messages of a later version come.
         """
         if os.getpid() != self._process:
@@ -77,8 +81,11 @@ class Connection:
                 later = re.match(rb"v(\d+)/", parts[0])
                 if later is None or int(later[1]) == wire.VERSION:
                     self._hint_at = math.inf
-                    return wire.unpack(parts)
-                self._heard_later(int(later[1]))
+                    message = wire.unpack(parts)
+                    if self._fences.admits(message.header):
+                        return message
+                else:
+                    self._heard_later(int(later[1]))
 
     def close(self) -> None:
         """Close the socket; what is queued is lost."""

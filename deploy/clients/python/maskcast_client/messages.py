@@ -90,6 +90,8 @@ class Frame:
     classes: tuple[Label, ...]
     lost: int  # messages of frames that were published before this one and did not arrive here
     restarted: bool  # the daemon or the stream has started anew since the frame before: ids begin again
+    predecessor: str | None  # the session that this one continues on another daemon; None where there is none
+    fence: int | None  # rises each time a fleet gives the stream to another daemon; None outside a fleet
     header: Header = field(repr=False)  # the message as it came
     names: dict[str, int] = field(repr=False)  # numbers of the prompts for ``detections``, shared by all frames
     picture: bytes | Path | None = field(default=None, repr=False)
@@ -150,6 +152,8 @@ class Event:
     published_at: float  # Unix time
     lost: int  # events before this one that did not arrive here
     restarted: bool  # the daemon or the stream has started anew since the event before
+    predecessor: str | None  # as of a frame
+    fence: int | None  # as of a frame
     header: Header = field(repr=False, compare=False)
 
 
@@ -177,6 +181,8 @@ def read_frame(
             classes=tuple(Label(item["label"], item["score"], item.get("id")) for item in header["classes"]),
             lost=lost,
             restarted=restarted,
+            predecessor=header.get("predecessor"),
+            fence=header.get("fence"),
             header=header,
             names=names,
             picture=picture,
@@ -189,7 +195,14 @@ def read_event(header: Header, lost: int, restarted: bool) -> Event:
     """The event of an event header. Raises MessageError when a field is missing."""
     same = ("stream", "type", "reason", "frame", "track", "prompt", "session", "epoch", "seq", "published_at")
     try:
-        return Event(**{key: header[key] for key in same}, lost=lost, restarted=restarted, header=header)
+        return Event(
+            **{key: header[key] for key in same},
+            lost=lost,
+            restarted=restarted,
+            predecessor=header.get("predecessor"),
+            fence=header.get("fence"),
+            header=header,
+        )
     except KeyError as error:
         raise MessageError(f"an event message is damaged: it has no {error}") from None
 

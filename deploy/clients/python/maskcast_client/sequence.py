@@ -1,4 +1,4 @@
-"""Losses and restarts, from ``session`` and ``seq``."""
+"""Losses and restarts, from ``session`` and ``seq``, and older publishers, from ``fence``."""
 
 from typing import Any
 
@@ -23,3 +23,18 @@ class Sequence:
         if before[0] != session:
             return seq, True
         return max(0, seq - before[1] - 1), False
+
+
+class Fences:
+    """The highest ``fence`` of each stream: a fleet raises it each time it gives the stream to another daemon."""
+
+    def __init__(self) -> None:
+        self._highest: dict[str, int] = {}  # by stream
+
+    def admits(self, header: dict[str, Any]) -> bool:
+        """Whether the message is no older publisher's; one without a fence never is."""
+        stream, fence = header["stream"], header.get("fence")
+        if not isinstance(fence, int):
+            return True
+        self._highest[stream] = max(fence, self._highest.get(stream, fence))
+        return fence == self._highest[stream]
