@@ -33,11 +33,16 @@ def _refusal(status: int, description: str, example: str) -> dict[int | str, dic
 BUSY = _refusal(
     503, "The engine is loading models or has too much to do. Try again.", "16 changes are at work; try again"
 )
+GONE = _refusal(404, "The snapshot is not kept any more.", "no snapshot '5d0c8a1e' waits; send it again")
 NOT_FOUND = _refusal(404, "There is no such stream or track.", 'no stream is named "gat"; there are: gate')
 INVALID = {
     **_refusal(400, "The body is not JSON.", "the body is not JSON"),
     **_refusal(408, "The body did not come in time.", "the body did not come within 20 s; send it again"),
-    **_refusal(413, "The body is larger than 1 MiB.", "the body is larger than 1048576 bytes; send less"),
+    **_refusal(
+        413,
+        "The body is too large: above 1 MiB, of a snapshot above 320 MB.",
+        "the body is larger than 1048576 bytes; send less",
+    ),
     **_refusal(422, "What is asked for makes no sense.", "box.0 should be a finite number"),
 }
 CONFLICT = _refusal(

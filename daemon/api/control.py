@@ -37,7 +37,40 @@ class StreamView:
     latency: tuple[float, float] | None  # seconds, median and 95th percentile of the last frames
     drops: int  # frames lost since the start
     governor_step: int
+    session: str
+    predecessor: str | None  # the session that it continues
+    fence: int | None  # under which it is published; None: it needs no lease
     tracks: tuple[Header, ...]  # as in `daemon.stream.snapshot.Snapshot`
+
+
+@dataclass(frozen=True, slots=True)
+class StreamLoad:
+    """What a stream costs now (see daemon.limits.busy_time)."""
+
+    name: str
+    seconds: float  # of the engine's time in the last 30 s
+    share: float  # of the engine's time, 0 to 1
+    fps: float  # published frames per second, last 10 s
+    memory: int  # bytes that the memory budget reserves for it; 0 before its first window
+    waiting: int  # frames that wait for the engine
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryLoad:
+    """Bytes; zero while the models are being loaded."""
+
+    used: int
+    budget: int
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What the daemon has to do now."""
+
+    streams: tuple[StreamLoad, ...]
+    share: float  # of the engine's time that the streams take together, 0 to 1
+    memory: MemoryLoad
+    draining: bool
 
 
 class Control(Protocol):
@@ -53,8 +86,47 @@ class Control(Protocol):
 
     def preview(self, stream: str) -> Preview: ...
 
-    def add(self, settings: StreamSettings) -> object:
-        """Start one more stream."""
+    def load(self) -> Load: ...
+
+    def drain(self) -> int:
+        """Take no more streams and end once none is left; returns how many there are."""
+        ...
+
+    def renew_lease(self, stream: str, fence: int, until: float) -> None:
+        """See daemon.lane.lease.Lease.renew. Never waits: the event loop calls it."""
+        ...
+
+    def snapshot(self, stream: str, full: bool) -> bytes:
+        """The state of a stream between two windows. Raises ConflictError when it tracks nothing."""
+        ...
+
+    def keep_snapshot(self, data: bytes) -> str:
+        """Keep a snapshot for a stream that is about to be added; returns its id. Raises SnapshotError."""
+        ...
+
+    def open_source(self, settings: StreamSettings) -> str:
+        """Open the live source of a stream that is about to be added; returns its id once the first frame has come.
+
+        Raises SourceError when none comes, ConfigError for a source that is not live.
+        """
+        ...
+
+    def add(
+        self,
+        settings: StreamSettings,
+        *,
+        fence: int | None = None,
+        predecessor: str | None = None,
+        snapshot: str | None = None,
+        opened: str | None = None,
+    ) -> object:
+        """Start one more stream.
+
+        With a ``fence`` it is published only while it has a lease. Its tracker starts from ``snapshot``, the id of one
+        that was kept; its ``predecessor`` is the session of that, unless another is named. Its first frames come from
+        ``opened``, the id of an opened source, where that still delivers. Raises ConflictError when its name is taken
+        or no stream is taken any more, SnapshotError for a snapshot of another model or version.
+        """
         ...
 
     def remove(self, name: str) -> None:

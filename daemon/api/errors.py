@@ -10,8 +10,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.routing import compile_path
 
-from daemon.errors import BusyError, UnknownNameError
-from stages.errors import ConfigError, MaskcastError, one_line
+from daemon.errors import BusyError, ConflictError, UnknownNameError
+from stages.errors import ConfigError, MaskcastError, SnapshotError, one_line
 
 log = logging.getLogger(__name__)
 
@@ -26,10 +26,6 @@ _MESSAGES = {
 
 # the lowest is reported first: unknown fields before missing ones, wrong values before the other types of a union
 _PRIORITIES = {"extra_forbidden": 0, "string_type": 2, "list_type": 2, "none_required": 3}
-
-
-class ConflictError(ConfigError):
-    """The request conflicts with the current state, such as a name in use or a stream without a frame (409)."""
 
 
 def refusal(status: int, error: str, headers: dict[str, str] | None = None) -> JSONResponse:
@@ -112,17 +108,24 @@ def _in_json_terms(message: str) -> str:
 
 
 async def _maskcast_error(_: Request, error: Exception) -> JSONResponse:
-    match error:
-        case BusyError():
-            return busy(str(error))
-        case UnknownNameError():
-            return refusal(404, str(error))
-        case ConflictError():
-            return refusal(409, str(error))
-        case ConfigError():
-            return refusal(422, str(error))
-    log.warning("http: %s", one_line(error))
+    status = status_of(error)
+    if status != 503:
+        return refusal(status, str(error))
+    if not isinstance(error, BusyError):
+        log.warning("http: %s", one_line(error))
     return busy(str(error))
+
+
+def status_of(error: Exception) -> int:
+    """The status of the refusal that an error of ours is."""
+    match error:
+        case UnknownNameError():
+            return 404
+        case ConflictError():
+            return 409
+        case ConfigError() | SnapshotError():
+            return 422
+    return 503
 
 
 async def _unexpected_error(request: Request, error: Exception) -> JSONResponse:

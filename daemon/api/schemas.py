@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
+from daemon.lane.handover import SessionId
 from daemon.settings.schema import Publish, StreamSettings
 from daemon.settings.value_types import PixelAspect, SecretText, StreamName, opened_address, parsed_prompts
 from stages.detection.prompts import Prompt
@@ -21,6 +22,7 @@ _MAX_COORDINATE = 1e6  # pixels; larger than any picture, and precise in float32
 Coordinate = Annotated[float, Field(ge=-_MAX_COORDINATE, le=_MAX_COORDINATE, allow_inf_nan=False)]
 # a character encodes 5 bits; characters from P on mean that another follows; at most 7 form a number of pixels
 _COUNTS = r"^([P-o]{0,6}[0-O])+$"
+Fence = Annotated[int, Field(ge=0, le=2**53, description="A fencing number.")]
 PictureSide = Annotated[int, Field(ge=1, le=65536)]
 RunLength = Annotated[int, Field(ge=0, le=2**32)]
 PromptText = Annotated[str, Field(min_length=1, max_length=1000)]
@@ -60,7 +62,7 @@ _PUBLISH_SCHEMA = {
 }
 
 
-class _Body(BaseModel):
+class Body(BaseModel):
     """Base of request bodies: unknown fields are errors."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -108,6 +110,13 @@ class Stream(BaseModel):
     )
     drops: int = Field(description="Frames lost since the start.", examples=[0])
     governor_step: int = Field(description="How far the governor has stepped down.", examples=[0])
+    session: str = Field(
+        description="Identities are never reused within one.", examples=["5d0c8a1e-3f52-4b7a-9c11-2e6f8d40b7a3"]
+    )
+    predecessor: str | None = Field(description="The session that it continues; null for none.", examples=[None])
+    fence: int | None = Field(
+        description="Fencing number under which it is published; null where it needs no lease.", examples=[7]
+    )
     tracks: list[Track]
 
 
@@ -117,8 +126,8 @@ class Streams(BaseModel):
     streams: list[Stream]
 
 
-class NewStream(StreamSettings):
-    """A stream to start, as `[[streams]]` in the configuration; what its tables leave out is taken from there."""
+class StreamToCome(StreamSettings):
+    """A stream to start next, as `[[streams]]` in the configuration; what its tables leave out is taken from there."""
 
     name: Annotated[StreamName, Field(examples=["gate"], json_schema_extra={"pattern": r"^\w[\w.-]{0,63}$"})]
     source: Annotated[
@@ -144,13 +153,32 @@ class NewStream(StreamSettings):
     publish: Annotated[Publish, WithJsonSchema(_PUBLISH_SCHEMA)] = Publish()
 
 
-class NewPrompts(_Body):
+class NewStream(StreamToCome):
+    """A stream to start, and how it has come to this daemon when something places streams on many."""
+
+    fence: Fence | SkipJsonSchema[None] = Field(
+        None, description="With a fence it is published only while it has a lease (`PUT /api/leases`).", examples=[7]
+    )
+    predecessor: SessionId | SkipJsonSchema[None] = Field(
+        None,
+        description="The session that it continues; by default that of the snapshot.",
+        examples=["5d0c8a1e-3f52-4b7a-9c11-2e6f8d40b7a3"],
+    )
+    snapshot: Annotated[str, Field(max_length=64)] | SkipJsonSchema[None] = Field(
+        None, description="Where its tracker starts from: what `POST /api/snapshots` has answered."
+    )
+    opened: Annotated[str, Field(max_length=64)] | SkipJsonSchema[None] = Field(
+        None, description="What `POST /api/sources` has answered; where that is gone, the source is opened anew."
+    )
+
+
+class NewPrompts(Body):
     """What a stream is to look for from the next keyframe on."""
 
     prompts: Prompts
 
 
-class Point(_Body):
+class Point(Body):
     """A place on the picture."""
 
     x: Coordinate = Field(description="Pixels from the left edge.", examples=[120.5])
@@ -178,7 +206,7 @@ def _in_pixels(width: int, height: int) -> str:
 Points = Annotated[list[Point], Field(min_length=1, max_length=MAX_POINTS)]
 
 
-class Mask(_Body):
+class Mask(Body):
     """COCO run lengths, as in the mask stream."""
 
     size: Annotated[
@@ -198,7 +226,7 @@ class Mask(_Body):
             raise ConfigError(f"mask.counts do not fill {width}x{height} pixels; encode the mask again") from None
 
 
-class NewObject(_Body):
+class NewObject(Body):
     """An object on the current picture, by exactly one of a box, points and a mask."""
 
     model_config = ConfigDict(
@@ -239,7 +267,7 @@ class NewObject(_Body):
             raise ConfigError(f"box {self.box} is smaller than a pixel of the picture ({width}x{height})")
 
 
-class MorePoints(_Body):
+class MorePoints(Body):
     """Points that correct a track's mask; those given before for the same frame still hold."""
 
     points: Points

@@ -5,6 +5,7 @@ import socket
 import threading
 
 from prometheus_client import CollectorRegistry
+from starlette.types import ASGIApp
 from uvicorn import Config
 
 from daemon.api.app import build_app
@@ -20,20 +21,33 @@ SEND_TIMEOUT_MS = 20_000  # a client that does not read for this long is disconn
 
 
 class Api:
-    """Serves from its construction until ``close``. ``url`` holds the actual port: port 0 selects a free one.
+    """Serves the daemon from its construction until ``close``, as `Server` does."""
+
+    def __init__(self, http: Http, registry: CollectorRegistry, control: Control) -> None:
+        closing = threading.Event()
+        self._server = Server(http, build_app(http, registry, control, closing), closing)
+        self.url = self._server.url
+
+    def close(self) -> None:
+        """Stop listening and end previews; running requests get SHUTDOWN_GRACE to finish."""
+        self._server.close()
+
+
+class Server:
+    """Serves ``app`` until ``close``, which sets ``closing``. ``url`` holds the actual port: port 0 selects a free one.
 
     Raises OutputError if it cannot listen on the address.
     """
 
-    def __init__(self, http: Http, registry: CollectorRegistry, control: Control) -> None:
+    def __init__(self, http: Http, app: ASGIApp, closing: threading.Event) -> None:
         host, _ = http.address
         listener = _listen(http)
         port = listener.getsockname()[1]
         self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-        self._closing = threading.Event()
+        self._closing = closing
         self._server = BoundedServer(
             Config(
-                build_app(http, registry, control, self._closing),
+                app,
                 http=Connection,
                 ws="none",
                 loop="asyncio",
@@ -50,7 +64,7 @@ class Api:
         self._thread.start()
 
     def close(self) -> None:
-        """Stop listening and end previews; running requests get SHUTDOWN_GRACE to finish."""
+        """Stop listening; running requests get SHUTDOWN_GRACE to finish."""
         self._closing.set()
         self._server.should_exit = True
         self._thread.join(JOIN_TIMEOUT)

@@ -25,6 +25,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     add_stream_flags(parser)
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
     parser.add_argument(
+        "--stay", action="store_true", help="go on when all streams have ended, or without any: they come over HTTP"
+    )
+    parser.add_argument(
         "--log", type=Path, metavar="FILE", help="append what happens to FILE; errors still go to stderr too"
     )
     add_settings_flags(parser)
@@ -34,7 +37,7 @@ def run(arguments: Namespace) -> int:
     """Process the streams; return 0, or the exit code of the first stream that failed."""
     log.set_up(arguments.debug)
     settings = load_settings(arguments)
-    if not settings.streams:
+    if not (settings.streams or arguments.stay):
         raise ConfigError("nothing to do: name a SOURCE, or give [[streams]] in the configuration file")
     rotation = log.Rotation(log.set_up(arguments.debug, arguments.log))
     from daemon.cli.progress import StartMessages, progress_display
@@ -44,6 +47,8 @@ def run(arguments: Namespace) -> int:
     from daemon.service.systemd import Systemd
 
     service = build(settings)
+    if arguments.stay:
+        service.stay()
     # with --json, stdout holds only the summary
     messages = StartMessages(settings, to_stderr=arguments.json)
     # under systemd, STATUS= shows the progress; lines would fill the journal

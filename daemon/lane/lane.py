@@ -5,9 +5,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from daemon.lane.drop_policy import fold_outcome, fold_window
+from daemon.lane.lease import Lease
 from daemon.lane.mailbox import Mailbox
 from daemon.lane.outcome import Notice, Outcome
 from daemon.lane.prompt_set import PromptSet
+from daemon.limits.busy_time import BusyTime
 from daemon.limits.governor import Governor
 from daemon.limits.overload import Overload
 from daemon.metrics.stream_metrics import StreamMetrics
@@ -30,8 +32,9 @@ def size_of(item: Window | Outcome) -> int:
 class Lane:
     """The shared handle of one stream: windows go to the engine, outcomes come back.
 
-    The mailboxes, ``tell``, the metrics and ``prompt_set.ask`` are for any thread. The engine alone steps the governor,
-    takes notices, takes up prompts, and sets ``thresholds`` and ``error``; any thread may read those.
+    The mailboxes, ``tell``, the metrics, the lease and ``prompt_set.ask`` are for any thread. The engine alone steps
+    the governor, takes notices, takes up prompts, adds to ``busy``, and sets ``thresholds`` and ``error``; any thread
+    may read those.
     """
 
     name: str
@@ -41,7 +44,9 @@ class Lane:
     inbox: Mailbox[Window]  # reader -> engine
     outbox: Mailbox[Outcome]  # engine -> writer
     wake: Callable[[], None] = lambda: None  # wakes the engine
+    lease: Lease = field(default_factory=Lease)  # to publish
     overload: Overload = field(default_factory=Overload)
+    busy: BusyTime = field(default_factory=BusyTime)  # the engine's time
     thresholds: dict[str, float] = field(default_factory=dict)  # least score of a detection, by prompt as written
     error: Exception | None = None  # why the last window that failed did so
     notices: deque[tuple[int, Notice]] = field(default_factory=deque)  # waiting, each with the epoch that it precedes

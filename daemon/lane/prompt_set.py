@@ -14,8 +14,9 @@ class PromptSet:
     Each prompt has a number, by which tracks refer to it; it never changes while the stream runs.
     """
 
-    def __init__(self, prompts: Sequence[Prompt]) -> None:
-        self.written: list[str] = []  # as the user typed them, by number; the list only grows
+    def __init__(self, prompts: Sequence[Prompt], numbered: Sequence[str] = ()) -> None:
+        """``numbered``: the texts, by number, of the stream that this one continues."""
+        self.written = list(numbered)  # as the user typed them, by number; the list only grows
         self.asked = tuple(prompts)
         self.prompts: tuple[Prompt, ...] = ()  # what the detector looks for
         self.numbers: tuple[int, ...] = ()  # of ``prompts``, in the same order

@@ -2,7 +2,8 @@
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
 
@@ -12,6 +13,15 @@ from stages.errors import ConfigError
 from stages.plural import plural
 
 _UNITS = {"MiB": 1 << 20, "GiB": 1 << 30}
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryUse:
+    """Bytes of the budget, of what is used or reserved of it, and of each stream's reservation."""
+
+    budget: int = 0
+    used: int = 0
+    streams: Mapping[str, int] = field(default_factory=dict)
 
 
 class MemoryBudget:
@@ -31,8 +41,15 @@ class MemoryBudget:
     @property
     def left(self) -> int:
         """Bytes that another stream may take."""
-        reserved = self._models + sum(self._admitted.values())
-        return max(0, self.budget - max(reserved, self._in_use()))
+        return max(0, self.budget - self._used())
+
+    def use(self) -> MemoryUse:
+        """What the budget is used for now."""
+        with self._lock:
+            return MemoryUse(self.budget, self._used(), dict(self._admitted))
+
+    def _used(self) -> int:
+        return max(self._models + sum(self._admitted.values()), self._in_use())
 
     def admit(self, name: str, needed: int, objects: int) -> None:
         """Reserve ``needed`` bytes for a stream of ``objects``. Raises ConfigError when they do not fit."""

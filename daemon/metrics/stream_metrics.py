@@ -20,7 +20,7 @@ from stages.types import TrackChange, TrackEvent, TrackState
 FRAME_STAGES = ("decoded", "tracked", "published")
 TIMED_STAGES = ("decode", "detect", "encode", "propagate", "classify", "annotate", "publish")
 QUEUES = ("windows", "results")
-DROP_REASONS = ("source", "engine_busy", "writer_busy", "error", "max_fps")
+DROP_REASONS = ("source", "engine_busy", "writer_busy", "error", "max_fps", "lease")
 RECONNECT_REASONS = ("ended", "error", "stalled")
 END_REASONS = ("lost", "max_objects", "displaced", "unconfirmed", "undetected", "removed", "prompt_removed", "other")
 MESSAGE_KINDS = ("masks", "frame", "event", "status")

@@ -2,7 +2,7 @@
 
 import threading
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -15,7 +15,9 @@ from daemon.engine.classify import ClassifySchedule
 from daemon.engine.engine import Engine
 from daemon.engine.models import Models
 from daemon.engine.stream_state import StreamState
+from daemon.lane.handover import Origin
 from daemon.lane.lane import WINDOWS, Lane, size_of
+from daemon.lane.lease import Lease
 from daemon.lane.mailbox import Mailbox
 from daemon.lane.outcome import Outcome
 from daemon.lane.prompt_set import PromptSet
@@ -40,7 +42,10 @@ from stages.detection.auto_threshold import AutoThresholds
 from stages.output.publisher import Publisher
 from stages.output.recorder import Recorder
 from stages.source.address import is_live, redact
+from stages.source.source import Source
 from stages.types import Window
+
+SKIPPED_IDS = 1000  # more than a stream gives between a snapshot that is not full and the crash after it
 
 
 def build(settings: Settings, observers: Mapping[str, Observer] | None = None) -> Service:
@@ -72,11 +77,14 @@ def build(settings: Settings, observers: Mapping[str, Observer] | None = None) -
     def open_api(service: Service) -> Api:
         return Api(settings.http, metrics.registry, Controller(service))
 
-    def new_stream(stream: StreamSettings, publisher: Publisher) -> Stream:
+    def new_stream(stream: StreamSettings, publisher: Publisher, origin: Origin) -> Stream:
         shared = _Shared(settings, engine, metrics, publisher, gpu)
-        return _build_stream(shared, stream.resolved(settings), (observers or {}).get(stream.name))
+        return _build_stream(shared, stream.resolved(settings), origin, (observers or {}).get(stream.name))
 
-    return Service(Parts(engine, open_publisher, open_api, new_stream), settings.streams)
+    def source_of(stream: StreamSettings) -> Callable[[], Source]:
+        return build_source(stream.resolved(settings), gpu)
+
+    return Service(Parts(engine, open_publisher, open_api, new_stream, source_of), settings.streams)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +98,16 @@ class _Shared:
     gpu: int | None  # that decodes video
 
 
-def _build_stream(shared: _Shared, stream: StreamSettings, observe: Observer | None) -> Stream:
-    """A stream, known to the engine and ready to be started. ``stream`` is resolved."""
+def _build_stream(shared: _Shared, stream: StreamSettings, origin: Origin, observe: Observer | None) -> Stream:
+    """A stream, known to the engine and ready to be started. ``stream`` is resolved.
+
+    Raises SnapshotError, ConfigError and BusyError when the tracker cannot start from what was handed over.
+    """
     engine, publisher = shared.engine, shared.publisher
-    lane = _build_lane(shared, stream)
+    lane = _build_lane(shared, stream, origin)
     # a new sink joins these
     hurry, preview = threading.Event(), Preview()
-    publishing = Publishing(stream.name, publisher, lane.metrics, stream.publish.frames, hurry)
+    publishing = Publishing(stream.name, publisher, lane.metrics, stream.publish.frames, hurry, lane.lease)
     recording = Recording(stream.name, partial(_open_recorder, stream), lane.metrics, stream.record.frames)
     sinks = (publishing, recording, preview)
 
@@ -109,13 +120,14 @@ def _build_stream(shared: _Shared, stream: StreamSettings, observe: Observer | N
     latency = Latency()
     opener = SourceOpener(
         is_live(stream.source),
-        build_source(stream, shared.gpu),
+        _first_of(origin.source, build_source(stream, shared.gpu)),
         wait_for_start,
         engine.ready.is_set,
         stream.tracking.max_fps,
     )
     models = {role: getattr(shared.settings.models, role) for role in ("detector", "segmenter", "classifier")}
-    identity = Identity(stream.name, str(uuid.uuid4()), models, stream.publish.mask_encoding)
+    session = str(uuid.uuid4())
+    identity = Identity(stream.name, session, models, stream.publish.mask_encoding, origin.predecessor)
     renderer = Renderer(stream.publish.jpeg_quality, lane.prompt_set.written)
     return Stream(
         lane,
@@ -128,18 +140,33 @@ def _build_stream(shared: _Shared, stream: StreamSettings, observe: Observer | N
     )
 
 
-def _build_lane(shared: _Shared, stream: StreamSettings) -> Lane:
+def _first_of(opened: Source | None, opener: Callable[[], Source]) -> Callable[[], Source]:
+    """Gives the source that has been opened already, and from the second call on what ``opener`` opens."""
+    waiting = [opened] if opened is not None else []
+    return lambda: waiting.pop() if waiting else opener()
+
+
+def _build_lane(shared: _Shared, stream: StreamSettings, origin: Origin) -> Lane:
     """The handle of a stream that the engine serves from now on."""
-    detection, wake = stream.detection, shared.engine.wake
-    prompt_set = PromptSet(stream.prompts)
+    detection, wake, handover = stream.detection, shared.engine.wake, origin.handover
+    prompt_set = PromptSet(stream.prompts, handover.prompts if handover is not None else ())
+    auto = AutoThresholds(len(prompt_set.prompts), detection.least_score) if detection.auto_threshold else None
+    tracker = None
+    if handover is not None:  # before all that would have to be undone
+        if auto is not None and handover.learned is not None:
+            handover.learned.teach(auto, prompt_set.texts)
+        restore = handover.picture, handover.tracker
+        tracker = shared.engine.ask(lambda models: models.restored_tracker(stream.name, stream.tracking, *restore))
+        if not handover.full:
+            tracker.skip_ids(SKIPPED_IDS)
     metrics = StreamMetrics(shared.metrics, stream.name, prompt_set.texts)
     governor = Governor(detection, stream.tracking)
     room = WINDOWS * stream.tracking.window
     inbox: Mailbox[Window] = Mailbox(room, wake, size_of)
     outbox: Mailbox[Outcome] = Mailbox(room, wake, size_of)
-    lane = Lane(stream.name, prompt_set, metrics, governor, inbox, outbox, wake)
-    auto = AutoThresholds(len(prompt_set.prompts), detection.least_score) if detection.auto_threshold else None
-    shared.engine.add(StreamState(lane, detection, stream.tracking, ClassifySchedule(stream.classification), auto))
+    lane = Lane(stream.name, prompt_set, metrics, governor, inbox, outbox, wake, Lease(origin.fence))
+    schedule = ClassifySchedule(stream.classification)
+    shared.engine.add(StreamState(lane, detection, stream.tracking, schedule, auto, tracker))
     return lane
 
 

@@ -55,7 +55,7 @@ def build_models(
     def options(tracking: Tracking) -> TrackerOptions:
         return TrackerOptions(tracking.max_objects, tracking.lost_after, tracking.reidentify)
 
-    def admit(name: str, tracking: Tracking, picture: tuple[int, ...]) -> None:
+    def admit(name: str, tracking: Tracking, picture: tuple[int, ...] | None) -> None:
         frames = (2 * WINDOWS + 2) * tracking.window  # in both queues, at the engine and at the writer
         needed = stream_bytes(state_bytes(segmenter, options(tracking)), segmenter.device, frames, picture)
         budget.admit(name, needed, tracking.max_objects)
@@ -70,7 +70,7 @@ def build_models(
     def new_tracker(tracking: Tracking, scale: float) -> Tracker:
         return Tracker(segmenter, options(tracking), scale)
 
-    return Models(detector, new_tracker, admit, budget.release, classifier)
+    return Models(detector, new_tracker, admit, budget.release, budget.use, classifier)
 
 
 def _warm_up(settings: Settings, detector: "Detector", segmenter: "Segmenter") -> None:

@@ -1,13 +1,19 @@
 """What HTTP may ask of the running service: views, streams, prompts, objects."""
 
 from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from daemon.api.control import StreamView
+from daemon.api.control import Load, MemoryLoad, StreamLoad, StreamView
 from daemon.engine import interactive
+from daemon.engine.stream_state import StreamState
+from daemon.errors import ConflictError
+from daemon.lane.handover import Handover, Learned, Origin
 from daemon.service.service import Service
+from daemon.service.snapshots import Snapshots
 from daemon.settings.schema import StreamSettings
 from daemon.sinks.preview import Preview
 from daemon.stream.stream import Stream
@@ -23,6 +29,7 @@ class Controller:
 
     def __init__(self, service: Service) -> None:
         self._service, self._engine = service, service.engine
+        self._snapshots = Snapshots()
 
     def not_ready(self) -> str | None:
         return self._service.not_ready()
@@ -36,12 +43,75 @@ class Controller:
     def preview(self, stream: str) -> Preview:
         return self._service.find(stream).preview
 
-    def add(self, settings: StreamSettings) -> None:
+    def load(self) -> Load:
+        memory = self._engine.memory()
+        streams = tuple(
+            StreamLoad(
+                name=stream.name,
+                seconds=stream.lane.busy.seconds,
+                share=stream.lane.busy.share,
+                fps=stream.metrics.fps(),
+                memory=memory.streams.get(stream.name, 0),
+                waiting=stream.frames_waiting,
+            )
+            for stream in self._service.streams.values()
+        )
+        share = min(1.0, sum(stream.share for stream in streams))
+        return Load(streams, share, MemoryLoad(memory.used, memory.budget), self._service.draining)
+
+    def drain(self) -> int:
+        self._service.drain()
+        return len(self._service.streams)
+
+    def renew_lease(self, stream: str, fence: int, until: float) -> None:
+        self._service.find(stream).lane.lease.renew(fence, until)
+
+    def snapshot(self, stream: str, full: bool) -> bytes:
+        found = self._service.find(stream)
+
+        def take(state: StreamState) -> Handover:
+            tracker, prompt_set, learned = state.started_tracker(), state.lane.prompt_set, None
+            if state.auto is not None:
+                looked_for = [prompt.written for prompt in prompt_set.prompts]
+                learned = Learned(prompts=looked_for, state=state.auto.state_dict())
+            about = found.identity.session, found.snapshot.picture, tuple(prompt_set.written)
+            return Handover(*about, tracker.snapshot(full), learned, full)
+
+        try:
+            handover = self._engine.ask_stream(found.lane, take)
+        except ConfigError as error:  # no first window yet, or it has ended
+            raise ConflictError(str(error)) from None
+        return handover.pack()
+
+    def keep_snapshot(self, data: bytes) -> str:
+        return self._snapshots.keep(data)
+
+    def open_source(self, settings: StreamSettings) -> str:
+        return self._service.open_source(settings)
+
+    def add(
+        self,
+        settings: StreamSettings,
+        *,
+        fence: int | None = None,
+        predecessor: str | None = None,
+        snapshot: str | None = None,
+        opened: str | None = None,
+    ) -> None:
+        self._service.check_room(settings.name)
         if len(self._service.streams) >= MOST_STREAMS:
             raise ConfigError(f"there are {MOST_STREAMS} streams already; remove one, or run a second daemon")
         if self._service.models_loaded:
             self._check(settings.prompts)
-        self._service.add(settings)
+        origin = Origin(fence, predecessor)
+        with ExitStack() as stack:
+            if snapshot is not None:
+                handover = stack.enter_context(self._snapshots.taken(snapshot))
+                origin = replace(origin, predecessor=predecessor or handover.session, handover=handover)
+            if opened is not None:
+                source = self._service.opened_sources.take(opened)
+                origin = replace(origin, source=source)
+            self._service.add(settings, origin)
         self._service.stay()
 
     def remove(self, name: str) -> None:
@@ -101,6 +171,9 @@ class Controller:
             latency=metrics.recent_latency(),
             drops=metrics.drops,
             governor_step=stream.lane.governor.step,
+            session=stream.identity.session,
+            predecessor=stream.identity.predecessor,
+            fence=stream.lane.lease.fence,
             tracks=() if stream.ended else last.tracks,
         )
 

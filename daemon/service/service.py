@@ -12,11 +12,14 @@ from typing import Protocol
 
 from daemon.api import Api
 from daemon.engine.engine import Engine
-from daemon.errors import UnknownNameError
+from daemon.errors import ConflictError, UnknownNameError
+from daemon.lane.handover import NOWHERE, Origin
+from daemon.service.opened_sources import OpenedSources
 from daemon.settings.schema import StreamSettings
 from daemon.stream.stream import Stream
-from stages.errors import ConfigError, MaskcastError, one_line
+from stages.errors import MaskcastError, one_line
 from stages.output.publisher import Publisher
+from stages.source.source import Source
 from stages.stop_signals import StopSignals
 
 TICK = 0.1  # seconds between two looks at streams and signals
@@ -35,7 +38,8 @@ class Parts:
     engine: Engine
     open_publisher: Callable[[], Publisher]
     open_api: Callable[["Service"], Api]
-    new_stream: Callable[[StreamSettings, Publisher], Stream]
+    new_stream: Callable[[StreamSettings, Publisher, Origin], Stream]
+    source_of: Callable[[StreamSettings], Callable[[], Source]]  # opens it
 
 
 class Watcher(Protocol):
@@ -63,11 +67,14 @@ class Service:
     def __init__(self, parts: Parts, streams: Iterable[StreamSettings]) -> None:
         self.streams: dict[str, Stream] = {}  # replaced, never changed: any thread may iterate over it
         self.engine = parts.engine
+        self.opened_sources = OpenedSources()  # of streams to come
         self._stays = False  # streams were added or removed while it runs, and more may be
+        self._draining = False  # no stream is added any more
         self._parts = parts
         self._configured = tuple(streams)
         self._opened = ExitStack()  # closes in reverse order, past failures
         self._lock = threading.RLock()  # guards the set of streams
+        self._arriving: frozenset[str] = frozenset()  # streams that are being added
         self._leaving: frozenset[str] = frozenset()  # streams that are being removed
         self._closing = False
         self._failed: dict[str, Exception] = {}
@@ -119,6 +126,7 @@ class Service:
         """Publish what was read, within bounded time, and close everything that was opened."""
         with self._lock:
             self._closing = True
+        self.opened_sources.close()
         with self._opened:
             streams = tuple(self.streams.values())
             for stream in streams:
@@ -133,21 +141,48 @@ class Service:
             _join(streams, end)
             self._note_failures()
 
-    def add(self, settings: StreamSettings) -> Stream:
-        """Start one more stream.
+    def add(self, settings: StreamSettings, origin: Origin = NOWHERE) -> Stream:
+        """Start one more stream; one that is handed over waits for the engine.
 
-        Raises ConfigError when its name is taken, its prompts make no sense, or the daemon is stopping.
+        Raises ConflictError when its name is taken or the daemon takes no streams; ConfigError, SnapshotError and
+        BusyError when it cannot be as it is asked for.
         """
         name = settings.name
         with self._lock:
-            if self._closing:
-                raise ConfigError(f'stream "{name}" cannot be added: the daemon is stopping')
-            if name in self.streams:
-                raise ConfigError(f'a stream is already named "{name}"; remove it first or choose another name')
-            stream = self._parts.new_stream(settings, self.publisher)
-            stream.start()
-            self.streams = {**self.streams, name: stream}
+            self.check_room(name)
+            self._arriving |= {name}
+        try:
+            stream = self._parts.new_stream(settings, self.publisher, origin)
+            with self._lock:
+                try:
+                    self._check_open(name)
+                except ConflictError:
+                    stream.abort()
+                    stream.metrics.close()
+                    raise
+                stream.start()
+                self.streams = {**self.streams, name: stream}
+        finally:
+            with self._lock:
+                self._arriving -= {name}
         return stream
+
+    def open_source(self, settings: StreamSettings) -> str:
+        """Open the source of a stream that is added next; see `OpenedSources.open`."""
+        return self.opened_sources.open(self._parts.source_of(settings))
+
+    def check_room(self, name: str) -> None:
+        """Raises ConflictError when a stream of this name cannot be added now."""
+        with self._lock:
+            self._check_open(name)
+            if name in self.streams or name in self._arriving:
+                raise ConflictError(f'a stream is already named "{name}"; remove it first or choose another name')
+
+    def _check_open(self, name: str) -> None:
+        """Raises ConflictError when no stream is taken any more."""
+        if self._closing or self._draining:
+            why = "stopping" if self._closing else "draining: it takes no new streams"
+            raise ConflictError(f'stream "{name}" cannot be added: the daemon is {why}')
 
     def remove(self, name: str) -> None:
         """End a stream and forget it; what was read is published first. Raises UnknownNameError."""
@@ -173,6 +208,17 @@ class Service:
         """Go on when all streams have ended: others may be added."""
         self._stays = True
 
+    def drain(self) -> None:
+        """Take no more streams, and end once none is left. Those there are run on until they are removed or end."""
+        with self._lock:
+            self._draining = True
+        log.info("draining: no more streams; the daemon ends once none is left")
+
+    @property
+    def draining(self) -> bool:
+        """No stream is added any more."""
+        return self._draining
+
     @property
     def models_loaded(self) -> bool:
         """The engine can run windows."""
@@ -180,7 +226,11 @@ class Service:
 
     @property
     def ended(self) -> bool:
-        """All streams have ended, and none is to be added. Without any stream the service waits for one."""
+        """All streams have ended, and none is to be added. Without any stream the service waits for one, or drains."""
+        with self._lock:
+            if self._draining:
+                going = self._leaving | self._arriving
+                return not going and all(stream.ended for stream in self.streams.values())
         staying = self._staying()
         return not self._stays and bool(staying) and all(stream.ended for stream in staying.values())
 

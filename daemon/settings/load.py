@@ -8,7 +8,7 @@ import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 from pydantic_settings import EnvSettingsSource
@@ -22,6 +22,8 @@ DEFAULT_PATH = Path("/etc/maskcast/maskcast.toml")
 CONFIG_VARIABLE = "MASKCAST_CONFIG"
 COMMAND_LINE, ENVIRONMENT = "command line", "environment"
 
+SettingsT = TypeVar("SettingsT", bound=Settings)
+
 
 def load(config: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Settings:
     """Settings from the file, the environment and ``overrides``, a nested dict.
@@ -30,8 +32,12 @@ def load(config: Path | None = None, overrides: Mapping[str, Any] | None = None)
     exists. Raises ConfigError, which tells what is wrong, where it was set, and what is allowed; for wrong values
     SettingsError, a ConfigError that has all of them.
     """
-    path = config or _default_file()
-    layers = [Layer(COMMAND_LINE, dict(overrides or {})), Layer(ENVIRONMENT, _environment())]
+    return load_as(Settings, config or _default_file(), overrides)
+
+
+def load_as(model: type[SettingsT], path: Path | None, overrides: Mapping[str, Any] | None = None) -> SettingsT:
+    """Settings of another ``model`` with the same rules; without ``path`` no file is read. Raises as `load` does."""
+    layers = [Layer(COMMAND_LINE, dict(overrides or {})), Layer(ENVIRONMENT, _environment(model))]
     if path is not None:
         layers.append(_file(path))
     merged: dict[str, Any] = {}
@@ -39,9 +45,9 @@ def load(config: Path | None = None, overrides: Mapping[str, Any] | None = None)
         merged = _merge(merged, layer.values)
     _override_streams(merged, layers)
     try:
-        return Settings(**merged)
+        return model(**merged)
     except ValidationError as error:
-        raise SettingsError(explain(error, Settings, layers)) from None
+        raise SettingsError(explain(error, model, layers)) from None
 
 
 def _override_streams(merged: dict[str, Any], layers: Sequence[Layer]) -> None:
@@ -84,12 +90,12 @@ def _file(path: Path) -> Layer:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
 
 
-def _environment() -> dict[str, Any]:
-    problem = unknown_variable(Settings, PREFIX, [name for name in os.environ if name != CONFIG_VARIABLE])
+def _environment(model: type[Settings]) -> dict[str, Any]:
+    problem = unknown_variable(model, PREFIX, [name for name in os.environ if name != CONFIG_VARIABLE])
     if problem:
         raise ConfigError(problem)
     try:
-        return EnvSettingsSource(Settings)()
+        return EnvSettingsSource(model)()
     except VariableError as error:
         raise ConfigError(f"environment: {error}; lists and tables are written as JSON") from None
 

@@ -28,8 +28,9 @@ class Preview:
         self._due = self._watchers > 0 and time.monotonic() - self._shown_at >= PAUSE
         return Need.JPEG if self._due else Need.NOTHING
 
-    def message(self, kind: Kind, header: Header) -> None:
+    def message(self, kind: Kind, header: Header) -> bool:  # noqa: ARG002 - as of all sinks
         """Nothing: viewers see pictures."""
+        return True
 
     def frame(self, frame: FrameOutput) -> None:
         """Show the annotated picture to all watchers."""

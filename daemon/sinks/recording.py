@@ -54,8 +54,9 @@ class Recording:
             return Need.NOTHING
         return Need.JPEG if self._frames else Need.PICTURE
 
-    def message(self, kind: Kind, header: Header) -> None:
+    def message(self, kind: Kind, header: Header) -> bool:  # noqa: ARG002 - as of all sinks
         """Nothing: a recording holds whole frames."""
+        return True
 
     def frame(self, frame: FrameOutput) -> None:
         """Append one frame. Raises OutputError when the recording has ended, whatever the cause."""

@@ -39,8 +39,11 @@ class Sink(Protocol):
         """What this sink needs of the next frame; asked once before each."""
         ...
 
-    def message(self, kind: Kind, header: Header) -> None:
-        """Take one ``masks``, ``event`` or ``status`` message. Raises WireError for what JSON cannot hold."""
+    def message(self, kind: Kind, header: Header) -> bool:
+        """Take one ``masks``, ``event`` or ``status`` message; False when it may not be published (daemon.lane.lease).
+
+        Raises WireError for what JSON cannot hold.
+        """
         ...
 
     def frame(self, frame: FrameOutput) -> None:

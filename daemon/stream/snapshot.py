@@ -16,6 +16,11 @@ class Snapshot:
     height: int = 0
     tracks: tuple[Header, ...] = ()  # entries of the header's ``objects`` without masks, with the track's ``age`` (s)
 
+    @property
+    def picture(self) -> tuple[int, ...] | None:
+        """The shape of its picture (H, W, 3); None before the first."""
+        return (self.height, self.width, 3) if self.frame is not None else None
+
 
 class TrackAges:
     """How long each track has existed, by the frames' own times."""

@@ -11,7 +11,7 @@ from daemon.lane.outcome import Outcome
 from daemon.sinks.preview import Preview
 from daemon.stream.reader import Reader
 from daemon.stream.snapshot import Snapshot
-from daemon.stream.writer import Writer
+from daemon.stream.writer import Identity, Writer
 from stages.errors import one_line
 from stages.types import Window
 
@@ -52,6 +52,16 @@ class Stream:
         """Start both threads."""
         self._reader_thread.start()
         self._writer_thread.start()
+
+    @property
+    def identity(self) -> Identity:
+        """What its headers say of it."""
+        return self._writer.identity
+
+    @property
+    def frames_waiting(self) -> int:
+        """Frames that wait for the engine."""
+        return sum(map(frames_in, self.lane.inbox.peek()))
 
     @property
     def up(self) -> bool:

@@ -36,6 +36,7 @@ class Identity:
     session: str
     models: Mapping[str, str]  # names by role
     mask_encoding: Literal["rle", "counts"] = "rle"
+    predecessor: str | None = None  # the session that this one continues
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,9 +51,10 @@ class _Sent:
 class Writer:
     """Numbers the outcomes of one stream and sends them to all its sinks.
 
-    All calls come from the writer thread; ``snapshot`` and ``failure`` may be read by any. ``seq`` counts each kind of
-    message by itself, so that a subscriber of one kind sees every hole; an annotated frame has the ``seq`` of its
-    masks. ``observe`` is called with each published result and its masks, bool (N, H, W).
+    All calls come from the writer thread; ``identity``, ``snapshot`` and ``failure`` may be read by any. ``seq`` counts
+    each kind of message by itself, so that a subscriber of one kind sees every hole; an annotated frame has the ``seq``
+    of its masks. What is not published for want of a lease leaves a hole, too, and is recorded and shown all the same.
+    ``observe`` is called with each published result and its masks, bool (N, H, W).
     """
 
     def __init__(
@@ -66,7 +68,7 @@ class Writer:
     ) -> None:
         self.failure: OutputError | None = None  # why a sink has failed
         self.snapshot = Snapshot()
-        self._identity, self._lane, self._metrics, self._prompts = identity, lane, lane.metrics, lane.prompt_set
+        self.identity, self._lane, self._metrics, self._prompts = identity, lane, lane.metrics, lane.prompt_set
         self._renderer, self._sinks, self._latency, self._observe = renderer, list(sinks), latency, observe
         self._ages = TrackAges()
         self._seq: Counter[Kind] = Counter()
@@ -137,17 +139,22 @@ class Writer:
         header = wire.masks_header(
             result,
             masks,
-            stream=self._identity.stream,
-            session=self._identity.session,
+            stream=self.identity.stream,
+            session=self.identity.session,
             seq=self._seq[Kind.MASKS],
             prompts=self._prompts.written,
             published_at=time.time(),
-            encoding=self._identity.mask_encoding,
+            encoding=self.identity.mask_encoding,
+            fence=self._lane.lease.fence,
+            predecessor=self.identity.predecessor,
         )
-        self._send(Kind.MASKS, header)
+        published = self._send(Kind.MASKS, header)
         self._seq[Kind.MASKS] += 1
         self._lost = 0
-        self._metrics.published(self._latency.of(result.frame))
+        if published:
+            self._metrics.published(self._latency.of(result.frame))
+        else:
+            self._metrics.drop("lease", 1)
         output = FrameOutput(result, header, masks, drawn.picture, drawn.jpeg)
         return _Sent(output, time.perf_counter() - started, drawn.seconds)
 
@@ -199,7 +206,7 @@ class Writer:
             tracks=self._tracks,
             fps=self._metrics.fps(),
             drops=self._metrics.drops,
-            models=self._identity.models,
+            models=self.identity.models,
             thresholds=self._lane.thresholds,
             uptime=now - self._started,
         )
@@ -208,17 +215,22 @@ class Writer:
     def _envelope(self, kind: Kind) -> dict[str, Any]:
         self._seq[kind] += 1
         return {
-            "stream": self._identity.stream,
-            "session": self._identity.session,
+            "stream": self.identity.stream,
+            "session": self.identity.session,
             "epoch": self._epoch,
             "seq": self._seq[kind] - 1,
             "published_at": time.time(),
+            "fence": self._lane.lease.fence,
+            "predecessor": self.identity.predecessor,
         }
 
-    def _send(self, kind: Kind, header: Header) -> None:
+    def _send(self, kind: Kind, header: Header) -> bool:
+        """Give a message to all sinks; False when one of them may not publish it now."""
+        published = True
         for sink in tuple(self._sinks):
             with self._may_fail(sink):
-                sink.message(kind, header)
+                published = sink.message(kind, header) and published
+        return published
 
     @contextmanager
     def _may_fail(self, sink: Sink, frame: int | None = None) -> Iterator[None]:

@@ -13,9 +13,12 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from daemon.api import Api
-from daemon.api.control import StreamView
-from daemon.errors import UnknownNameError
+from daemon.api.control import Load, MemoryLoad, StreamLoad, StreamView
+from daemon.errors import ConflictError, UnknownNameError
+from daemon.lane.handover import Handover
+from daemon.lane.lease import Lease
 from daemon.metrics.registry import Metrics
+from daemon.service.snapshots import Snapshots
 from daemon.settings.schema import Http, StreamSettings
 from daemon.sinks.preview import Preview
 from stages.detection.prompts import Prompt
@@ -24,7 +27,10 @@ from tests.support.program import PATIENCE
 
 WIDTH, HEIGHT = 32, 24
 PREVIEW = "/api/streams/gate/preview.mjpeg"
-FRESH = StreamView("", "", "up", "", True, (), {}, 0, 5, 5, WIDTH, HEIGHT, 25.0, (0.1, 0.2), 0, 0, ())
+SESSION = "5d0c8a1e-3f52-4b7a-9c11-2e6f8d40b7a3"
+FRESH = StreamView(
+    "", "", "up", "", True, (), {}, 0, 5, 5, WIDTH, HEIGHT, 25.0, (0.1, 0.2), 0, 0, SESSION, None, None, ()
+)
 
 
 @dataclass
@@ -37,6 +43,9 @@ class MemoryControl:
     objects: list[tuple[str, Any]] = field(default_factory=list)
     points: list[tuple[Any, Any]] = field(default_factory=list)
     previews: dict[str, Preview] = field(default_factory=dict)
+    leases: dict[str, Lease] = field(default_factory=dict)
+    snapshots: Snapshots = field(default_factory=Snapshots)
+    draining: bool = False
     before: Callable[[], object] = lambda: None  # called before a read, in the reading thread
     before_change: Callable[[], object] = lambda: None
 
@@ -61,14 +70,54 @@ class MemoryControl:
         self.view(stream)
         return self.previews[stream]
 
-    def add(self, settings: StreamSettings) -> None:
+    def load(self) -> Load:
+        self.before()
+        streams = tuple(StreamLoad(name, 3.0, 0.1, view.fps, 4096, 2) for name, view in self.streams.items())
+        return Load(streams, 0.1, MemoryLoad(4096, 65536), self.draining)
+
+    def drain(self) -> int:
+        self.draining = True
+        return len(self.streams)
+
+    def renew_lease(self, stream: str, fence: int, until: float) -> None:
+        if stream not in self.leases:
+            raise UnknownNameError(f'no stream is named "{stream}"')
+        self.leases[stream].renew(fence, until)
+
+    def snapshot(self, stream: str, full: bool) -> bytes:
+        self.view(stream)
+        return Handover(SESSION, (HEIGHT, WIDTH, 3), ("red circle",), b"whole" if full else b"small").pack()
+
+    def keep_snapshot(self, data: bytes) -> str:
+        return self.snapshots.keep(data)
+
+    def open_source(self, settings: StreamSettings) -> str:
+        self.before()
+        return SESSION
+
+    def add(
+        self,
+        settings: StreamSettings,
+        *,
+        fence: int | None = None,
+        predecessor: str | None = None,
+        snapshot: str | None = None,
+        opened: str | None = None,
+    ) -> None:
+        if snapshot is not None:
+            with self.snapshots.taken(snapshot) as handover:
+                self.add(settings, fence=fence, predecessor=predecessor or handover.session)
+            return
         with self._lock:
             if settings.name in self.streams:
-                raise ConfigError(f'a stream is already named "{settings.name}"')
+                raise ConflictError(f'a stream is already named "{settings.name}"')
+            if self.draining:
+                raise ConflictError("the daemon is draining")
             self.added.append(settings)
             prompts = tuple(prompt.written for prompt in settings.prompts)
             view = replace(FRESH, name=settings.name, source="testsrc://shapes", prompts=prompts)
-            self.streams[settings.name] = view
+            self.streams[settings.name] = replace(view, fence=fence, predecessor=predecessor)
+            self.leases[settings.name] = Lease(fence)
             preview = self.previews[settings.name] = Preview()
             preview.show(b"\xff\xd8 a picture \xff\xd9")
             preview.finish()

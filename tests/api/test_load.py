@@ -13,7 +13,9 @@ from contextlib import suppress
 import pytest
 
 from daemon.api import connections, limits
-from tests.api.site import PREVIEW
+from daemon.lane.handover import Handover
+from daemon.lane.lease import boot_time
+from tests.api.site import PREVIEW, SESSION
 from tests.support.program import PATIENCE, wait_until
 
 GATE = b"GET /api/streams/gate HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -144,3 +146,35 @@ def test_large_bodies_that_do_not_end_are_held_within_a_bound(site, monkeypatch)
         [refused], _, _ = select.select([one, another], [], [], PATIENCE)
         assert refused.recv(12) == b"HTTP/1.1 503"
     wait_until(lambda: site.ask("POST", "/api/streams", b" " * 800_000).status == 400)
+
+
+def test_only_a_snapshot_may_be_large_and_large_snapshots_are_held_apart(site, monkeypatch):
+    """Half a snapshot that does not go on keeps no other request out."""
+    large = Handover(SESSION, None, (), bytes(2 * limits.MAX_BODY)).pack()
+    assert site.ask("POST", "/api/snapshots", large).status == 201
+    answer = site.ask("POST", "/api/streams", large)
+    assert (answer.status, answer.error) == (413, f"the body is larger than {limits.MAX_BODY} bytes; send less")
+    monkeypatch.setattr(limits, "MAX_BYTES", 3 * limits.MAX_BODY)
+    monkeypatch.setattr(limits, "MAX_BUFFERED", limits.MAX_BODY)
+    assert site.ask("POST", "/api/snapshots", large + bytes(limits.MAX_BODY)).status == 413
+    head = b"POST /api/snapshots HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3000000\r\n\r\n"
+    with site.say(head + bytes(2_000_000)):
+        site.add("yard")
+        assert site.ask("POST", "/api/snapshots", large).status == 201
+
+
+@pytest.mark.usefixtures("patient_server")
+def test_leases_are_taken_while_the_engine_keeps_changes_waiting(site):
+    site.add("fenced", fence=3)
+    go_on = threading.Event()
+    site.control.before_change = lambda: go_on.wait(PATIENCE)
+    change = b"DELETE /api/streams/gate HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    answers: list[bytes] = []
+    crowd = first_answers(site.port, 100, change, answers)
+    wait_until(lambda: len(answers) == 100 - limits.MAX_CONCURRENT["changes"])
+    lease = {"streams": {"fenced": {"fence": 3, "until": boot_time() + 3}}}
+    taken = site.ask("PUT", "/api/leases", lease)
+    assert (taken.status, taken.json["refused"]) == (200, {})
+    assert site.control.leases["fenced"].holds
+    go_on.set()
+    crowd.join()

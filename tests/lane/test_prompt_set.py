@@ -47,3 +47,10 @@ def test_a_stream_learns_no_more_than_its_share_of_texts_in_its_life():
     with pytest.raises(ConfigError, match="remove it and add it again"):
         prompt_set.ask(parse_prompts(["one more"]))
     assert prompt_set.texts == ("car", "thing 7")
+
+
+def test_the_prompts_of_a_stream_that_goes_on_elsewhere_keep_their_numbers():
+    prompt_set = PromptSet(parse_prompts(["dog", "bus", "car"]), numbered=["car", "Red Truck", "dog"])
+    assert prompt_set.written == ["car", "Red Truck", "dog", "bus"]
+    assert prompt_set.numbers == (2, 3, 0)
+    assert prompt_set.take_up() == {1}

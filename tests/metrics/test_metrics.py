@@ -10,7 +10,7 @@ from daemon.metrics.stream_metrics import StreamMetrics
 from stages.types import TrackChange, TrackEvent
 from tests.api.site import Site
 
-DROPS = ("source", "engine_busy", "writer_busy", "error", "max_fps")
+DROPS = ("source", "engine_busy", "writer_busy", "error", "max_fps", "lease")
 STAGES = ("decode", "detect", "encode", "propagate", "classify", "annotate", "publish")
 
 # the public interface: name without prefix -> label sets that a stream "gate" with the prompt "car" must have

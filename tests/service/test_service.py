@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from daemon.cli.progress import ProgressLines, StartMessages
-from daemon.errors import UnknownNameError
+from daemon.errors import ConflictError, UnknownNameError
 from daemon.service import build as composition
 from daemon.service import service as daemon_service
 from daemon.service.build import build
@@ -173,7 +173,7 @@ def test_of_many_who_add_or_remove_a_stream_at_once_one_succeeds_and_the_daemon_
     assert [sum(not isinstance(each, Exception) for each in hands) for hands in crowd.added] == [1, 1, 1]
     assert [sum(each is None for each in hands) for hands in crowd.removed] == [1, 1, 1]
     refused = {type(each) for hands in crowd.added + crowd.removed for each in hands if isinstance(each, Exception)}
-    assert refused == {ConfigError, UnknownNameError}
+    assert refused == {ConflictError, UnknownNameError}
     assert crowd.lived_without_streams
 
 
@@ -229,3 +229,45 @@ def test_a_camera_that_is_tried_again_makes_the_daemon_unready_only_after_a_whil
     doctor = Doctor(0.0)
     serve(away, CAMERA, watchers=(doctor,))
     assert doctor.answer == answer
+
+
+class Drainer(ProgressLines):
+    """Drains a daemon with a camera that has published a frame; takes the camera away, if it has one, 0.5 s later."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.refused: list[str] = []
+
+    def tick(self, service: daemon_service.Service) -> None:
+        camera = service.streams.get("camera")
+        if service.draining or (camera is not None and not camera.metrics.frames_published):
+            return
+        service.stay()
+        service.drain()
+        with pytest.raises(ConflictError) as refused:
+            service.add(CAMERA.model_copy(update={"name": "second"}))
+        self.refused.append(str(refused.value))
+        if camera is not None:
+            assert not service.ended
+            assert service.not_ready() is None
+            threading.Timer(0.5, lambda: service.remove("camera")).start()
+
+
+@pytest.mark.parametrize("streams", [(CAMERA,), ()])
+def test_a_daemon_that_drains_takes_no_stream_and_ends_with_its_last_one(serve, streams):
+    drainer = Drainer()
+    service = serve(*streams, watchers=(drainer,))
+    assert drainer.refused == [
+        'stream "second" cannot be added: the daemon is draining: it takes no new streams',
+    ]
+    assert service.streams == {}
+
+
+def test_a_file_that_is_left_in_a_daemon_that_drains_is_read_to_its_end(serve):
+    class DrainAtOnce(ProgressLines):
+        def started(self, service: daemon_service.Service) -> None:
+            service.drain()
+
+    file = StreamSettings(name="file", source="testsrc://shapes?size=96x96&frames=40", prompts=["red circle"])
+    service = serve(file, watchers=(DrainAtOnce(),))
+    assert service.streams["file"].metrics.frames_published == 40

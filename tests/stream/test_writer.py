@@ -15,6 +15,7 @@ import torch
 import zmq
 from numpy.typing import NDArray
 
+from daemon.lane.lease import LONGEST, Lease, boot_time
 from daemon.lane.outcome import Notice, Outcome
 from daemon.metrics.registry import Metrics
 from daemon.sinks.publishing import Publishing
@@ -42,12 +43,14 @@ class Station:
         publish_frames: bool = True,
         observe: Observer | None = None,
         rate: float = 10.0,
+        fence: int | None = None,
     ) -> None:
         self.folder = folder / "out"
         self.publisher = Publisher("tcp://127.0.0.1:0")
         self.metrics = Metrics()
         lane = new_lane("gate", ["car"], self.metrics)
-        publishing = Publishing("gate", self.publisher, lane.metrics, publish_frames, threading.Event())
+        self.lease = lane.lease = Lease(fence)
+        publishing = Publishing("gate", self.publisher, lane.metrics, publish_frames, threading.Event(), self.lease)
         self.recording = Recording("gate", self._open_recorder if record else lambda _: None, lane.metrics, False)
         sinks, renderer = [publishing, self.recording], Renderer(85, lane.prompt_set.written)
         self.writer = Writer(Identity("gate", "s", {}), lane, renderer, sinks, Latency(), observe)
@@ -104,6 +107,39 @@ def test_a_new_epoch_tells_whether_the_picture_has_another_size(tmp_path: Path) 
         station.write(3, epoch=2, height=64)
         told = [header["reason"] for header in received(events) if header["type"] == "epoch"]
     assert told == ["opened again, the picture is 96x96 as before", "the picture is now 96x64"]
+
+
+def test_what_is_not_published_for_want_of_a_lease_is_recorded_all_the_same(tmp_path: Path) -> None:
+    """Subscribers see a hole in ``seq``; a frame counts as published or as dropped, never as both."""
+    with closing(Station(tmp_path, fence=3)) as station:
+        subscriber = station.subscribe("v1/gate")
+        station.write(0, 1)
+        assert received(subscriber) == []
+        station.lease.renew(3, boot_time() + LONGEST / 2)
+        station.write(2, 3)
+        station.lease.renew(4, boot_time() + LONGEST / 2)
+        station.write(4)
+        station.lease.renew(4, 0.0)
+        station.write(5)
+        station.writer.close("stopped")
+        headers = received(subscriber)
+        counts = {name: station.count("frames_dropped_total", reason=name) for name in ("lease", "error")}
+        published = station.count("frames_total", stage="published")
+    masks = [header for header in headers if header["schema"] == "maskcast/v1/masks"]
+    assert [(header["seq"], header["frame"], header["fence"]) for header in masks] == [(2, 2, 3), (3, 3, 3), (4, 4, 4)]
+    pictures = [header for header in headers if header["schema"] == "maskcast/v1/frame"]
+    assert [(header["seq"], header["fence"]) for header in pictures] == [(2, 3), (3, 3), (4, 4)]
+    events = [header for header in headers if header["schema"] == "maskcast/v1/event"]
+    assert [(header["type"], header["track"], header["fence"]) for header in events] == [
+        ("track_started", 3, 3),
+        ("track_started", 4, 3),
+        ("track_started", 5, 4),
+    ]
+    assert (published, counts) == (3, {"lease": 3, "error": 0})
+    lines = lines_of(station.folder / "gate.masks.jsonl")
+    assert [line["frame"] for line in lines] == list(range(6))
+    assert lines[2:5] == masks
+    assert pictures_in(station.folder / "gate.mp4") == 6
 
 
 def test_a_recording_that_fails_is_an_event_and_a_metric_and_costs_no_frame(station: Station) -> None:

@@ -4,8 +4,8 @@ import numpy as np
 from fastapi import APIRouter, Response
 
 from daemon.api.access import BUSY, CONFLICT, INVALID, NOT_FOUND, ControlDep, Name, TrackId
-from daemon.api.errors import ConflictError
 from daemon.api.schemas import MorePoints, NewObject, NewTrack, Point
+from daemon.errors import ConflictError
 
 router = APIRouter(prefix="/api/streams/{name}/objects", tags=["objects"], responses={**BUSY, **NOT_FOUND})
 

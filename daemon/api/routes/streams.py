@@ -2,9 +2,8 @@
 
 from fastapi import APIRouter, Response
 
-from daemon.api.access import BUSY, CONFLICT, INVALID, NOT_FOUND, ControlDep, Name, RulesDep
+from daemon.api.access import BUSY, CONFLICT, GONE, INVALID, NOT_FOUND, ControlDep, Name, RulesDep
 from daemon.api.control import StreamView
-from daemon.api.errors import ConflictError
 from daemon.api.schemas import NewPrompts, NewStream, Stream, Streams
 from stages.errors import ConfigError
 
@@ -17,17 +16,14 @@ def streams(control: ControlDep) -> dict[str, list[StreamView]]:
     return {"streams": control.views()}
 
 
-@router.post("", status_code=201, summary="Start a stream", response_model=Stream, responses={**INVALID, **CONFLICT})
+@router.post(
+    "", status_code=201, summary="Start a stream", response_model=Stream, responses={**INVALID, **CONFLICT, **GONE}
+)
 def add(new: NewStream, control: ControlDep, rule: RulesDep) -> StreamView:
     """Answers before the source is connected. `source` and `record.dir` are on the daemon's machine."""
     if new.record.dir and not rule.token:
         raise ConfigError("record.dir can be set over HTTP only where http.token is; set that, or record in the file")
-    try:
-        control.add(new)
-    except ConfigError as error:
-        if any(view.name == new.name for view in control.views()):
-            raise ConflictError(str(error)) from None
-        raise
+    control.add(new, fence=new.fence, predecessor=new.predecessor, snapshot=new.snapshot, opened=new.opened)
     return control.view(new.name)
 
 
