@@ -19,6 +19,7 @@ COMMANDS = {
     "run": "the daemon: video in, masks out",
     "image": "masks, boxes and an annotated copy of single pictures",
     "watch": "subscribe to a mask stream",
+    "fleet": "many daemons on the nodes of a Ray cluster",
     "keys": "make CURVE keys, for encryption and access to the mask stream",
     "check": "say whether this machine can do what the configuration asks",
     "bench": "throughput and latency of this machine with the configured models",

@@ -14,5 +14,13 @@ class UnknownNameError(ConfigError):
         return cls(f'no stream is named "{name[:60]}"; there are: {", ".join(streams) or "none"}')
 
 
+class ConflictError(ConfigError):
+    """It conflicts with the present state, such as a name in use or a stream without a frame."""
+
+
+class LeaseError(MaskcastError):
+    """A message may not be sent: the stream has no lease."""
+
+
 class BusyError(MaskcastError):
     """Nothing was done: the engine is loading models or has more to do than it can."""
