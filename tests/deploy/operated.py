@@ -1,4 +1,4 @@
-"""A monitored site: a daemon with two cameras, a fake GPU exporter, and a Prometheus that scrapes both."""
+"""A monitored site: a daemon with two cameras, a forwarder, a fake GPU exporter, and a Prometheus that scrapes all."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.deploy import dcgm
-from tests.deploy.prometheus import Prometheus
+from tests.deploy.prometheus import Prometheus, scraping
+from tests.fleet.forwarder.process import running
 from tests.support.program import Program, wait_until
 
 CONFIGURATION = """
@@ -28,6 +29,7 @@ class Site:
 
     prometheus: Prometheus
     metrics: str  # URL of the daemon's metrics
+    forwarder: str  # URL of the forwarder's metrics
 
 
 @contextmanager
@@ -36,11 +38,13 @@ def site(folder: Path) -> Iterator[Site]:
     (folder / "maskcast.toml").write_text(CONFIGURATION)
     program = Program("--config", str(folder / "maskcast.toml"))
     try:
-        metrics = program.address("metrics")
-        targets = {"maskcast": metrics.removeprefix("http://").removesuffix("/metrics"), "dcgm": dcgm.serve()}
-        with Prometheus(folder, targets) as prometheus:
-            wait_until(lambda: len(prometheus.values(HAS_TRACKS)) == 2)
-            yield Site(prometheus, metrics)
+        masks, metrics = program.address("masks"), program.address("metrics")
+        with running("--bind", "tcp://127.0.0.1:0", "--connect", masks, "--stream", "gate", "yard") as forwarder:
+            targets = {"maskcast": metrics, "maskcast-forwarder": forwarder.metrics}
+            targets = {job: url.removeprefix("http://").removesuffix("/metrics") for job, url in targets.items()}
+            with Prometheus(folder, scraping({**targets, "dcgm": dcgm.serve()})) as prometheus:
+                wait_until(lambda: len(prometheus.values(HAS_TRACKS)) == 2)
+                yield Site(prometheus, metrics, forwarder.metrics)
     finally:
         program.process.terminate()
         program.end()

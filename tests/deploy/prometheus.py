@@ -1,4 +1,4 @@
-"""A real Prometheus with ``deploy/prometheus.yml``, but with the targets and scrape interval of the test."""
+"""A real Prometheus with a configuration of ``deploy/``, but with the targets and scrape interval of the test."""
 
 import json
 import subprocess
@@ -21,15 +21,28 @@ EVERY = 1  # seconds between two scrapes
 needs_prometheus = needs_tool("prometheus", "prometheus")
 
 
-class Prometheus:
-    """The server on a free port, until the block ends. ``targets``: host:port by job."""
+def read(name: str = "prometheus.yml") -> dict[str, Any]:
+    """A configuration of ``deploy/``."""
+    config: dict[str, Any] = yaml.safe_load((DEPLOY / name).read_text())
+    return config
 
-    def __init__(self, folder: Path, targets: Mapping[str, str]) -> None:
-        config = yaml.safe_load((DEPLOY / "prometheus.yml").read_text())
+
+def scraping(targets: Mapping[str, str]) -> dict[str, Any]:
+    """The configuration of a site with a forwarder; ``targets``: host:port by job."""
+    config, fleet = read(), read("fleet/prometheus.yml")
+    config["scrape_configs"] += [job for job in fleet["scrape_configs"] if job["job_name"] == "maskcast-forwarder"]
+    for job in config["scrape_configs"]:
+        job["static_configs"] = [{"targets": [targets[job["job_name"]]]}]
+        job["relabel_configs"] = config["scrape_configs"][0]["relabel_configs"]
+    return config
+
+
+class Prometheus:
+    """The server on a free port, until the block ends, with this configuration (`scraping`, `read`)."""
+
+    def __init__(self, folder: Path, config: dict[str, Any]) -> None:
         config["global"] = {"scrape_interval": f"{EVERY}s", "evaluation_interval": f"{EVERY}s"}
         config["rule_files"] = [str(DEPLOY / name) for name in config["rule_files"]]
-        for job in config["scrape_configs"]:
-            job["static_configs"] = [{"targets": [targets[job["job_name"]]]}]
         (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
         self.url = f"http://127.0.0.1:{(port := free_port())}"
         self._log = (folder / "prometheus.log").open("wb")

@@ -11,6 +11,7 @@ from tests.deploy.dashboard import dashboard, panels
 PANELS = panels()
 TITLES = [panel.title for panel in PANELS]
 ROWS = ["Streams", "Frames", "Latency", "Queues", "Tracks and identities", "GPU", "Host and subscribers", "Governor"]
+ROWS += ["Fleet"]
 
 
 def lost(before: Any, after: Any, at: str = "dashboard") -> list[str]:

@@ -31,7 +31,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 @pytest.fixture(scope="module")
 def exposition(live: Site) -> str:
-    return get(live.metrics)[1]
+    return get(live.metrics)[1] + get(live.forwarder)[1]
 
 
 def metrics_of(expression: str) -> set[str]:
@@ -76,8 +76,9 @@ def test_every_metric_that_dashboard_and_alerts_name_is_there(live, exposition):
 
 
 @needs_promtool
-def test_prometheus_finds_nothing_to_better_in_the_daemons_metrics(exposition):
-    done = subprocess.run(
-        ["promtool", "check", "metrics"], input=exposition, capture_output=True, text=True, check=False
-    )
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+def test_prometheus_finds_nothing_to_better_in_the_metrics(live):
+    for url in (live.metrics, live.forwarder):
+        done = subprocess.run(
+            ["promtool", "check", "metrics"], input=get(url)[1], capture_output=True, text=True, check=False
+        )
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
