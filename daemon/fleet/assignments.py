@@ -282,12 +282,12 @@ class Assignments:
         self.streams[name] = replace(self.streams[name], worker=worker, target=None, since=now)
         running.since, running.view, running.waiting = time.time(), {}, ""
         running.moves += running.session is not None
-        running.order = Order(self.configured[name].for_daemon(), fence, running.session, running.keeper)
+        self._order(name, fence)
         self._changed = True
         self._news.add(worker)
 
     def _order(self, name: str, fence: int) -> Order:
-        """The order for a lease; a controller that came back does not have those it gave before."""
+        """The order for a lease, made when it is granted; a controller that came back makes it again."""
         running = self.running[name]
         if running.order is None or running.order.fence != fence:
             running.order = Order(self.configured[name].for_daemon(), fence, running.session, running.keeper)

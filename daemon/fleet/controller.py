@@ -127,9 +127,8 @@ class Controller:
         with self._forwards:
             self._forwarding.stop()
         workers = [handle for _, handle, _ in self._workers.values()]
-        ray.wait(
-            [worker.stop.remote() for worker in workers], num_returns=len(workers), timeout=END
-        ) if workers else None
+        if workers:
+            ray.wait([worker.stop.remote() for worker in workers], num_returns=len(workers), timeout=END)
         for actor in (*workers, *self._keepers.values()):
             with suppress(RayError, ValueError):  # its node has gone
                 ray.kill(actor)
@@ -228,7 +227,7 @@ ControllerActor = ray.remote(Controller)
 
 
 def start(settings: FleetSettings) -> Any:
-    """Make the controller on the head; this process is connected. Raises ConfigError where a fleet runs already."""
+    """Make the controller on the head; this process is connected. Raises FleetError where a fleet runs already."""
     options: dict[str, Any] = {"namespace": cluster.NAMESPACE, "lifetime": "detached", "max_restarts": -1}
     try:
         return ControllerActor.options(

@@ -67,9 +67,9 @@ class Answer:
     """What a worker is to do.
 
     ``orders``: streams that it holds leases of since this answer. ``prepare``: streams that will move here, as the body
-    of ``POST /api/streams``. ``hand_over``: streams to stop, by the node whose
-    keeper takes their snapshot. ``keeper``: the node whose keeper takes all other snapshots. ``keepers``: the actors
-    of the nodes that are named. ``witnesses``: the actors of those in ``reply``.
+    of ``POST /api/streams``. ``hand_over``: streams to stop, by the node whose keeper takes their snapshot. ``keeper``:
+    the node whose keeper takes all other snapshots. ``keepers``: the actors of the nodes that are named. ``witnesses``:
+    the actors of those in ``reply``.
     """
 
     reply: Reply

@@ -36,9 +36,8 @@ class Hosted:
         """``news`` is called when the controller should hear of something at once."""
         self._leases, self._news = HeldLeases(worker, incarnation), news
         self._lock = threading.RLock()
-        self._leasing = (
-            threading.Lock()
-        )  # held while leases are told: the end of one must not come before an older word
+        # held while leases are told: the end of one must not come before an older word
+        self._leasing = threading.Lock()
         self._client: DaemonClient | None = None
         self._orders: dict[str, Order] = {}
         self._leaving: Mapping[str, str] = {}  # streams to hand over, by the node of the keeper
