@@ -15,7 +15,7 @@ from daemon.fleet.settings import FleetSettings
 
 SHORTEST, LONGEST = 1.0, 60.0  # seconds between two starts of one that ends at once; doubled each time
 STOP = 10.0  # seconds that it has to end
-RAN_WELL = 60.0  # seconds of life after which it is started again without a pause
+RAN_WELL = 60.0  # seconds of life after which the pause begins with the shortest again
 
 
 class Forwarding:
@@ -39,7 +39,8 @@ class Forwarding:
             self._command += ["--insecure"]
         self._given: tuple[frozenset[str], frozenset[str]] | None = None
         self._process: subprocess.Popen[bytes] | None = None
-        self._started, self._pause = -LONGEST, SHORTEST  # monotonic seconds of the last start; seconds after it
+        self._started, self._pause = -LONGEST, SHORTEST / 2  # monotonic seconds of the last start; seconds after it
+        self._seen = -LONGEST  # monotonic seconds when it was last seen to run
 
     def read_from(self, daemons: Iterable[str], streams: Iterable[str]) -> None:
         """Say which daemons publish, and start a forwarder where none runs. Raises OSError."""
@@ -47,14 +48,14 @@ class Forwarding:
         if given != self._given:
             write_upstream(self._upstream, *given)
             self._given = given
-        if self._process is not None:
-            self._process.poll()
-        if self._running() is None and time.monotonic() - self._started >= self._pause:
-            self._start()
-
-    def _start(self) -> None:
         now = time.monotonic()
-        self._pause = SHORTEST if now - self._started > RAN_WELL else min(2 * self._pause, LONGEST)
+        if self._running() is not None:
+            self._seen = now
+        elif now - self._started >= self._pause:
+            self._start(now)
+
+    def _start(self, now: float) -> None:
+        self._pause = SHORTEST if self._seen - self._started > RAN_WELL else min(2 * self._pause, LONGEST)
         self._started = now
         with self._log.open("ab") as messages:
             # a session of its own: Ray ends the children of an actor that ends
@@ -82,6 +83,8 @@ class Forwarding:
 
     def _running(self) -> int | None:
         """The process id of the forwarder, also of one that an earlier controller has started."""
+        if self._process is not None and self._process.poll() is None:
+            return self._process.pid  # /proc has no command yet of one that has just been started
         try:
             pid = int(self._pid_file.read_text())
             command = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")

@@ -17,7 +17,7 @@ from daemon.fleet.node.daemon_client import DaemonClient
 from stages.errors import ConfigError
 
 SHORTEST, LONGEST = 0.5, 60.0  # seconds before a daemon that ended is started again; doubled each time
-RAN_WELL = 60.0  # seconds of life after which the pause is the shortest again
+RAN_WELL = 60.0  # seconds of life after which the pause begins with the shortest again
 STOP = 15.0  # seconds that a daemon has to end
 
 log = logging.getLogger(__name__)
@@ -88,9 +88,11 @@ class DaemonProcess:
                     return
                 if self._stopping.is_set():
                     return
+                if time.monotonic() - began > RAN_WELL:
+                    pause = SHORTEST
                 log.warning("%s; it is started again in %.1f s", self.problem, pause)
                 self._stopping.wait(pause)
-                pause = SHORTEST if time.monotonic() - began > RAN_WELL else min(2 * pause, LONGEST)
+                pause = min(2 * pause, LONGEST)
 
     def _run(self, folder: Path) -> int:
         """Run one daemon until it ends."""
