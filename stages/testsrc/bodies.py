@@ -63,7 +63,7 @@ def sample_body(rng: np.random.Generator, label: str, size: float, motion: Bounc
     colour, shape = label.split()
     return Body(
         label=label,
-        outline=_outline(rng, shape),
+        outline=outline(rng, shape),
         texture=_texture(rng, COLOURS[colour]),
         edge=int(rng.integers(1, 4)) if rng.random() < 0.3 else 0,
         size=size,
@@ -108,7 +108,7 @@ def _look_alike(rng: np.random.Generator, other: Body, motion: Bounce) -> Body:
     return replace(twin, size=other.size * rng.uniform(0.85, 1.15))
 
 
-def _outline(rng: np.random.Generator, shape: str) -> NDArray[np.float64]:
+def outline(rng: np.random.Generator, shape: str) -> NDArray[np.float64]:
     """(K, 2) corners around the origin; the larger side of their bounds is 1."""
     if shape == "circle":
         angles, radii = np.linspace(0, 2 * np.pi, 48, endpoint=False), np.ones(48)

@@ -4,8 +4,6 @@ Every frame is a function of the seed and its index, so frames can be rendered i
 Positions are in units of the image's width and height, sizes in units of its short side, speeds per second.
 """
 
-from dataclasses import dataclass
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -14,21 +12,10 @@ from stages.errors import ConfigError
 from stages.testsrc.background import draw_background
 from stages.testsrc.bodies import Body, sample_bodies
 from stages.testsrc.hard import MIN_BODIES, sample_hard_bodies
+from stages.testsrc.truth import Truth, ground_truth, polygon_area
 from stages.types import Image
 
 _SUBPIXEL = 4  # fractional bits of OpenCV's polygon coordinates
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Truth:
-    """Ground truth of one frame: N objects in drawing order (later ones occlude earlier ones)."""
-
-    ids: NDArray[np.int64]  # (N,)
-    labels: tuple[str, ...]
-    masks: NDArray[np.bool_]  # (N, H, W) visible pixels
-    boxes: NDArray[np.float32]  # (N, 4) xyxy of the visible pixels, zeros when there are none
-    visible: NDArray[np.float32]  # (N,) visible share of the shape's area
-
 
 class ShapesWorld:
     """The frames of ``testsrc://shapes``.
@@ -75,22 +62,17 @@ class ShapesWorld:
             for mask in masks:
                 mask &= ~alpha
             masks.append(alpha)
-            areas.append(max(_polygon_area(polygon), 1.0))
+            areas.append(max(polygon_area(polygon), 1.0))
         if self._noise.any():
             x, y = np.random.default_rng([self._noise_seed, index]).integers(0, 64, 2)
             canvas += self._noise[y : y + self.height, x : x + self.width]
         image = np.clip(canvas, 0, 255).astype(np.uint8)
         stacked = np.stack(masks) if masks else np.zeros((0, self.height, self.width), bool)
-        return image, self._truth(stacked, areas)
+        return image, ground_truth(self.labels, stacked, np.array(areas))
 
-    def _truth(self, masks: NDArray[np.bool_], areas: list[float]) -> Truth:
-        boxes = np.zeros((len(masks), 4), np.float32)
-        for box, mask in zip(boxes, masks, strict=True):
-            columns, rows = np.flatnonzero(mask.any(0)), np.flatnonzero(mask.any(1))
-            if len(columns):
-                box[:] = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
-        visible = (masks.sum((1, 2)) / np.maximum(areas, 1)).astype(np.float32)
-        return Truth(np.arange(1, len(masks) + 1), self.labels, masks, boxes, np.minimum(visible, 1))
+    def truth(self, index: int) -> Truth:
+        """The ground truth of frame ``index`` alone."""
+        return self.render(index)[1]
 
     def _background_at(self, seconds: float) -> Image:
         """The part of the background that is visible at that time; it moves where the camera pans."""
@@ -134,8 +116,3 @@ def _paint(body: Body, polygon: NDArray[np.float64], size: NDArray[np.int64]) ->
     painted = cv2.warpAffine(body.texture, to_patch, target, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     result: NDArray[np.float32] = painted.astype(np.float32, copy=False)
     return result
-
-
-def _polygon_area(polygon: NDArray[np.float64]) -> float:
-    x, y = polygon.T
-    return float(abs(np.dot(x, np.roll(y, 1)) - np.dot(y, np.roll(x, 1))) / 2)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torchvision.ops import box_convert
 
 from stages.testsrc.bodies import COLOURS, LABELS, SHAPES
-from stages.testsrc.world import ShapesWorld
+from stages.testsrc.truth import World
 from trainer.embedded.grounding_dino import CLS, DOT, SEP, UNK
 from trainer.embedded.worlds import MEAN, STD
 
@@ -27,7 +27,7 @@ class Sample:
     phrase_of_box: torch.Tensor  # (N,) index into phrases
 
 
-def draw_sample(rng: np.random.Generator, world: ShapesWorld, max_phrases: int = 6) -> Sample:
+def draw_sample(rng: np.random.Generator, world: World, max_phrases: int = 6) -> Sample:
     """A random frame of ``world`` with random phrases, present and absent ones."""
     image, truth = world.render(int(rng.integers(0, 600)))
     labels = [LABELS.index(label) for label in truth.labels]
@@ -91,5 +91,6 @@ def encode_captions(rng: np.random.Generator, samples: list[Sample], words: dict
 
 def pixels(samples: list[Sample], size: int) -> torch.Tensor:
     """(B, 3, size, size), resized and normalised as by the saved processor."""
-    images = torch.from_numpy(np.stack([s.image for s in samples])).permute(0, 3, 1, 2).float() / 255
-    return (F.interpolate(images, (size, size), mode="bilinear", antialias=True) - MEAN) / STD
+    images = (torch.from_numpy(s.image.copy()).permute(2, 0, 1)[None].float() / 255 for s in samples)
+    resized = [F.interpolate(image, (size, size), mode="bilinear", antialias=True) for image in images]
+    return (torch.cat(resized) - MEAN) / STD

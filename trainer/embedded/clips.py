@@ -8,11 +8,11 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from stages.testsrc.world import ShapesWorld
+from stages.testsrc.truth import World
 from stages.types import Image
 from trainer.embedded.worlds import MEAN, STD, draw_world
 
-MIN_AREA = 150  # visible pixels at 256 x 256 that an object needs to be prompted
+MIN_AREA = 80  # visible pixels at a height of 256 that an object needs to be prompted
 Prompt = tuple[dict[str, torch.Tensor] | None, torch.Tensor | None]  # sam2's point inputs, or masks (B, 1, S, S)
 
 
@@ -61,11 +61,11 @@ def draw_clip(
     return (images, small) if small[0].flatten(1).any(1).all() else None
 
 
-def disappearance_times(rng: np.random.Generator, world: ShapesWorld, begin: int, frames: int) -> list[int] | None:
+def disappearance_times(rng: np.random.Generator, world: World, begin: int, frames: int) -> list[int] | None:
     """Frame indices around a time when an object leaves the image or is occluded; None if there is none soon."""
     interval = 12
     sampled = begin + interval * np.arange(30)
-    areas = np.stack([world.render(int(t))[1].masks.sum((1, 2)) for t in sampled])
+    areas = np.stack([world.truth(int(t)).masks.sum((1, 2)) for t in sampled])
     disappearances = np.flatnonzero(((areas[:-1] >= MIN_AREA) & (areas[1:] == 0)).any(1))
     if not len(disappearances):
         return None

@@ -5,7 +5,6 @@ starts with a layer scale of 1e-4), class logits that start at -4 through a cons
 Hungarian loss on every decoder layer, and a dense loss on the proposals, which the library's loss does not train.
 """
 
-import copy
 import math
 import time
 from pathlib import Path
@@ -16,20 +15,24 @@ from torchvision.ops import box_convert, box_iou
 from transformers import GroundingDinoForObjectDetection
 from transformers.models.grounding_dino.modeling_grounding_dino import build_label_maps
 
+from stages.testsrc.truth import World
 from stages.testsrc.world import ShapesWorld
 from trainer.embedded.captions import draw_sample, encode_captions, pixels
 from trainer.embedded.grounding_dino import build_model, build_processor, calibrate, vocabulary
 from trainer.embedded.losses import batch_loss
-from trainer.embedded.worlds import draw_world, hard_world
+from trainer.embedded.progress import Progress
+from trainer.embedded.worlds import draw_world, hard_world, wild_world
 
 CALIBRATION = 10_000  # first seed of the worlds for choosing the threshold; not used for training or tests
-SIZES = ((0.0, 128), (0.55, 192))  # from this fraction of the steps on: side of the input in pixels
+SIZES = ((0.0, 128), (0.55, 256))  # from this fraction of the steps on: side of the input in pixels
 
 
-def calibration_world(number: int) -> ShapesWorld:
-    """A world for choosing the threshold; every second one is hard."""
+def calibration_world(number: int) -> World:
+    """A world for choosing the threshold; one in four is hard, every second one is wild."""
     seed = CALIBRATION + number
-    return hard_world(seed) if number % 2 else ShapesWorld(seed, objects=1 + number % 6)
+    if number % 2:
+        return wild_world(seed)
+    return hard_world(seed) if number % 4 else ShapesWorld(seed, objects=1 + number % 6)
 
 
 @torch.no_grad()
@@ -81,22 +84,24 @@ def train(
 ) -> None:
     """Train and write model and processor to the folder ``out`` with ``save_pretrained``.
 
-    ``start``: the folder of a model to train further, with a smaller learning rate and the largest input size only.
+    ``start``: the folder of a model to train further, with a smaller learning rate and the largest input size only, or
+    the state of a training that was cut off.
     """
-    learning_rate = 3e-4 if start else 1e-3
-    torch.manual_seed(seed)
-    rng = np.random.default_rng(seed)
-    words, model = vocabulary(), GroundingDinoForObjectDetection.from_pretrained(start) if start else build_model()
-    average = copy.deepcopy(model)
+    words, model = vocabulary(), build_model()
     without_decay = [p for p in model.parameters() if p.ndim < 2]
     with_decay = [p for p in model.parameters() if p.ndim >= 2]
     groups = [{"params": without_decay, "weight_decay": 0.0}, {"params": with_decay, "weight_decay": 1e-2}]
-    optimizer = torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, 0.98))
+    optimizer = torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.98))
+    training = Progress(model, optimizer, out)
+    training.start(start, lambda path: GroundingDinoForObjectDetection.from_pretrained(path).state_dict())
+    average, learning_rate = training.average, 5e-4 if training.further else 1e-3
+    torch.manual_seed(seed + training.step)
+    rng = np.random.default_rng([seed, training.step])
     started, losses = time.monotonic(), []
     model.train()
-    for step in range(steps):
+    for step in range(training.step, steps):
         progress = step / steps
-        size = [s for since, s in SIZES if start or progress >= since][-1]
+        size = [s for since, s in SIZES if training.further or progress >= since][-1]
         for group in optimizer.param_groups:
             cosine = (1 + math.cos(math.pi * max(0, progress - 0.1) / 0.9)) / 2
             group["lr"] = learning_rate * min(1, (step + 1) / 150) * (cosine + 0.01)
@@ -106,9 +111,7 @@ def train(
         loss.backward()
         if torch.isfinite(torch.nn.utils.clip_grad_norm_(model.parameters(), 2.0)):
             optimizer.step()
-        decay = min(0.998, 1 - 1 / (step * 0.1 + 2))
-        with torch.no_grad():
-            torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), 1 - decay)
+        training.advance(min(0.998, 1 - 1 / (step * 0.1 + 2)))
         losses.append(float(loss.detach()))
         if (step + 1) % report_every == 0:
             minutes = (time.monotonic() - started) / 60
@@ -122,6 +125,7 @@ def train(
     calibrate(average, best_threshold(score_queries(average, SIZES[-1][1]))["threshold"])
     print(f"calibrated: {best_threshold(score_queries(average, SIZES[-1][1], 400))}", flush=True)
     save(average, out, SIZES[-1][1])
+    training.finish()
 
 
 def save(model: GroundingDinoForObjectDetection, out: Path, size: int) -> None:

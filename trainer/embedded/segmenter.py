@@ -6,7 +6,6 @@ small SAM 2 learn to use its memory: normalised neck outputs (``stages.sam2.stre
 initially attends to equal positions, and temporal position codes as large as the spatial ones.
 """
 
-import copy
 import math
 import time
 from collections.abc import Callable
@@ -19,18 +18,24 @@ import torch.nn.functional as F
 from sam2.modeling.sam2_base import SAM2Base
 
 from stages.sam2.load import EMBEDDED, build
+from stages.testsrc.wild.world import WildWorld
 from stages.testsrc.world import ShapesWorld
 from trainer.embedded.clips import MIN_AREA, Batch, Phase, Prompt, box_prompt, draw_batch, draw_prompt, prepare
+from trainer.embedded.progress import Progress
 
 CURRICULUM = (
     Phase(0.08, 128, 2, 8, (1.0, 1.0)),
     Phase(0.18, 128, 3, 8, (1.0, 0.3)),
-    Phase(0.58, 128, 6, 4, (0.3, 0.0)),
-    Phase(0.86, 192, 6, 4, (0.0, 0.0)),
-    Phase(1.00, 192, 9, 3, (0.0, 0.0)),
+    Phase(0.50, 128, 6, 4, (0.3, 0.0)),
+    Phase(0.75, 192, 6, 4, (0.0, 0.0)),
+    Phase(1.00, 256, 8, 3, (0.0, 0.0)),
 )
 # for training an already trained model further
-FURTHER = (Phase(0.6, 192, 6, 4, (0.0, 0.0)), Phase(1.0, 192, 9, 3, (0.0, 0.0)))
+FURTHER = (
+    Phase(0.35, 192, 6, 4, (0.0, 0.0)),
+    Phase(0.75, 256, 6, 3, (0.0, 0.0)),
+    Phase(1.00, 256, 9, 2, (0.0, 0.0)),
+)
 
 
 @torch.no_grad()
@@ -139,7 +144,7 @@ def evaluate(model: SAM2Base, outputs: DecoderOutputs, clips: int = 12, frames: 
     late: list[float] = []
     absent: list[float] = []
     for seed in range(clips):
-        world = ShapesWorld(seed)
+        world = (ShapesWorld(seed), ShapesWorld(seed, hard=True), WildWorld(seed))[seed % 3]
         rendered = [world.render(t) for t in range(frames)]
         masks = np.stack([truth.masks for _, truth in rendered])
         masks = masks[:, masks[0].sum((1, 2)) >= MIN_AREA]
@@ -164,21 +169,21 @@ def evaluate(model: SAM2Base, outputs: DecoderOutputs, clips: int = 12, frames: 
 def train(steps: int, out: Path, seed: int = 0, start: Path | None = None, report_every: int = 50) -> None:
     """Train and write the averaged weights (EMA) to ``out`` in upstream's format, ``{"model": state_dict}``.
 
-    ``start``: such a file to train further, with a smaller learning rate and the largest input size only.
+    ``start``: such a file to train further, with a smaller learning rate and larger inputs from the start, or the state
+    of a training that was cut off.
     """
-    learning_rate, curriculum = (4e-4, FURTHER) if start else (1.5e-3, CURRICULUM)
-    torch.manual_seed(seed)
-    rng = np.random.default_rng(seed)
     model = build(EMBEDDED / "segmenter.yaml")
-    if start:
-        model.load_state_dict(torch.load(start, weights_only=True)["model"])
-    else:
-        init_memory(model)
-    average = copy.deepcopy(model)
+    init_memory(model)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.0, weight_decay=0.01, betas=(0.9, 0.98))
+    training = Progress(model, optimizer, out)
+    training.start(start, lambda path: torch.load(path, weights_only=True)["model"])
+    learning_rate, curriculum = (5e-4, FURTHER) if training.further else (1.5e-3, CURRICULUM)
+    average = training.average
     outputs, average_outputs = DecoderOutputs(model), DecoderOutputs(average)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=0.01, betas=(0.9, 0.98))
+    torch.manual_seed(seed + training.step)
+    rng = np.random.default_rng([seed, training.step])
     started, losses, ious = time.monotonic(), [], []
-    for step in range(steps):
+    for step in range(training.step, steps):
         progress = step / steps
         number = next(i for i, p in enumerate(curriculum) if progress < p.until)
         phase, phase_start = curriculum[number], curriculum[number - 1].until if number else 0.0
@@ -198,9 +203,7 @@ def train(steps: int, out: Path, seed: int = 0, start: Path | None = None, repor
         if torch.isfinite(norm):
             optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        decay = min(0.998, (step + 1) / (step + 20))
-        with torch.no_grad():
-            torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), 1 - decay)
+        training.advance(min(0.998, (step + 1) / (step + 20)))
         losses.append(float(loss.detach()))
         ious.append([float((iou * v).sum() / v.sum().clamp(min=1)) for iou, v, _ in (report[0], report[-1])])
         if (step + 1) % report_every == 0:
@@ -216,6 +219,7 @@ def train(steps: int, out: Path, seed: int = 0, start: Path | None = None, repor
             print(f"  held out: {evaluate(average, average_outputs)}", flush=True)
             resize(average, curriculum[-1].size)
             save(average, out)
+    training.finish()
 
 
 def resize(model: SAM2Base, size: int) -> None:
