@@ -1,4 +1,6 @@
-"""The built-in test source: ``testsrc://shapes?seed=0&frames=240&size=256x256&fps=30&objects=4&live=1&hard=1``.
+"""The built-in test source: ``testsrc://shapes?seed=0&frames=240&size=256x256&fps=30&objects=4&live=1``.
+
+``hard=1`` shows a hard world, ``wild=1`` a wild one.
 
 A live one with ``since=1795459200`` shows a world that began at that Unix time, so that all who open it see the same.
 """
@@ -14,7 +16,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from stages.errors import ConfigError
 from stages.source.timing.timestamps import LiveClock
-from stages.testsrc.world import ShapesWorld
+from stages.testsrc.open_world import Kind, open_world
 from stages.types import Clock, Frame
 
 _VALUES = {
@@ -25,6 +27,7 @@ _VALUES = {
     "objects": (r"\d{1,2}", "a whole number from 0 to 99"),
     "live": (r"[01]", "0 or 1"),
     "hard": (r"[01]", "0 or 1"),
+    "wild": (r"[01]", "0 or 1"),
     "since": (r"\d{1,12}(\.\d{1,6})?", "Unix seconds"),
 }
 
@@ -40,12 +43,12 @@ class _Options:
     fps: Fraction
     objects: int | None
     live: bool
-    hard: bool
+    kind: Kind
     since: float | None
 
 
 class ShapesSource:
-    """ShapesWorld as a Source (see stages.source.source).
+    """A world of the test source as a Source (see stages.source.source).
 
     With ``live=1`` it acts like a camera: it runs in real time and drops frames that are not read in time.
     """
@@ -54,10 +57,10 @@ class ShapesSource:
     decoder = "software"
 
     def __init__(self, url: str) -> None:
-        """Raises ConfigError for an unknown key, an invalid value, and a hard world with too few objects."""
+        """Raises ConfigError for an unknown key, invalid or contrary values, and a hard world with too few objects."""
         self._options = options = _parse(url)
-        self._world = ShapesWorld(
-            options.seed, options.width, options.height, options.objects, float(options.fps), hard=options.hard
+        self._world = open_world(
+            options.kind, options.seed, options.width, options.height, options.objects, float(options.fps)
         )
         self.live = self._options.live
         self.rate = float(self._options.fps)
@@ -115,15 +118,18 @@ def _parse(url: str) -> _Options:
         pattern, meaning = _VALUES[key]
         if not re.fullmatch(pattern, value, re.ASCII):
             raise ConfigError(f"{key}={value} in {url} makes no sense: give {meaning}")
-    values = {"seed": "0", "size": "256x256", "fps": "30", "live": "0", "hard": "0", **dict(given)}
+    values = {"seed": "0", "size": "256x256", "fps": "30", "live": "0", "hard": "0", "wild": "0", **dict(given)}
     fps = Fraction(values["fps"])
     if not fps:
         raise ConfigError(f"fps=0 in {url} makes no sense: give {_VALUES['fps'][1]}")
     width, height = (int(side) for side in values["size"].split("x"))
     frames = int(values["frames"]) if "frames" in values else None
     objects = int(values["objects"]) if "objects" in values else None
-    live, hard = (values[key] == "1" for key in ("live", "hard"))
+    live, hard, wild = (values[key] == "1" for key in ("live", "hard", "wild"))
+    if hard and wild:
+        raise ConfigError(f"hard=1 and wild=1 in {url}: a world is one of the two; leave one out")
+    kind: Kind = "wild" if wild else "hard" if hard else "plain"
     since = float(values["since"]) if "since" in values else None
     if since is not None and not live:
         raise ConfigError(f"since={values['since']} in {url} makes no sense: only live=1 has a clock")
-    return _Options(int(values["seed"]), frames, width, height, fps, objects, live, hard, since)
+    return _Options(int(values["seed"]), frames, width, height, fps, objects, live, kind, since)

@@ -14,7 +14,7 @@ from scipy.optimize import linear_sum_assignment
 from torchvision.ops import box_iou
 
 from stages.detection.prompts import Prompt
-from stages.testsrc.world import ShapesWorld, Truth
+from stages.testsrc.truth import Truth, World
 from stages.types import Detections, Result
 
 CLEARLY_VISIBLE = 0.3
@@ -24,7 +24,7 @@ FOUND = 0.5  # minimum IoU of a box or mask with the true one
 class Quality:
     """Accumulates the quality of the results of one stream of ``testsrc://shapes``, frame by frame and in order."""
 
-    def __init__(self, world: ShapesWorld, prompts: Sequence[Prompt]) -> None:
+    def __init__(self, world: World, prompts: Sequence[Prompt]) -> None:
         self._world = world
         self._phrases = [prompt.phrase for prompt in prompts]
         self._absent = {i for i, phrase in enumerate(self._phrases) if phrase not in world.labels}
@@ -37,7 +37,7 @@ class Quality:
 
     def observe(self, result: Result, masks: NDArray[np.bool_]) -> None:
         """Add one frame; ``masks``, bool (N, H, W), are those of ``result.tracks`` at the frame's size."""
-        _, truth = self._world.render(result.frame.index)
+        truth = self._world.truth(result.frame.index)
         if result.detections is not None:
             self._observe_keyframe(truth, result.detections)
         self._observe_masks(truth, result, masks)

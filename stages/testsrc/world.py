@@ -17,6 +17,7 @@ from stages.types import Image
 
 _SUBPIXEL = 4  # fractional bits of OpenCV's polygon coordinates
 
+
 class ShapesWorld:
     """The frames of ``testsrc://shapes``.
 

@@ -1,11 +1,11 @@
-"""Identity metrics (TrackEval, on masks) on hard worlds of the test source.
+"""Identity metrics (TrackEval, on masks) on worlds of the test source.
 
-python -m tests.benchmarks.identity [--seeds N ...] [--frames N] [--every N] [--no-gating] [--no-reidentify] [--json]
+python -m tests.benchmarks.identity [--world plain|hard|wild] [--seeds N ...] [--frames N] [--every N] [--json]
+    [--no-gating] [--no-reidentify]
 
-The prompts of each world are the labels of all its objects. The settings are the daemon's defaults, except for
-keyframes every 10 frames: in these worlds objects appear several times a second, and with a keyframe every 30 frames
-the wait for detection would dominate IDF1. Without --no-* and --json the table has rows for the default, for gating off
-and for re-identification off.
+The prompts of each world are the labels of all its objects. The settings are the daemon's defaults. Wild worlds have
+pictures of 640 x 360, the others of 256 x 256. Without --no-* and --json the table has rows for the default, for
+gating off and for re-identification off.
 
 All frames count, from the first on. An object counts on a frame when at least ``CLEARLY_VISIBLE`` of it is visible;
 below that neither the object nor its track counts. A track counts when its mask has a pixel. Similarity is the IoU of
@@ -34,10 +34,11 @@ from stages.detection.prompts import parse_prompts
 from stages.output.masks import full_masks
 from stages.sam2.load import EMBEDDED, load_segmenter
 from stages.sam2.segmenter import Sam2Segmenter
+from stages.testsrc.open_world import KINDS, Kind
 from stages.testsrc.score import CLEARLY_VISIBLE
-from stages.testsrc.world import ShapesWorld, Truth
+from stages.testsrc.truth import Truth
 from stages.tracking.tracker import Tracker, TrackerOptions
-from tests.benchmarks.support.worlds import track
+from tests.benchmarks.support.worlds import measured_world, track
 
 HELD_OUT = range(500, 520)  # seeds that were not used for training or tuning
 MATCH = 0.5  # a track with at least this IoU with a barely visible object is ignored
@@ -47,6 +48,7 @@ MATCH = 0.5  # a track with at least this IoU with a barely visible object is ig
 class Job:
     """One world with one set of options."""
 
+    kind: Kind
     seed: int
     frames: int
     every: int
@@ -142,7 +144,7 @@ def models() -> tuple[GroundingDino, Sam2Segmenter]:
 def measure(job: Job) -> Observed:
     """Track a world and collect TrackEval's data of every frame."""
     detector, segmenter = models()
-    world, seen = ShapesWorld(job.seed, hard=True), Observed()
+    world, seen = measured_world(job.kind, job.seed), Observed()
     prompts = parse_prompts([*dict.fromkeys(world.labels)])
     tracker = Tracker(segmenter, TrackerOptions(gate=job.gating, reidentify=job.reidentify))
     for result, truth in track(world, prompts, detector, tracker, job.frames, job.every):
@@ -158,6 +160,7 @@ def row(name: str, scores: dict[str, float]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.identity", description=__doc__.splitlines()[0])
+    parser.add_argument("--world", choices=KINDS, default="hard")
     parser.add_argument("--seeds", type=int, nargs="+", default=list(HELD_OUT))
     parser.add_argument("--frames", type=int, default=600)
     parser.add_argument("--every", type=int, default=10, help="frames between keyframes")
@@ -173,7 +176,7 @@ def main() -> None:
     context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
     with ProcessPoolExecutor(arguments.jobs, context) as pool:
         jobs = {
-            name: [Job(seed, arguments.frames, arguments.every, *flags) for seed in arguments.seeds]
+            name: [Job(arguments.world, seed, arguments.frames, arguments.every, *flags) for seed in arguments.seeds]
             for name, flags in variants.items()
         }
         running = {name: [pool.submit(measure, job) for job in some] for name, some in jobs.items()}

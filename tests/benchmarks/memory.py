@@ -30,7 +30,8 @@ import torch
 from matplotlib.figure import Figure
 
 from stages.sam2.load import EMBEDDED, load_segmenter
-from stages.testsrc.world import ShapesWorld, Truth
+from stages.testsrc.truth import Truth
+from stages.testsrc.world import ShapesWorld
 from stages.tracking.tracker import Tracker, TrackerOptions
 from stages.types import Clock, Detections, Frame, Image, Window
 from stages.windows import FixedPace, cut_windows

@@ -1,6 +1,6 @@
 """Detection, mask and identity quality of the embedded models on held-out worlds of the test source.
 
-python -m tests.benchmarks.quality [--seeds N ...] [--frames N] [--json]
+python -m tests.benchmarks.quality [--world plain|hard|wild] [--seeds N ...] [--frames N] [--json]
 
 The prompts of each world are the labels of all its objects and of two absent ones; settings are the daemon's defaults.
 """
@@ -16,16 +16,17 @@ from stages.detection.prompts import parse_prompts
 from stages.output.masks import full_masks
 from stages.sam2.load import EMBEDDED, load_segmenter
 from stages.testsrc.bodies import COLOURS, SHAPES
+from stages.testsrc.open_world import KINDS, Kind
 from stages.testsrc.score import Quality
-from stages.testsrc.world import ShapesWorld
+from stages.testsrc.truth import World
 from stages.tracking.tracker import Tracker
-from tests.benchmarks.support.worlds import WINDOW, track
+from tests.benchmarks.support.worlds import WINDOW, measured_world, track
 
 HELD_OUT = range(100, 120)
 COUNTS = ("true_positives", "false_positives", "false_negatives", "keyframes", "keyframes_absent", "switches")
 
 
-def absent_labels(world: ShapesWorld) -> list[str]:
+def absent_labels(world: World) -> list[str]:
     """Two absent labels: one shares its colour with the first object, one its shape."""
     rng = np.random.default_rng(len(world.labels))
     colour, shape = world.labels[0].split()
@@ -33,8 +34,8 @@ def absent_labels(world: ShapesWorld) -> list[str]:
     return [str(rng.choice([name for name in names if name not in world.labels])) for names in near]
 
 
-def measure(seed: int, frames: int, every: int, window: int, detector: GroundingDino, segmenter) -> Quality:
-    world = ShapesWorld(seed)
+def measure(kind: Kind, seed: int, frames: int, every: int, window: int, detector: GroundingDino, segmenter) -> Quality:
+    world = measured_world(kind, seed)
     prompts = parse_prompts([*dict.fromkeys(world.labels), *absent_labels(world)])
     quality, tracker = Quality(world, prompts), Tracker(segmenter)
     for result, _ in track(world, prompts, detector, tracker, frames, every, window):
@@ -44,6 +45,7 @@ def measure(seed: int, frames: int, every: int, window: int, detector: Grounding
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.quality", description=__doc__.splitlines()[0])
+    parser.add_argument("--world", choices=KINDS, default="plain")
     parser.add_argument("--seeds", type=int, nargs="+", default=list(HELD_OUT))
     parser.add_argument("--frames", type=int, default=150)
     parser.add_argument("--every", type=int, default=30)
@@ -56,11 +58,11 @@ def main() -> None:
     segmenter = load_segmenter("embedded", cpu, torch.float32)
     measured: list[Quality] = []
     for seed in arguments.seeds:
-        one = measure(seed, arguments.frames, arguments.every, arguments.window, detector, segmenter)
+        one = measure(arguments.world, seed, arguments.frames, arguments.every, arguments.window, detector, segmenter)
         measured.append(one)
         if not arguments.json:
             print(f"seed {seed:4d}  " + "  ".join(f"{k} {v:.3f}" for k, v in one.summary().items()), flush=True)
-    total = Quality(ShapesWorld(arguments.seeds[0]), [])
+    total = Quality(measured_world("plain", 0), [])
     for one in measured:
         for name in COUNTS:
             setattr(total, name, getattr(total, name) + getattr(one, name))

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from stages.testsrc.world import Truth
+from stages.testsrc.truth import Truth
 from tests.benchmarks.identity import Observed, mask_iou, score
 from tests.support.program import PATIENCE
 

@@ -11,7 +11,8 @@ import torch
 from daemon.__main__ import main
 from stages.output import rle, wire
 from stages.pictures import read_picture
-from stages.testsrc.world import ShapesWorld, Truth
+from stages.testsrc.truth import Truth
+from stages.testsrc.world import ShapesWorld
 
 EMBEDDED = ["--detector", "embedded", "--segmenter", "embedded", "--device", "cpu"]
 

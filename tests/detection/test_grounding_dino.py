@@ -14,7 +14,8 @@ from stages.detection.grounding_dino import EMBEDDED, NMS_IOU, GroundingDino
 from stages.detection.prompts import Prompt, parse_prompts
 from stages.errors import ConfigError
 from stages.testsrc.bodies import LABELS
-from stages.testsrc.world import ShapesWorld, Truth
+from stages.testsrc.truth import Truth
+from stages.testsrc.world import ShapesWorld
 from stages.types import Detections, Image
 
 THRESHOLD = 0.3

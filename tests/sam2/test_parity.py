@@ -21,7 +21,8 @@ from stages.sam2.load import EMBEDDED, load_segmenter
 from stages.sam2.segmenter import Sam2Segmenter
 from stages.sam2.split_attention import Splitting, attend_plainly
 from stages.segmentation.outputs import ABSENT
-from stages.testsrc.world import ShapesWorld, Truth
+from stages.testsrc.truth import Truth
+from stages.testsrc.world import ShapesWorld
 from stages.tracking import mask_ops
 from stages.tracking.memory.recall import Recall
 from stages.tracking.tracker import Tracker, TrackerOptions

@@ -14,7 +14,8 @@ from torch import nn
 from stages.classification.classifier import Card, Preprocessing, build_model, checkpoint
 from stages.classification.crops import crop
 from stages.testsrc.bodies import COLOURS
-from stages.testsrc.world import ShapesWorld, Truth
+from stages.testsrc.truth import Truth, World
+from stages.testsrc.world import ShapesWorld
 from stages.types import Image
 from trainer.embedded.worlds import FIRST_TRAINING_SEED, draw_world
 
@@ -39,7 +40,7 @@ def dominant_colour(truth: Truth, image: Image, box: NDArray[np.float32] | None 
     return 1 + int(areas.argmax()), second < MAX_RATIO * first
 
 
-def samples(world: ShapesWorld, index: int) -> Iterator[tuple[Image, int, bool]]:
+def samples(world: World, index: int) -> Iterator[tuple[Image, int, bool]]:
     """Frame ``index`` and the crop of each clearly visible object: image, label, whether it is unambiguous."""
     image, truth = world.render(index)
     yield image, *dominant_colour(truth, image)
@@ -52,7 +53,7 @@ def draw_pool(rng: np.random.Generator, worlds: int) -> tuple[torch.Tensor, torc
     """Unambiguous images of ``worlds`` random worlds, uint8 (P, 3, 64, 64), and their labels (P,)."""
     images, labels = [], []
     for _ in range(worlds):
-        world = ShapesWorld(int(rng.integers(FIRST_TRAINING_SEED, 1 << 31)), objects=0)
+        world: World = ShapesWorld(int(rng.integers(FIRST_TRAINING_SEED, 1 << 31)), objects=0)
         if rng.random() < 0.9:
             world = draw_world(rng, int(rng.integers(1, 7)))
         for index in rng.integers(0, 600, FRAMES):

@@ -25,7 +25,7 @@ class Progress:
         self._path = out.with_name(out.name + SUFFIX)
 
     def start(self, path: Path | None, read: Callable[[Path], dict[str, torch.Tensor]]) -> None:
-        """Begin with a trained model, whose weights ``read`` reads, or go on from the state of an unfinished training."""
+        """Begin with a trained model, whose weights ``read`` reads, or go on from an unfinished training."""
         if path is None:
             return
         if path.suffix == SUFFIX:

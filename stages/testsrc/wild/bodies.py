@@ -1,4 +1,4 @@
-"""Objects of the wild worlds: of 3 % to 40 % of the picture's height, among them look-alikes that differ in pattern only.
+"""Objects of the wild worlds: 3 % to 40 % of the picture's height, among them look-alikes that differ in pattern only.
 
 Positions are in units of the picture's height, with the origin at the centre of the camera's first view; times are in
 seconds. The camera's zoom makes the objects larger or smaller.
@@ -78,7 +78,9 @@ def _sample_body(rng: np.random.Generator, aspect: float, view: int, pattern: in
         label,
         outline(rng, shape),
         draw_texture(rng, colour, second_colour(rng, colour), pattern),
-        float(np.exp(rng.uniform(np.log(SMALLEST), np.log(LARGEST)) if rng.random() < 0.3 else rng.uniform(-2.2, -1.3))),
+        float(
+            np.exp(rng.uniform(np.log(SMALLEST), np.log(LARGEST)) if rng.random() < 0.3 else rng.uniform(-2.2, -1.3))
+        ),
         _sample_motion(rng, aspect, leaves),
         (rng.uniform(0, 0.5), rng.uniform(2, 7), rng.uniform(0, 6.28)),
         view,
@@ -86,7 +88,7 @@ def _sample_body(rng: np.random.Generator, aspect: float, view: int, pattern: in
 
 
 def _look_alike(rng: np.random.Generator, other: WildBody) -> WildBody:
-    """A second object of the same label, colours, size and shape, with another pattern, that crosses the first's way."""
+    """A second object of the same label, colour, size and shape with another pattern, that crosses the first's way."""
     name = other.label.split()[0]
     colour = np.array(COLOURS[name]) * rng.uniform(0.92, 1.03)
     texture = draw_texture(rng, colour, second_colour(rng, colour), int(rng.integers(len(PATTERNS))))

@@ -32,12 +32,12 @@ class Camera:
         scale = height * mean * (1 + amplitude * np.sin(2 * np.pi * seconds / period + phase))
         cos, sin = np.cos(roll) * scale, np.sin(roll) * scale
         turn = np.array([[cos, -sin], [sin, cos]])
-        shift = np.array([width / 2, height / 2]) - turn @ (centre + (x, y))
+        shift = np.array([width / 2, height / 2]) - turn @ (centre + np.array([x, y]))
         return np.column_stack([turn, shift])
 
 
 def sample_camera(rng: np.random.Generator, aspect: float, cuts: bool) -> Camera:
-    """A camera that, each with some probability, pans, zooms and shakes; with ``cuts`` it changes views every 3 to 8 s."""
+    """A camera that may pan, zoom and shake, each with some probability; ``cuts``: it changes views every 3 to 8 s."""
     pan = rng.uniform(0.05, 0.3, 2) * (aspect, 0.6) if rng.random() < 0.5 else np.zeros(2)
     zoom = (rng.uniform(0.7, 1.3), rng.uniform(0.05, 0.3) if rng.random() < 0.4 else 0.0)
     shake = np.exp(rng.uniform(np.log(0.0005), np.log(0.006), (3, 3))) if rng.random() < 0.5 else np.zeros((3, 3))

@@ -10,49 +10,53 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Plane = NDArray[np.float64]  # (SIDE, SIDE)
+Plane = NDArray[np.float64]  # (SIDE, SIDE): share of the second colour
 
 SIDE = 64  # pixels of a texture
 _Y, _X = np.mgrid[:SIDE, :SIDE] / SIDE - 0.5 + 0.5 / SIDE
 
 
+def _where(flags: NDArray[np.bool_]) -> Plane:
+    return flags.astype(np.float64)
+
+
 def _stripes(rng: np.random.Generator) -> Plane:
     angle, count = rng.uniform(0, np.pi), rng.uniform(2.5, 6)
     along = _X * np.cos(angle) + _Y * np.sin(angle)
-    return ((along * count + rng.random()) % 1 < rng.uniform(0.28, 0.4)).astype(float)
+    return _where((along * count + rng.random()) % 1 < rng.uniform(0.28, 0.4))
 
 
 def _dots(rng: np.random.Generator) -> Plane:
     count, radius = rng.uniform(3, 6), rng.uniform(0.25, 0.36)
     x, y = (_X * count + rng.random()) % 1 - 0.5, (_Y * count + rng.random()) % 1 - 0.5
-    return (np.hypot(x, y) < radius).astype(float)
+    return _where(np.hypot(x, y) < radius)
 
 
 def _checks(rng: np.random.Generator) -> Plane:
     count = int(rng.integers(3, 6))
-    even: Plane = ((np.floor((_X + 0.5) * count) + np.floor((_Y + 0.5) * count)) % 2 == 0).astype(float)
-    return even * rng.uniform(0.55, 0.8)
+    even = _where((np.floor((_X + 0.5) * count) + np.floor((_Y + 0.5) * count)) % 2 == 0)
+    return even * float(rng.uniform(0.55, 0.8))
 
 
 def _ring(rng: np.random.Generator) -> Plane:
     radius, width = rng.uniform(0.16, 0.3), rng.uniform(0.05, 0.09)
-    return (np.abs(np.hypot(_X, _Y) - radius) < width).astype(float)
+    return _where(np.abs(np.hypot(_X, _Y) - radius) < width)
 
 
 def _cross(rng: np.random.Generator) -> Plane:
     angle, width = rng.uniform(0, np.pi / 2), rng.uniform(0.05, 0.1)
     x, y = _X * np.cos(angle) + _Y * np.sin(angle), _Y * np.cos(angle) - _X * np.sin(angle)
-    return ((np.abs(x) < width) | (np.abs(y) < width)).astype(float)
+    return _where((np.abs(x) < width) | (np.abs(y) < width))
 
 
 def _half(rng: np.random.Generator) -> Plane:
     angle = rng.uniform(0, 2 * np.pi)
-    return (_X * np.cos(angle) + _Y * np.sin(angle) > rng.uniform(0.06, 0.16)).astype(float)
+    return _where(_X * np.cos(angle) + _Y * np.sin(angle) > rng.uniform(0.06, 0.16))
 
 
 def _grain(rng: np.random.Generator) -> Plane:
     cells = rng.uniform(-1, 1, (int(rng.integers(4, 7)), int(rng.integers(8, 20))))
-    return (cv2.resize(cells, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC) > 0.25).astype(float)
+    return _where(cv2.resize(cells, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC) > 0.25)
 
 
 PATTERNS: tuple[Callable[[np.random.Generator], Plane], ...] = (_stripes, _dots, _checks, _ring, _cross, _half, _grain)
@@ -72,8 +76,8 @@ def draw_texture(
     rng: np.random.Generator, colour: NDArray[np.float64], second: NDArray[np.float64], pattern: int | None
 ) -> NDArray[np.float32]:
     """A texture (SIDE, SIDE, 3) RGB with pattern number ``pattern``, or with none, and soft shading."""
-    share = np.zeros((SIDE, SIDE)) if pattern is None else PATTERNS[pattern](rng)
-    share = cv2.GaussianBlur(share, (0, 0), 0.8)[..., None]
+    sharp = np.zeros((SIDE, SIDE)) if pattern is None else PATTERNS[pattern](rng)
+    share = cv2.GaussianBlur(sharp, (0, 0), 0.8)[..., None]
     painted = colour * (1 - share) + second * share
     light = rng.uniform(0, 2 * np.pi)
     brightness = 1 - rng.uniform(0, 0.45) * (_X * np.cos(light) + _Y * np.sin(light))

@@ -17,7 +17,7 @@ def draw_scene(rng: np.random.Generator, width: int, height: int) -> Image:
     for _ in range(int(rng.integers(8, 24))):
         _clutter(rng, image)
     grain = rng.normal(0, rng.uniform(1, 6), (height, width, 1)).astype(np.float32)
-    return np.clip(cv2.GaussianBlur(image, (0, 0), 0.7) + grain, 0, 255).astype(np.uint8)
+    return _as_image(cv2.GaussianBlur(image, (0, 0), 0.7) + grain)
 
 
 def draw_pillar(rng: np.random.Generator, width: int, height: int) -> NDArray[np.float32]:
@@ -27,6 +27,11 @@ def draw_pillar(rng: np.random.Generator, width: int, height: int) -> NDArray[np
     rows = 1 + 0.1 * np.sign(np.sin(np.arange(height) * rng.uniform(0.1, 0.4)))[:, None, None]
     surface: NDArray[np.float32] = np.clip(base * (1 - 0.4 * across**2) * rows, 0, 255).astype(np.float32)
     return surface
+
+
+def _as_image(canvas: NDArray[np.float32]) -> Image:
+    image: Image = np.clip(canvas, 0, 255).astype(np.uint8)
+    return image
 
 
 def _muted(rng: np.random.Generator, most: float = 0.35) -> Colour:
@@ -45,13 +50,14 @@ def _vertical(first: Colour, second: Colour, width: int, height: int) -> NDArray
 def _rough(rng: np.random.Generator, width: int, height: int, cells: int, strength: float) -> NDArray[np.float32]:
     """Brightness differences (height, width, 1) of about ``cells`` bumps across the width."""
     small = rng.normal(0, strength, (max(2, cells * height // width), cells)).astype(np.float32)
-    return cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC)[..., None]
+    rough: NDArray[np.float32] = cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC)[..., None]
+    return rough
 
 
 def _hall(rng: np.random.Generator, width: int, height: int) -> Image:
     """A wall with panels, shelves and doors over a tiled floor in perspective."""
     canvas = _vertical(_muted(rng), _muted(rng), width, height) + _rough(rng, width, height, 12, 8)
-    image = np.clip(canvas, 0, 255).astype(np.uint8)
+    image = _as_image(canvas)
     horizon = int(height * rng.uniform(0.5, 0.7))
     tile, joint = _muted(rng), _muted(rng)
     cv2.rectangle(image, (0, horizon), (width, height), tile, -1)
@@ -76,7 +82,7 @@ def _hall(rng: np.random.Generator, width: int, height: int) -> Image:
 def _street(rng: np.random.Generator, width: int, height: int) -> Image:
     """Sky, houses with windows, and a road with its markings."""
     sky = _vertical((rng.uniform(90, 170), rng.uniform(130, 200), rng.uniform(190, 245)), _muted(rng), width, height)
-    image = np.clip(sky + _rough(rng, width, height, 6, 9), 0, 255).astype(np.uint8)
+    image = _as_image(sky + _rough(rng, width, height, 6, 9))
     horizon = int(height * rng.uniform(0.5, 0.65))
     x = 0
     while x < width:
@@ -91,7 +97,7 @@ def _street(rng: np.random.Generator, width: int, height: int) -> Image:
         x += wide + int(rng.uniform(0, 0.03) * width)
     road = rng.uniform(50, 120)
     cv2.rectangle(image, (0, horizon), (width, height), (road, road, road + 4), -1)
-    image[horizon:] = np.clip(image[horizon:] + _rough(rng, width, height - horizon, 40, 6), 0, 255).astype(np.uint8)
+    image[horizon:] = _as_image(image[horizon:] + _rough(rng, width, height - horizon, 40, 6))
     for lane in rng.uniform(-0.5, 1.5, 4):
         for near in np.arange(0.05, 1, 0.16):
             ends = [
@@ -106,7 +112,7 @@ def _foliage(rng: np.random.Generator, width: int, height: int) -> Image:
     """Leaves and grass: blobs of many sizes in greens and browns, with trunks."""
     greens = np.array([(70, 95, 55), (95, 110, 70), (60, 75, 50), (110, 105, 75), (85, 80, 60)], float)
     base = _vertical(tuple(greens[0] * 1.4), tuple(greens[4]), width, height)
-    image = np.clip(base + _rough(rng, width, height, 9, 14), 0, 255).astype(np.uint8)
+    image = _as_image(base + _rough(rng, width, height, 9, 14))
     for _ in range(int(rng.integers(2, 6))):
         x, thick = int(rng.uniform(0, width)), int(rng.uniform(0.01, 0.035) * width)
         colour = tuple(float(c) for c in greens[3] * rng.uniform(0.5, 0.9))
@@ -124,7 +130,9 @@ def _clutter(rng: np.random.Generator, image: Image) -> None:
     height, width = image.shape[:2]
     colour: Colour = _muted(rng)
     if rng.random() < 0.5:
-        red, green, blue = np.clip(np.array(list(COLOURS.values())[int(rng.integers(6))]) * rng.uniform(0.7, 1.05), 0, 255)
+        red, green, blue = np.clip(
+            np.array(list(COLOURS.values())[int(rng.integers(6))]) * rng.uniform(0.7, 1.05), 0, 255
+        )
         colour = float(red), float(green), float(blue)
     centre, size = rng.uniform(0.02, 0.98, 2) * (width, height), rng.uniform(0.02, 0.09) * height
     x, y = (int(value) for value in centre)
@@ -136,7 +144,9 @@ def _clutter(rng: np.random.Generator, image: Image) -> None:
     elif kind == 1:
         thick = max(2, int(size * rng.uniform(0.12, 0.3)))
         start = np.degrees(angle)
-        cv2.ellipse(image, (x, y), (int(size), int(size)), 0, start, start + rng.uniform(90, 200), colour, thick, cv2.LINE_AA)
+        cv2.ellipse(
+            image, (x, y), (int(size), int(size)), 0, start, start + rng.uniform(90, 200), colour, thick, cv2.LINE_AA
+        )
     elif kind == 2:
         cv2.arrowedLine(image, (x, y), tip, colour, max(2, int(size * 0.15)), cv2.LINE_AA, tipLength=0.4)
     else:

@@ -102,10 +102,11 @@ class WildWorld:
             if pillar.view == view:
                 covered = _coverage(_apply(to_picture, pillar.corners), self.width, self.height)
                 paint = _stretched(pillar.surface, _after(to_picture, pillar.to_world), self.width, self.height)
-                canvas += (paint - canvas) * (covered.astype(np.float32) / 255)[..., None]
+                canvas += (paint - canvas) * (covered.astype(np.float32) / np.float32(255))[..., None]
         self._light.shine(canvas, seconds)
         self._light.wet(canvas, index)
-        return np.clip(canvas, 0, 255).astype(np.uint8)
+        image: Image = np.clip(canvas, 0, 255).astype(np.uint8)
+        return image
 
     def _scene(self, view: int, to_picture: NDArray[np.float64], later: NDArray[np.float64]) -> Picture:
         """The background as the camera sees it, blurred by the camera's motion."""
@@ -139,8 +140,10 @@ class WildWorld:
             patch *= 1 - soft[..., None] * np.float32(_SHADOW / 255)
         span = np.ptp(body.outline, axis=0) / SIDE
         to_outline = np.array([[span[0], 0, body.outline[:, 0].min()], [0, span[1], body.outline[:, 1].min()]])
-        paint = _stretched(body.texture, _after(pose, to_outline) - np.column_stack([0 * pose[:, :2], low]), width, height)
-        covered = _coverage(corners - low, width, height).astype(np.float32) / 255
+        paint = _stretched(
+            body.texture, _after(pose, to_outline) - np.column_stack([0 * pose[:, :2], low]), width, height
+        )
+        covered: Picture = (_coverage(corners - low, width, height) / 255).astype(np.float32)
         patch += (paint - patch) * _blurred(covered, moved)[..., None]
 
 
@@ -185,4 +188,5 @@ def _blurred(picture: Picture, moved: NDArray[np.float64]) -> Picture:
     first, last = ((middle + sign * half) * scale for sign in (-1, 1))
     ends = [tuple(int(value) for value in np.round(end)) for end in (first, last)]
     cv2.line(kernel, ends[0], ends[1], 1.0, 1, cv2.LINE_8, _SUBPIXEL)
-    return cv2.filter2D(picture, -1, kernel / kernel.sum(), borderType=cv2.BORDER_REPLICATE)
+    blurred: Picture = cv2.filter2D(picture, -1, kernel / kernel.sum(), borderType=cv2.BORDER_REPLICATE)
+    return blurred

@@ -6,7 +6,8 @@ from fractions import Fraction
 
 from stages.detection.base import Detector
 from stages.detection.prompts import Prompt
-from stages.testsrc.world import ShapesWorld, Truth
+from stages.testsrc.open_world import Kind, open_world
+from stages.testsrc.truth import Truth, World
 from stages.tracking.tracker import Tracker
 from stages.types import Clock, Frame, Result
 from stages.windows import FixedPace, cut_windows
@@ -14,8 +15,13 @@ from stages.windows import FixedPace, cut_windows
 WINDOW, BOX_THRESHOLD, TEXT_THRESHOLD = 8, 0.25, 0.3  # the daemon's defaults
 
 
+def measured_world(kind: Kind, seed: int) -> World:
+    """The world of a seed at the size at which figures are taken: wild ones 640 x 360, the others 256 x 256."""
+    return open_world(kind, seed, *(640, 360) if kind == "wild" else (256, 256))
+
+
 def track(
-    world: ShapesWorld,
+    world: World,
     prompts: Sequence[Prompt],
     detector: Detector,
     tracker: Tracker,
