@@ -2,8 +2,8 @@
 
 python -m tests.readme.demo_picture [--out FILE.webp]
 
-It runs ``maskcast run`` with the embedded models on ``testsrc://shapes`` and records the annotated frames. Source and
-result stand side by side in an animated WebP, under the prompts.
+It runs ``maskcast run`` with the embedded models on the world of ``maskcast demo`` and records the annotated frames.
+Source and result stand side by side in an animated WebP, under the prompts.
 """
 
 import argparse
@@ -16,12 +16,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from stages.testsrc.world import ShapesWorld
+from daemon.commands.demo import HEIGHT, OBJECTS, SEED, WIDTH
+from stages.testsrc.open_world import open_world
 
 PICTURE = Path(__file__).parents[2] / "deploy" / "pictures" / "demo.webp"
-SEED = 386  # a world in which the four names differ, and one object leaves and comes back
-SIDE = 384  # pixels of each of the two pictures
-FRAMES, SKIP = 240, 2  # eight seconds, of which every second frame is shown
+SHOWN = (448, 252)  # pixels of each of the two pictures
+FRAMES, SKIP = 300, 3  # ten seconds, of which every third frame is shown
 GAP, STRIP = 12, 32  # pixels between the pictures, and above them for the text
 QUALITY = 80  # of the WebP; 1 to 100
 PAPER, INK, DIM = (22, 24, 32), (236, 239, 244), (150, 156, 170)
@@ -31,7 +31,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=PICTURE, metavar="FILE.webp")
     out = parser.parse_args().out
-    world = ShapesWorld(SEED, SIDE, SIDE)
+    world = open_world("wild", SEED, WIDTH, HEIGHT, OBJECTS)
     prompts = tuple(dict.fromkeys(world.labels))
     with tempfile.TemporaryDirectory() as folder:
         results = annotated(prompts, Path(folder))
@@ -44,7 +44,7 @@ def main() -> None:
 
 def annotated(prompts: tuple[str, ...], folder: Path) -> list[Path]:
     """The annotated frames that the daemon records, as JPEG files in order."""
-    source = f"testsrc://shapes?seed={SEED}&frames={FRAMES}&size={SIDE}x{SIDE}"
+    source = f"testsrc://shapes?wild=1&seed={SEED}&objects={OBJECTS}&frames={FRAMES}&size={WIDTH}x{HEIGHT}"
     models = ("--detector", "embedded", "--segmenter", "embedded", "--device", "cpu")
     ports = ("--publish", "tcp://127.0.0.1:0", "--http", "127.0.0.1:0")
     command = [sys.executable, "-m", "daemon", "run", source, "--prompt", *prompts, *models, *ports]
@@ -56,9 +56,9 @@ def annotated(prompts: tuple[str, ...], folder: Path) -> list[Path]:
 
 def sheet(source: np.ndarray, result: Image.Image, prompts: tuple[str, ...]) -> Image.Image:
     """One frame of the moving picture: the source, the result, and above them what they are."""
-    page = Image.new("RGB", (2 * SIDE + GAP, SIDE + STRIP), PAPER)
-    page.paste(Image.fromarray(source), (0, STRIP))
-    page.paste(result, (SIDE + GAP, STRIP))
+    page = Image.new("RGB", (2 * SHOWN[0] + GAP, SHOWN[1] + STRIP), PAPER)
+    page.paste(Image.fromarray(source).resize(SHOWN, Image.Resampling.LANCZOS), (0, STRIP))
+    page.paste(result.resize(SHOWN, Image.Resampling.LANCZOS), (SHOWN[0] + GAP, STRIP))
     write = ImageDraw.Draw(page)
     font = ImageFont.load_default(15)
     write.text((8, 7), "prompts: ", DIM, font)
