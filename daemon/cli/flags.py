@@ -35,6 +35,7 @@ FLAGS = (
     Flag("--every", "detection.every", int, "FRAMES", "frames between two detections"),
     Flag("--box-threshold", "detection.box_threshold", float, "0..1", "lowest score of a box"),
     Flag("--text-threshold", "detection.text_threshold", float, "0..1", "lowest score of its words"),
+    Flag("--tiles", "detection.tiles", str, "TILES", "off, auto or a number: detect in tiles of large pictures, too"),
     Flag("--publish", "publish.endpoint", str, "ENDPOINT", "where to publish, as in tcp://127.0.0.1:5555"),
     Flag("--http", "http.listen", str, "HOST:PORT", "where metrics and health are served"),
 )

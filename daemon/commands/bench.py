@@ -119,11 +119,14 @@ def _frames(width: int, height: int, count: int) -> "Iterator[Frame]":
 def _time_detection(models: "Models", settings: "Settings", image: "Image") -> float:
     """Median seconds of one detection, after a warm-up."""
     from stages.detection.prompts import parse_prompts
+    from stages.detection.tiles import detect_in_tiles
 
-    prompts, spent = parse_prompts(["red circle"]), []
+    detector, chosen = models.detector, settings.detection
+    asked = parse_prompts(["red circle"]), (chosen.box_threshold, chosen.text_threshold), chosen.tiles
+    spent = []
     for _ in range(KEYFRAMES + 1):
         started = time.perf_counter()
-        models.detector.detect([image], prompts, settings.detection.box_threshold, settings.detection.text_threshold)
+        detect_in_tiles(detector, [image], *asked, detector.together)
         spent.append(time.perf_counter() - started)
     return statistics.median(spent[1:])
 

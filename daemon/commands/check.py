@@ -87,7 +87,7 @@ def _findings(settings: Settings) -> Iterator[Finding]:
     if settings.models.classifier:
         yield _run_check("classifier", partial(_classifier, settings))
     for stream in settings.streams:
-        yield _run_check(stream.name, partial(_source, settings, stream))
+        yield _run_check(stream.name, partial(_source, settings, stream, detector.loaded))
     if settings.publish.curve_dir:
         yield _run_check("curve_dir", partial(_curve_dir, Path(settings.publish.curve_dir)))
     yield _run_check("publish", partial(_endpoint, settings))
@@ -134,21 +134,21 @@ class _Detector:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._loaded: Detector | None = None
+        self.loaded: Detector | None = None
 
     def load(self) -> str:
         from daemon.service.build_models import build_detector
 
         started = time.perf_counter()
-        self._loaded = build_detector(self._settings.models)
+        self.loaded = build_detector(self._settings.models)
         return f"{self._settings.models.detector} loaded in {time.perf_counter() - started:.1f} s"
 
     def prompts(self) -> Iterator[Finding]:
         """A finding for each stream with prompts that the detector cannot read, or one that it reads all."""
-        if self._loaded is None:
+        if self.loaded is None:
             return
         streams = [stream for stream in self._settings.streams if stream.prompts]
-        findings = [_run_check("prompts", partial(self._doubts, self._loaded, stream)) for stream in streams]
+        findings = [_run_check("prompts", partial(self._doubts, self.loaded, stream)) for stream in streams]
         wrong = [finding for finding in findings if not finding.ok]
         count = sum(len(stream.prompts) for stream in streams)
         if count and not wrong:
@@ -185,7 +185,7 @@ def _classifier(settings: Settings) -> str:
     return f"{settings.models.classifier} loaded in {time.perf_counter() - started:.1f} s, {labels}"
 
 
-def _source(settings: Settings, stream: StreamSettings) -> str:
+def _source(settings: Settings, stream: StreamSettings, detector: "Detector | None") -> str:
     """Open the source and read one frame."""
     from daemon.service.build_models import decoding_gpu, pick_device
     from daemon.service.build_source import build_source
@@ -202,7 +202,20 @@ def _source(settings: Settings, stream: StreamSettings) -> str:
     expected = source.frames_expected
     frames = f"{expected} {plural(expected, 'frame')}" if expected else "an unknown number of frames"
     length = "live" if source.live else frames
-    return f"{width}x{height} at {source.rate:.4g} FPS, {length}, decoded by {source.decoder}"
+    tiles = _tiles(stream.resolved(settings), detector, height, width)
+    return f"{width}x{height} at {source.rate:.4g} FPS, {length}, decoded by {source.decoder}{tiles}"
+
+
+def _tiles(stream: StreamSettings, detector: "Detector | None", height: int, width: int) -> str:
+    """How the stream's pictures are cut for detection; "" without tiles."""
+    from stages.detection.tiles import choose_grid
+
+    if detector is None or stream.detection.tiles == "off":
+        return ""
+    rows, columns = choose_grid(detector, height, width, stream.detection.tiles)
+    if rows == columns == 1:
+        return ", detected on as a whole"
+    return f", detected on as a whole and in {rows * columns} tiles ({columns} x {rows})"
 
 
 def _streams(settings: Settings) -> str:

@@ -76,11 +76,13 @@ def run(arguments: Namespace) -> int:
 def segment(models: "Models", settings: "Settings", prompts: Sequence[Prompt], picture: "Image") -> "Result":
     """Detect ``prompts`` on one picture, segment each detection, and classify if a classifier is loaded."""
     from daemon.engine.classify import classify
+    from stages.detection.tiles import detect_in_tiles
     from stages.types import Clock, Frame, Window
 
     frame = Frame(0, 0, Fraction(1), 0.0, Clock.FILE, picture)
-    thresholds = settings.detection.box_threshold, settings.detection.text_threshold
-    [detections] = models.detector.detect([picture], prompts, *thresholds)
+    detector, chosen = models.detector, settings.detection
+    thresholds = chosen.box_threshold, chosen.text_threshold
+    [detections] = detect_in_tiles(detector, [picture], prompts, thresholds, chosen.tiles, detector.together)
     tracking = settings.tracking.model_copy(update={"max_objects": max(1, len(detections))})
     [result] = models.new_tracker(tracking, 1.0).step(Window(0, (frame,), keyframe=True), detections)
     if models.classifier is not None:

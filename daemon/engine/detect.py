@@ -10,6 +10,7 @@ from daemon.limits.out_of_memory import free_memory_of, is_out_of_memory
 from stages.detection.auto_threshold import FLOOR
 from stages.detection.base import Detector
 from stages.detection.prompts import Prompt
+from stages.detection.tiles import detect_in_tiles
 from stages.errors import one_line
 from stages.types import Detections, Image
 
@@ -21,8 +22,8 @@ class KeyframeDetector:
 
     ``waiting`` gives the streams whose next window starts with a keyframe, each with this picture. Their detections
     stay with the streams until their windows run, and are used if picture, prompts and thresholds are still the same.
-    At most ``detector.together`` pictures are one call; a call that fails is made again with the stream's own picture
-    alone, and after one that lacked memory all are. The engine's thread owns it.
+    At most ``detector.together`` pictures, or tiles of pictures, are one call; a call that fails is made again with the
+    stream's own picture alone, and after one that lacked memory all are, and tiles too. The engine's thread owns it.
     """
 
     def __init__(self, detector: Detector, waiting: Callable[[], Sequence[tuple[StreamState, Image]]]) -> None:
@@ -38,7 +39,7 @@ class KeyframeDetector:
         request = _request(stream, stream.lane.prompt_set.prompts, image)
         ahead, stream.ahead = stream.ahead, None
         if ahead is None or not ahead.is_same(request):
-            ahead = self._shared(stream, request) or self._run([request])[0]
+            ahead = self._shared(stream, request) or self._alone(request)
         assert ahead.detections is not None
         return ahead.detections, ahead.seconds
 
@@ -52,8 +53,7 @@ class KeyframeDetector:
         except Exception as error:
             log.debug("detecting on %d keyframes together failed", 1 + len(others), exc_info=True)
             if is_out_of_memory(error):
-                self._together = 1
-                log.warning("detecting on one keyframe at a time from now on: %s", one_line(error))
+                self._one_at_a_time(error)
             free_memory_of(error)
             return None
         for (other, _), answer in zip(others, theirs, strict=True):
@@ -61,6 +61,21 @@ class KeyframeDetector:
             other.lane.busy.add(answer.seconds)
         stream.lane.busy.add(-sum(answer.seconds for answer in theirs))  # the engine adds the whole call to it
         return mine
+
+    def _alone(self, request: KeyframeRequest) -> KeyframeRequest:
+        """The answer to ``request`` alone, tile by tile where there was too little memory for several tiles."""
+        try:
+            return self._run([request])[0]
+        except Exception as error:
+            if request.tiles == "off" or self._together == 1 or not is_out_of_memory(error):
+                raise
+            self._one_at_a_time(error)
+            free_memory_of(error)
+        return self._run([request])[0]
+
+    def _one_at_a_time(self, error: Exception) -> None:
+        self._together = 1
+        log.warning("detecting on one keyframe at a time from now on: %s", one_line(error))
 
     def _others(self, stream: StreamState, request: KeyframeRequest) -> list[tuple[StreamState, KeyframeRequest]]:
         """The requests of other streams that can be one call with ``request`` and are not answered yet."""
@@ -75,7 +90,9 @@ class KeyframeDetector:
     def _run(self, requests: Sequence[KeyframeRequest]) -> list[KeyframeRequest]:
         """The requests, which can be one call, with their answers. Each is charged an equal share of the time."""
         started, first = time.perf_counter(), requests[0]
-        found = self._detector.detect([each.image for each in requests], first.prompts, *first.thresholds)
+        images = [each.image for each in requests]
+        asked = first.prompts, first.thresholds, first.tiles
+        found = detect_in_tiles(self._detector, images, *asked, self._together)
         seconds = (time.perf_counter() - started) / len(requests)
         return [replace(each, detections=one, seconds=seconds) for each, one in zip(requests, found, strict=True)]
 
@@ -83,4 +100,4 @@ class KeyframeDetector:
 def _request(stream: StreamState, prompts: tuple[Prompt, ...], image: Image) -> KeyframeRequest:
     detection = stream.detection
     thresholds = (FLOOR, FLOOR) if stream.auto else (detection.box_threshold, detection.text_threshold)
-    return KeyframeRequest(image, prompts, thresholds)
+    return KeyframeRequest(image, prompts, thresholds, detection.tiles)

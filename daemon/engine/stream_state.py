@@ -9,6 +9,7 @@ from daemon.engine.models import Tracker
 from daemon.lane.lane import Lane
 from daemon.settings.schema import Detection, Tracking
 from stages.detection.auto_threshold import AutoThresholds
+from stages.detection.base import Tiles
 from stages.detection.prompts import Prompt
 from stages.errors import ConfigError
 from stages.types import Detections, Image, Window
@@ -25,13 +26,14 @@ class KeyframeRequest:
     image: Image
     prompts: tuple[Prompt, ...]
     thresholds: tuple[float, float]  # of boxes, of texts
+    tiles: Tiles
     detections: Detections | None = None
     seconds: float = 0.0  # that the answer took
 
     def together_with(self, other: "KeyframeRequest") -> bool:
         """Whether both can be one call. Pictures of other sizes would be padded, which moves boxes."""
-        same_size = self.image.shape == other.image.shape
-        return same_size and self.prompts == other.prompts and self.thresholds == other.thresholds
+        same_asked = self.prompts == other.prompts and self.thresholds == other.thresholds
+        return same_asked and self.image.shape == other.image.shape and self.tiles == other.tiles
 
     def is_same(self, other: "KeyframeRequest") -> bool:
         """Whether both ask the same of the same picture."""

@@ -80,10 +80,11 @@ def _warm_up(settings: Settings, detector: "Detector", segmenter: "Segmenter") -
     from daemon.engine.warm_up import warm_up
 
     tracking = [settings.tracking, *(stream.resolved(settings).tracking for stream in settings.streams)]
-    prompts = dict.fromkeys(stream.prompts for stream in settings.streams if stream.prompts)
+    streams = [stream.resolved(settings) for stream in settings.streams if stream.prompts]
+    detections = dict.fromkeys((stream.prompts, stream.detection.tiles) for stream in streams)
     most, longest = max(t.max_objects for t in tracking), max(t.window for t in tracking)
     try:
-        warm_up(detector, segmenter, prompts, most, longest)
+        warm_up(detector, segmenter, detections, most, longest)
     except TorchDynamoException as error:
         raise ModelError(
             f"models.compile = true: the segmenter cannot be compiled ({one_line(error)}); "

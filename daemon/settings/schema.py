@@ -39,6 +39,7 @@ class Detection(_Table):
     box_threshold: kind.Fraction = 0.25
     text_threshold: kind.Fraction = 0.3
     auto_threshold: bool = False
+    tiles: kind.Tiles = "off"  # of large pictures, for small objects
 
     @property
     def least_score(self) -> float:

@@ -2,10 +2,12 @@
 
 import ipaddress
 import re
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
+from stages.detection.base import MOST_TILES
+from stages.detection.base import Tiles as AnyTiles
 from stages.detection.prompts import Prompt, parse_prompts
 from stages.errors import ConfigError
 from stages.source.address import normalized
@@ -33,6 +35,14 @@ def _positive_amount(value: str) -> str:
     if number == 0 or (percent and number > 100):
         raise ValueError("must be more than nothing and at most 100%")
     return value
+
+
+def _tiles(value: Any) -> Any:
+    """A number as the environment and flags give it, or what the file has. Raises ValueError for what is neither."""
+    number = int(value) if isinstance(value, str) and re.fullmatch(r"[0-9]{1,9}", value) else value
+    if number in ("off", "auto") or (type(number) is int and 1 <= number <= MOST_TILES):
+        return number
+    raise ValueError(f'must be "off", "auto" or a number of tiles from 1 to {MOST_TILES}')
 
 
 def parsed_prompts(texts: tuple[str, ...]) -> tuple[Prompt, ...]:
@@ -84,6 +94,7 @@ StreamName = Annotated[
 ]
 Text = Annotated[str, Field(min_length=1)]
 PixelAspect = Annotated[str, AfterValidator(_check_pixel_aspect)]
+Tiles = Annotated[AnyTiles, BeforeValidator(_tiles)]
 Secret = Annotated[str, Field(repr=False)]
 SecretText = Annotated[str, Field(min_length=1, repr=False)]
 Source = Annotated[SecretText, AfterValidator(opened_address)]  # may hold a password

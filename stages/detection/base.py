@@ -1,10 +1,13 @@
 """The contract of a detector: text prompts and images in, boxes out."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 from stages.detection.prompts import Prompt
 from stages.types import Detections, Image
+
+Tiles = Literal["off", "auto"] | int  # how pictures are cut into tiles; see `stages.detection.tiles.choose_grid`
+MOST_TILES = 16  # of one picture
 
 
 class Detector(Protocol):
@@ -17,6 +20,9 @@ class Detector(Protocol):
     @property
     def graph_fallbacks(self) -> int:
         """Shapes that run without a graph, though this detector has graphs."""
+
+    def scale(self, height: int, width: int) -> float:
+        """By which factor a picture of this size in pixels is resized; of two, for width and height, the smaller."""
 
     def passes(self, prompts: Sequence[Prompt]) -> int:
         """Number of forward passes that one image needs for ``prompts``.

@@ -69,6 +69,14 @@ class GroundingDino:
         """Sizes for which a part of the network has no graph, though this detector has graphs."""
         return self._graphs.fallbacks if self._graphs else 0
 
+    def scale(self, height: int, width: int) -> float:
+        """By which factor a picture of this size in pixels is resized; of two, for width and height, the smaller."""
+        size = self._pictures.size
+        if size.shortest_edge and size.longest_edge:
+            return float(min(size.shortest_edge / min(height, width), size.longest_edge / max(height, width)))
+        tall, wide = size.height or size.max_height, size.width or size.max_width
+        return float(min(tall / height, wide / width))
+
     def captions(self, prompts: Sequence[Prompt]) -> tuple[Caption, ...]:
         """The text inputs for ``prompts``. Raises ConfigError naming a prompt that the model cannot read."""
         return self._written(tuple(prompts))

@@ -146,13 +146,14 @@ def test_only_pictures_of_one_size_with_the_same_prompts_and_thresholds_are_one_
     streams.add("larger", keyframe(picture(2, size=9)))
     streams.add("prompts", keyframe(picture(3)), prompts=["car", "bus"])
     streams.add("thresholds", keyframe(picture(4)), detection=Detection(box_threshold=0.5))
+    streams.add("tiles", keyframe(picture(8)), detection=Detection(tiles=2))
     streams.add("auto", keyframe(picture(5)), auto=AutoThresholds(1, 0.3))
     streams.add("no keyframe", replace(keyframe(picture(6)), keyframe=False))
     waiting = streams.add("waiting", keyframe(picture(7)), outcomes=1)
     waiting.lane.outbox.put(Outcome())
     streams.add("same", keyframe(picture(9)))
     streams.run()
-    assert [pixels for pixels, _ in detector.asked] == [[1, 9], [2], [3], [4], [5]]
+    assert [pixels for pixels, _ in detector.asked] == [[1, 9], [2], [3], [4], [8], [5]]
 
 
 def test_automatic_thresholds_of_streams_are_learned_from_one_call():
@@ -216,6 +217,38 @@ def test_a_call_that_lacks_memory_is_the_last_with_several_pictures(caplog: pyte
     assert [len(boxes(stream)) for stream in made] == [2, 2, 2]
     assert [stream.lane.governor.step for stream in made] == [0, 0, 0]
     assert caplog.messages == ["detecting on one keyframe at a time from now on: OutOfMemoryError: CUDA out of memory"]
+
+
+def test_streams_with_equal_tiles_share_calls_and_a_call_of_tiles_that_lacks_memory_is_made_tile_by_tile(caplog):
+    """The first pixel of a tile is its picture's; the fake detector's boxes are larger than a tile, so none is cut."""
+
+    def fault(images: Sequence[Image]) -> Exception | None:
+        small = images[0].shape[1] < 80
+        return torch.OutOfMemoryError("CUDA out of memory") if small and len(images) > 1 else None
+
+    detector = BatchDetector(fault)
+    detector.scale = lambda height, width: 40 / width
+    streams = Streams(detector)
+    made = [
+        streams.add(name, keyframe(picture(pixel, size=80)), detection=Detection(tiles=2))
+        for name, pixel in (("a", 1), ("b", 2))
+    ]
+    streams.run()
+    assert [pixels for pixels, _ in detector.asked] == [[1, 2], [1, 1, 2], [1], [1], [1], [2], [2], [2]]
+    assert [len(stream.tracker.windows) for stream in made] == [1, 1]
+    assert [stream.lane.governor.step for stream in made] == [0, 0]
+    assert caplog.messages == ["detecting on one keyframe at a time from now on: OutOfMemoryError: CUDA out of memory"]
+
+
+def test_tiles_of_a_single_stream_go_on_one_by_one_after_a_call_that_lacked_memory():
+    detector = BatchDetector(lambda images: torch.OutOfMemoryError("CUDA out of memory") if len(images) > 1 else None)
+    detector.scale = lambda height, width: 40 / width
+    streams = Streams(detector)
+    stream = streams.add("a", *(keyframe(picture(i, size=80), i) for i in (1, 2)), detection=Detection(tiles=2))
+    streams.run()
+    assert [pixels for pixels, _ in detector.asked] == [[1], [1, 1], [1], [1], [1], [2], [2], [2]]
+    assert len(stream.tracker.windows) == 2
+    assert stream.lane.governor.step == 0
 
 
 def test_the_detections_of_one_call_are_those_of_single_calls():

@@ -67,7 +67,7 @@ def test_on_a_gpu_the_detector_is_run_with_the_prompts_of_all_streams(on_a_gpu, 
     detector, shown = FakeDetector(), []
     monkeypatch.setattr(detector, "detect", lambda images, prompts, *_: shown.append(prompts))
     car, cat = parse_prompts(["car"]), parse_prompts(["cat, dog"])
-    warm_up(detector, on_a_gpu, [car, cat], max_objects=1, window=1)
+    warm_up(detector, on_a_gpu, [(car, "off"), (cat, "off")], max_objects=1, window=1)
     assert set(shown) == {car, cat}
     assert shown.count(car) == shown.count(cat) > 2, "a graph is captured and compared before a stream needs it"
 
@@ -87,7 +87,24 @@ def test_a_stream_that_cannot_be_detected_on_is_told_of_later_a_broken_gpu_at_on
     detector = FakeDetector()
     monkeypatch.setattr(detector, "detect", fail)
     with pytest.raises(RuntimeError) if fatal else nullcontext():
-        warm_up(detector, on_a_gpu, [parse_prompts(["car"])], max_objects=1, window=1)
+        warm_up(detector, on_a_gpu, [(parse_prompts(["car"]), "off")], max_objects=1, window=1)
+
+
+@pytest.mark.parametrize("tiles", [4, "auto"])
+def test_tiles_are_detected_on_before_a_stream_needs_them(on_a_gpu, monkeypatch, tiles):
+    """As often as it takes to have a graph, several in one call, in the shape that most cameras' tiles have."""
+    detector, shown = FakeDetector(), []
+    monkeypatch.setattr(detector, "together", 3)
+    monkeypatch.setattr(detector, "scale", lambda height, width: min(800 / height, 1333 / width))
+    plain = detector.detect
+    monkeypatch.setattr(
+        detector, "detect", lambda images, *rest: shown.append([i.shape for i in images]) or plain(images, *rest)
+    )
+    warm_up(detector, on_a_gpu, [(parse_prompts(["car"]), tiles)], max_objects=1, window=1)
+    calls = [len(shapes) for shapes in shown]
+    assert calls == [1, 3, 1] * (len(shown) // 3)
+    assert len(shown) > 6
+    assert {round(wide / tall, 1) for shapes in shown for tall, wide, _ in shapes} == {1.8}
 
 
 def test_pictures_of_half_the_size_have_graphs_too(segmenter, world, shapes_frame):

@@ -28,6 +28,9 @@ class FakeDetector:
     def __init__(self) -> None:
         self.calls = 0
 
+    def scale(self, height, width) -> float:
+        return 1.0
+
     def passes(self, prompts) -> int:
         return 1
 
