@@ -68,6 +68,16 @@ def test_the_batching_benchmark_compares_streams_apart_with_streams_together():
         assert row["ratio"] == row["together"] / row["apart"] > 0
 
 
+def test_the_tiles_benchmark_compares_tiles_with_the_whole_picture():
+    small = ["--seeds", "300", "--frames", "2", "--every", "1", "--size", "320x180", "--tiles", "off", "2"]
+    settings = run("tiles", *small)["settings"]
+    assert {name: row["grid"] for name, row in settings.items()} == {"off": [1, 1], "2": [1, 2]}
+    assert settings["off"]["time_over_first"] == 1
+    assert settings["2"]["time_over_first"] > 0
+    assert settings["off"]["objects"] == settings["2"]["objects"]
+    assert all(0 <= figure <= 1 for row in settings.values() for figure in (row["f1"], *row["f1_by_size"]))
+
+
 @pytest.mark.parametrize(
     ("held_at_the_end", "growth", "bounded"), [(500, 0, True), (500, 1000, True), (501, 0, False), (500, 1100, False)]
 )

@@ -92,6 +92,10 @@ def test_version_is_shown() -> None:
         (["run", "a.mp4", "--prompt", " . "], "names nothing"),
         (["run", "a.mp4", "--prompt", "car", "--every", "0"], "command line: detection.every = 0 should be greater"),
         (
+            ["run", "a.mp4", "--prompt", "car", "--tiles", "0"],
+            'command line: detection.tiles = "0" must be "off", "auto" or',
+        ),
+        (
             ["run", "a.mp4", "--prompt", "car", "--publish", "5555"],
             'publish.endpoint = "5555" must be "tcp://HOST:PORT"',
         ),
@@ -127,7 +131,7 @@ def test_every_flag_reaches_its_setting(tmp_path: Path) -> None:
     flags.add_settings_flags(parser)
     given = {
         "--detector": "a", "--segmenter": "b", "--classifier": "", "--device": "cuda:1", "--precision": "float32",
-        "--window": "2", "--every": "3", "--box-threshold": "0.4", "--text-threshold": "0.5",
+        "--window": "2", "--every": "3", "--box-threshold": "0.4", "--text-threshold": "0.5", "--tiles": "6",
         "--publish": "tcp://localhost:1", "--http": "localhost:2",
     }  # fmt: skip
     assert list(given) == [flag.flag for flag in flags.FLAGS]

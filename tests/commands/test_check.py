@@ -53,6 +53,20 @@ def test_machine_that_can_do_it_all_is_all_ok(tmp_path: Path, capsys: pytest.Cap
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.parametrize(
+    ("tiles", "told"),
+    [
+        ("1", ", detected on as a whole"),
+        ("4", ", detected on as a whole and in 4 tiles (2 x 2)"),
+        ("auto", ", detected on as a whole"),
+    ],
+)
+def test_the_tiles_of_a_source_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str], tiles: str, told: str):
+    config = write(tmp_path / "c.toml", ("shapes", "testsrc://shapes?frames=7&size=160x96"))
+    assert main(["check", "--config", config, *EMBEDDED, *FREE, "--tiles", tiles, "--json"]) == 0
+    assert findings(capsys.readouterr().out)["shapes"][1].endswith(f"decoded by software{told}")
+
+
 def test_every_failure_is_found_and_none_hides_another(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").write_text("no video")
     sources = (("gone", "gone.mp4"), ("text", str(tmp_path / "file")), ("refused", "rtsp://me:hunter2@127.0.0.1:9/x"))

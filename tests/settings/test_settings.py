@@ -52,6 +52,27 @@ def test_compilation_is_automatic_on_or_off(file: Path, written: str, value: str
     assert load(file).models.compile == value
 
 
+@pytest.mark.parametrize(("written", "value"), [('"off"', "off"), ('"auto"', "auto"), ("1", 1), ("16", 16), ('"4"', 4)])
+def test_tiles_are_off_automatic_or_a_number(file: Path, written: str, value: str | int) -> None:
+    """Flags and the environment give the number as a text; a stream may have its own."""
+    file.write_text(f"[detection]\ntiles = {written}\n{GATE}detection.every = 5\n")
+    settings = load(file)
+    assert settings.detection.tiles == settings.streams[0].resolved(settings).detection.tiles == value
+    file.write_text(f"{GATE}detection.tiles = {written}\n")
+    settings = load(file)
+    assert (settings.detection.tiles, settings.streams[0].resolved(settings).detection.tiles) == ("off", value)
+    assert load(file, {"detection": {"tiles": "2"}}).streams[0].detection.tiles == 2
+
+
+@pytest.mark.parametrize("written", ["0", "17", "-1", '"many"', "true", "2.0", '"1e1"'])
+def test_any_other_number_of_tiles_is_one_line_that_says_what_is_allowed(file: Path, written: str) -> None:
+    file.write_text(f"[detection]\ntiles = {written}\n")
+    allowed = 'must be "off", "auto" or a number of tiles from 1 to 16'
+    with pytest.raises(ConfigError, match=allowed) as error:
+        load(file)
+    assert str(error.value) == f"{file}:2: detection.tiles = {written} {allowed}"
+
+
 def test_file_is_found_by_argument_then_variable_then_default_path(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
