@@ -21,6 +21,8 @@ if TYPE_CHECKING:  # `maskcast watch` imports these types, and torch takes more 
 
 Image = NDArray[np.uint8]
 
+GRID = 16  # cells of a frame, from left to right and from top to bottom, in which motion and masks are compared
+
 
 class Clock(StrEnum):
     """The clock of ``captured_at``."""
@@ -39,6 +41,16 @@ class TrackState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Motion:
+    """What has changed since the frames before, as far as a small picture shows it (stages.keyframes.motion)."""
+
+    cut: bool  # the frame shows another scene than the one before
+    moving: (
+        NDArray[np.bool_] | None
+    )  # (GRID, GRID) cells that move against the rest of the picture; None: not looked at
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Frame:
     """One decoded frame."""
 
@@ -49,6 +61,7 @@ class Frame:
     clock: Clock
     image: Image  # uint8 (H, W, 3) RGB
     dropped_before: int = 0  # frames dropped between the previous frame and this one
+    motion: Motion | None = None  # None where nobody has looked
     due: float = 0.0  # monotonic seconds until which a live frame may wait: it came in a burst (stages.source.pacing)
 
 
@@ -148,6 +161,8 @@ class Result:
     events: tuple[TrackEvent, ...] = ()
     detections: Detections | None = None  # of the detector, on keyframes
     classes: tuple[Label, ...] | None = None  # None: the classifier did not run on this frame
+    areas: tuple[int, ...] = ()  # of the masks, in pixels of ``masks``, in the order of ``tracks``
+    coverage: NDArray[np.uint8] | None = None  # (GRID, GRID) tracks that have a pixel in each cell; None: not known
     seconds: dict[str, float] = field(default_factory=dict)  # by stage, of the whole window, in its first result
 
     @property

@@ -32,7 +32,7 @@ FLAGS = (
     Flag("--device", "models.device", str, "DEVICE", "auto, cuda, cuda:1 or cpu"),
     Flag("--precision", "models.precision", str, "TYPE", "auto, float32 or bfloat16"),
     Flag("--window", "tracking.window", int, "FRAMES", "frames propagated together"),
-    Flag("--every", "detection.every", int, "FRAMES", "frames between two detections"),
+    Flag("--every", "detection.every", int, "FRAMES", "most frames between two detections"),
     Flag("--box-threshold", "detection.box_threshold", float, "0..1", "lowest score of a box"),
     Flag("--text-threshold", "detection.text_threshold", float, "0..1", "lowest score of its words"),
     Flag("--tiles", "detection.tiles", str, "TILES", "off, auto or a number: detect in tiles of large pictures, too"),

@@ -23,11 +23,17 @@ class KeyframeDetector:
     ``waiting`` gives the streams whose next window starts with a keyframe, each with this picture. Their detections
     stay with the streams until their windows run, and are used if picture, prompts and thresholds are still the same.
     At most ``detector.together`` pictures, or tiles of pictures, are one call; a call that fails is made again with the
-    stream's own picture alone, and after one that lacked memory all are, and tiles too. The engine's thread owns it.
+    stream's own picture alone, and after one that lacked memory all are, and tiles too. ``spent`` is told the seconds
+    that each call took for live streams. The engine's thread owns it.
     """
 
-    def __init__(self, detector: Detector, waiting: Callable[[], Sequence[tuple[StreamState, Image]]]) -> None:
-        self._detector, self._waiting = detector, waiting
+    def __init__(
+        self,
+        detector: Detector,
+        waiting: Callable[[], Sequence[tuple[StreamState, Image]]],
+        spent: Callable[[float], None],
+    ) -> None:
+        self._detector, self._waiting, self._spent = detector, waiting, spent
         self._together = detector.together
 
     def detect(self, stream: StreamState, image: Image) -> tuple[Detections, float]:
@@ -94,10 +100,11 @@ class KeyframeDetector:
         asked = first.prompts, first.thresholds, first.tiles
         found = detect_in_tiles(self._detector, images, *asked, self._together)
         seconds = (time.perf_counter() - started) / len(requests)
+        self._spent(seconds * sum(each.live for each in requests))
         return [replace(each, detections=one, seconds=seconds) for each, one in zip(requests, found, strict=True)]
 
 
 def _request(stream: StreamState, prompts: tuple[Prompt, ...], image: Image) -> KeyframeRequest:
     detection = stream.detection
     thresholds = (FLOOR, FLOOR) if stream.auto else (detection.box_threshold, detection.text_threshold)
-    return KeyframeRequest(image, prompts, thresholds, detection.tiles)
+    return KeyframeRequest(image, prompts, thresholds, detection.tiles, stream.lane.live)

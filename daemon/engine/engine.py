@@ -97,7 +97,9 @@ class Engine:
     def _run(self) -> None:
         try:
             models = self._models = self._load()
-            keyframes = KeyframeDetector(models.detector, self._scheduler.keyframes)
+            keyframes = KeyframeDetector(
+                models.detector, self._scheduler.keyframes, self._scheduler.budget.detection.add
+            )
             self.ready.set()
             while not self._closing.is_set():
                 self._changed.clear()
@@ -132,7 +134,10 @@ class Engine:
         else:
             began = time.perf_counter()
             outcome = run_window(models, keyframes, stream, window)
-            lane.busy.add(time.perf_counter() - began)
+            spent = time.perf_counter() - began
+            lane.busy.add(spent)
+            if lane.live:
+                self._scheduler.budget.work.add(spent)
             lane.outbox.put(outcome)
             self._failures = 0 if outcome.results else self._failures + 1
         self._advance()

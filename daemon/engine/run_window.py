@@ -29,6 +29,7 @@ def run_window(models: Models, keyframes: KeyframeDetector, stream: StreamState,
     notices = stream.lane.take_notices(window) + _govern(stream)
     if stream.failed is not None:
         window, stream.failed = fold_window(stream.failed, window), None
+    stream.pace.begin(window)
     try:
         results = _track(models, keyframes, stream, window)
     except Exception as error:
@@ -68,6 +69,7 @@ def _track(models: Models, keyframes: KeyframeDetector, stream: StreamState, win
     results = tracker.step(window, detections)
     if len(results) != len(window.frames):
         raise WindowError(f"the tracker gave {len(results)} results for {len(window.frames)} frames")
+    stream.pace.observe(results)
     spent: Counter[str] = Counter()
     for result in results:
         spent.update(result.seconds)

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from daemon.engine.classify import ClassifySchedule
 from daemon.engine.models import Tracker
@@ -12,6 +12,7 @@ from stages.detection.auto_threshold import AutoThresholds
 from stages.detection.base import Tiles
 from stages.detection.prompts import Prompt
 from stages.errors import ConfigError
+from stages.keyframes.pace import KeyframePace
 from stages.types import Detections, Image, Window
 
 WARN_EVERY = 10.0  # seconds
@@ -27,6 +28,7 @@ class KeyframeRequest:
     prompts: tuple[Prompt, ...]
     thresholds: tuple[float, float]  # of boxes, of texts
     tiles: Tiles
+    live: bool  # it is of a live stream
     detections: Detections | None = None
     seconds: float = 0.0  # that the answer took
 
@@ -53,9 +55,13 @@ class StreamState:
     failed: Window | None = None  # the last window, when it could not be processed
     ahead: KeyframeRequest | None = None  # an answer that came with another stream's, for the next keyframe
     checked: tuple[Prompt, ...] | None = None  # the prompts that were last looked at
+    pace: KeyframePace = field(init=False)
+    served: float = float("-inf")  # monotonic seconds when its last window was taken up
     _quiet_until: float = 0.0  # monotonic seconds
 
     def __post_init__(self) -> None:
+        detection = self.detection
+        self.pace = KeyframePace(detection.every, detection.fewest, detection.share)
         self.show_thresholds()
 
     def show_thresholds(self) -> None:

@@ -51,6 +51,11 @@ class Lane:
     error: Exception | None = None  # why the last window that failed did so
     notices: deque[tuple[int, Notice]] = field(default_factory=deque)  # waiting, each with the epoch that it precedes
 
+    @property
+    def live(self) -> bool:
+        """Frames are dropped where they cannot wait, so that results are timely; else it is a file."""
+        return not self.inbox.lossless
+
     def tell(self, notice: Notice, epoch: int) -> None:
         """Queue a notice to be published before the results of ``epoch`` and after all earlier ones."""
         self.notices.append((epoch, notice))

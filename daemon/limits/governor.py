@@ -5,17 +5,16 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
 
-from daemon.settings.schema import Detection, Tracking
+from daemon.settings.schema import Tracking
 
 Pressure = Literal["overload", "memory"]
 
-SETTLE = 5.0  # seconds until a step takes effect: the waiting windows were cut before it
+SETTLE = 5.0  # seconds until a step takes effect: what waits was late before it
 QUIET = 30.0  # seconds without pressure before a step is taken back; sooner pressure counts as caused by that
 LONGEST = 960.0  # seconds, the most that QUIET is doubled to
 
 _WHY = {"overload": "overloaded", "memory": "short of memory"}
 _SAYS = {
-    "every": "keyframes every {now} frames instead of {then}",
     "window": "windows of {now} frames instead of {then}",
     "scale": "pictures at {now:.0%} of the model's input size instead of {then:.0%}",
     "max_objects": "at most {now} objects instead of {then}",
@@ -32,8 +31,6 @@ class Rung:
 
 
 LADDER = (
-    Rung("every", 2, ("overload",)),
-    Rung("every", 2, ("overload",)),
     Rung("window", 1 / 2, ("memory",)),
     Rung("scale", 1 / 2, ("overload", "memory")),
     Rung("max_objects", 1 / 2, ("overload", "memory")),
@@ -47,26 +44,26 @@ class Governor:
 
     Under pressure it takes the first step of the ladder that relieves it; after a quiet time it takes one back:
 
-    1., 2. keyframes half as often, twice: the detector runs less. Objects are found later; masks stay as they are.
-    3. windows of half the frames: fewer frames in flight. It costs a little speed, so it does not relieve overload.
-    4. pictures of half the model's input size: a quarter of the work of encoding and attention, and of the objects'
+    1. windows of half the frames: fewer frames in flight. It costs a little speed, so it does not relieve overload.
+    2. pictures of half the model's input size: a quarter of the work of encoding and attention, and of the objects'
        memory. Masks are coarser; tracks continue, prompted again.
-    5. half the objects: surplus tracks end for good. It is the last step, since it alone loses identities, and since it
+    3. half the objects: surplus tracks end for good. It is the last step, since it alone loses identities, and since it
        does not help where there are few objects.
+
+    Keyframes need no step: under overload they are as rare as `every` allows (daemon.limits.detection_budget).
 
     A step that would change nothing (windows of one frame) is left out. The quiet time doubles each time that pressure
     follows soon after a step was taken back, so that a stream at its limit does not oscillate. One thread steps, any
     may read.
     """
 
-    def __init__(self, detection: Detection, tracking: Tracking) -> None:
+    def __init__(self, tracking: Tracking) -> None:
         self._normal = {
-            "every": float(detection.every),
             "window": float(tracking.window),
             "max_objects": float(tracking.max_objects),
             "scale": 1.0,
         }
-        self._ladder = [rung for rung in LADDER if rung.factor > 1 or rung.key == "scale" or self._normal[rung.key] > 1]
+        self._ladder = [rung for rung in LADDER if rung.key == "scale" or self._normal[rung.key] > 1]
         self._taken: tuple[Rung, ...] = ()  # replaced as a whole, since other threads read it
         self._quiet = QUIET
         self._stepped_at = self._pressed_at = self._climbed_at = float("-inf")
@@ -85,11 +82,6 @@ class Governor:
     def window(self) -> int:
         """Frames."""
         return int(self._value("window"))
-
-    @property
-    def every(self) -> int:
-        """Frames between keyframes."""
-        return int(self._value("every"))
 
     @property
     def max_objects(self) -> int:

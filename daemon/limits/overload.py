@@ -30,3 +30,7 @@ class Overload:
                 self._since = now
             self._last = now
         return losing and now - self._since >= BURST
+
+    def is_recent(self, now: float) -> bool:
+        """Whether windows were dropped within the last SERIES seconds."""
+        return self.count > self._seen or now - self._last < SERIES

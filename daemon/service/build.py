@@ -160,7 +160,7 @@ def _build_lane(shared: _Shared, stream: StreamSettings, origin: Origin) -> Lane
         if not handover.full:
             tracker.skip_ids(SKIPPED_IDS)
     metrics = StreamMetrics(shared.metrics, stream.name, prompt_set.texts)
-    governor = Governor(detection, stream.tracking)
+    governor = Governor(stream.tracking)
     room = WINDOWS * stream.tracking.window
     inbox: Mailbox[Window] = Mailbox(room, wake, size_of)
     outbox: Mailbox[Outcome] = Mailbox(room, wake, size_of)

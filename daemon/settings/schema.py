@@ -35,7 +35,9 @@ class Models(_Table):
 
 
 class Detection(_Table):
-    every: kind.Count = 30  # frames between keyframes
+    every: kind.Count = 30  # most frames from one keyframe to the next
+    least: kind.Count = 5  # fewest
+    share: kind.Fraction = 0.2  # of the engine's time that detection may take to come sooner than ``every``
     box_threshold: kind.Fraction = 0.25
     text_threshold: kind.Fraction = 0.3
     auto_threshold: bool = False
@@ -45,6 +47,18 @@ class Detection(_Table):
     def least_score(self) -> float:
         """Lowest score of a detection: its best token and its prompt's best token must both reach their thresholds."""
         return max(self.box_threshold, self.text_threshold)
+
+    @property
+    def fewest(self) -> int:
+        """Fewest frames from one keyframe to the next: ``least``, whose default gives way to a smaller ``every``."""
+        return min(self.least, self.every)
+
+    @property
+    def contradiction(self) -> str | None:
+        """What is wrong with ``least`` beside ``every``; None where nothing is."""
+        if "least" not in self.model_fields_set or self.least <= self.every:
+            return None
+        return f"has least = {self.least} above every = {self.every}; lower least or raise every"
 
 
 class Tracking(_Table):
@@ -172,6 +186,13 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return (init_settings,)
 
+    @field_validator("detection")
+    @classmethod
+    def _check_detection(cls, detection: Detection) -> Detection:
+        if detection.contradiction:
+            raise ValueError(detection.contradiction)
+        return detection
+
     @field_validator("publish")
     @classmethod
     def _require_curve_keys(cls, publish: Publish) -> Publish:
@@ -199,6 +220,8 @@ class Settings(BaseSettings):
 
     def _wrong_with(self, stream: StreamSettings) -> Iterator[str]:
         own = stream.resolved(self)
+        if own.detection.contradiction:
+            yield f'detection of stream "{stream.name}" {own.detection.contradiction}'
         for key, does in (("frames", "records frames"), ("resume", "resumes a recording")):
             if getattr(own.record, key) and not own.record.dir:
                 yield f'stream "{stream.name}" {does} but has no folder; set record.dir (--record DIR)'

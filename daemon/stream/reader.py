@@ -15,6 +15,7 @@ from daemon.stream.latency import Latency
 from daemon.stream.numbering import FrameNumbering
 from daemon.stream.reconnect import Backoff, Reconnect
 from stages.errors import MaskcastError, SourceError, SourceStalled, SourceUnreachable, one_line
+from stages.keyframes.motion import watched
 from stages.source.source import Source
 from stages.types import StreamEvent, Window
 from stages.windows import cut_windows
@@ -169,7 +170,7 @@ class Reader:
                 if connection.abandoned.is_set() or not self._opened(connection, source):
                     return
                 frames = self._numbering.of(connection, source, self._stop, self._opener.ready)
-                for window in cut_windows(frames, self._lane.governor, connection.epoch):
+                for window in cut_windows(watched(frames), connection.epoch):
                     if connection.abandoned.is_set() or not self._hand_on(connection, window):
                         return
         except Exception as error:

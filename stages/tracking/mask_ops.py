@@ -2,8 +2,11 @@
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torchvision.ops import box_iou
+
+from stages.types import GRID
 
 
 def mask_iou(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
@@ -41,6 +44,15 @@ def _boxes(masks: torch.Tensor) -> torch.Tensor:
 def areas(masks: torch.Tensor) -> torch.Tensor:
     """(N, h, w) logits -> (N,) number of pixels above 0."""
     return (masks > 0).flatten(1).sum(1)
+
+
+def coverage(masks: torch.Tensor) -> torch.Tensor:
+    """(T, N, h, w) logits of T frames -> (T, GRID, GRID) number of masks that have a pixel in each cell."""
+    frames, objects = masks.shape[:2]
+    if not objects:
+        return torch.zeros(frames, GRID, GRID, device=masks.device)
+    highest: torch.Tensor = F.adaptive_max_pool2d(masks.flatten(0, 1), GRID)
+    return (highest > 0).view(frames, objects, GRID, GRID).sum(1)
 
 
 def suppress(overlap: NDArray[np.float32], scores: NDArray[np.float32], threshold: float) -> list[int]:

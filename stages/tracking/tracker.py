@@ -14,7 +14,7 @@ from stages.tracking import keyframe, mask_ops, mask_prompts, snapshot
 from stages.tracking.state import TrackerOptions as TrackerOptions  # part of the tracker's interface
 from stages.tracking.state import TrackerState
 from stages.transfer import Transfer, to_half
-from stages.types import Detections, Frame, Result, Window
+from stages.types import GRID, Detections, Frame, Result, Window
 
 DEFAULT_OPTIONS = TrackerOptions()
 
@@ -226,25 +226,37 @@ class Tracker:
         masks = torch.stack([each.masks for each in heads])
         if self._segmenter.device.type != "cpu" and self._segmenter.dtype != torch.float32:
             masks = to_half(masks)  # the model has rounded more than that
-        presence, visible = self._read_small(torch.stack([each.presence for each in heads]).sigmoid(), masks)
+        presence, areas, coverage = self._read_small(torch.stack([each.presence for each in heads]).sigmoid(), masks)
         transfer = Transfer.begin(masks)
         table, results = self._state.table, []
         for number, frame in enumerate(window.frames):
-            for row, is_visible in enumerate(visible[number]):
-                table.record_visibility(row, is_visible, frame.index)
+            for row, area in enumerate(areas[number]):
+                table.record_visibility(row, area > 0, frame.index)
             tracks = tuple(record.as_track(p) for record, p in zip(table.rows, presence[number], strict=True))
             if number + 1 == len(heads):
                 self._state.end(self._state.lost_rows(frame.index), frame.index)
             first = number == 0
             events, found = table.take_events(), detections if first else None
-            logits = transfer.part(number)
-            results.append(Result(frame, window.epoch, window.keyframe and first, tracks, logits, events, found))
+            keyframe, logits, seen = window.keyframe and first, transfer.part(number), tuple(areas[number])
+            shown = coverage[number]
+            results.append(Result(frame, window.epoch, keyframe, tracks, logits, events, found, None, seen, shown))
         return results
 
-    def _read_small(self, presence: torch.Tensor, masks: torch.Tensor) -> tuple[list[list[float]], list[list[bool]]]:
-        """Presence and visibility of T frames of N objects, read in one transfer with what the bank has stored."""
-        visible, written = (masks > 0).flatten(2).any(2), self._state.bank.written()
-        read = torch.cat([presence.double().flatten(), visible.flatten(), written]).cpu()
-        presence, visible, written = read.split([presence.numel(), visible.numel(), len(written)])
+    def _read_small(
+        self, presence: torch.Tensor, masks: torch.Tensor
+    ) -> tuple[list[list[float]], list[list[int]], NDArray[np.uint8]]:
+        """Presence (T, N), areas (T, N) and coverage (T, GRID, GRID) of T frames of N objects.
+
+        They are read in one transfer with what the bank has stored.
+        """
+        inside, written = masks > 0, self._state.bank.written()
+        parts = presence.double(), inside.flatten(2).sum(2), mask_ops.coverage(masks)
+        read = torch.cat([*(part.flatten() for part in parts), written]).cpu()
+        presence, areas, coverage, written = read.split([*(part.numel() for part in parts), len(written)])
         self._state.bank.sync_counts(written.long().tolist())
-        return presence.view(masks.shape[:2]).tolist(), visible.view(masks.shape[:2]).bool().tolist()
+        shape = masks.shape[:2]
+        return (
+            presence.view(shape).tolist(),
+            areas.view(shape).long().tolist(),
+            coverage.view(-1, GRID, GRID).to(torch.uint8).numpy(),
+        )

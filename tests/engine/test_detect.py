@@ -59,7 +59,7 @@ class Streams:
     def __init__(self, detector) -> None:
         self.metrics = Metrics()
         self.scheduler = Scheduler()
-        self.keyframes = KeyframeDetector(detector, self.scheduler.keyframes)
+        self.keyframes = KeyframeDetector(detector, self.scheduler.keyframes, self.scheduler.budget.detection.add)
         self.trackers: dict[str, FakeTracker] = {}
         self._models = Models(detector, lambda *_: self._tracker)
 
@@ -74,7 +74,7 @@ class Streams:
         before: Callable[[Window], None] = lambda _: None,
     ) -> StreamState:
         """``before`` is called when the stream's tracker gets a window."""
-        lane = new_lane(name, prompts, self.metrics, outcomes=outcomes)
+        lane = new_lane(name, prompts, self.metrics, tracking=Tracking(window=1), outcomes=outcomes)
         stream = StreamState(
             lane, detection or Detection(), Tracking(), ClassifySchedule(Classification()), auto, FakeTracker(before)
         )

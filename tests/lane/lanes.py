@@ -8,7 +8,7 @@ from daemon.lane.prompt_set import PromptSet
 from daemon.limits.governor import Governor
 from daemon.metrics.registry import Metrics
 from daemon.metrics.stream_metrics import StreamMetrics
-from daemon.settings.schema import Detection, Tracking
+from daemon.settings.schema import Tracking
 from stages.detection.prompts import parse_prompts
 
 
@@ -23,6 +23,6 @@ def new_lane(
     wake: Callable[[], None] = lambda: None,
 ) -> Lane:
     """A lane with room for that many windows and outcomes."""
-    governor, own = Governor(Detection(), tracking or Tracking()), StreamMetrics(metrics, name, prompts)
+    governor, own = Governor(tracking or Tracking()), StreamMetrics(metrics, name, prompts)
     inbox, outbox = Mailbox(windows, wake), Mailbox(outcomes, wake)
     return Lane(name, PromptSet(parse_prompts(prompts)), own, governor, inbox, outbox, wake)

@@ -10,16 +10,16 @@ import torch
 
 from daemon.limits.governor import LONGEST, QUIET, SETTLE, Governor
 from daemon.limits.out_of_memory import free_memory_of, is_out_of_memory
-from daemon.settings.schema import Detection, Tracking
+from daemon.settings.schema import Tracking
 
 
 @pytest.fixture
 def governor() -> Governor:
-    return Governor(Detection(every=30), Tracking(window=8, max_objects=64))
+    return Governor(Tracking(window=8, max_objects=64))
 
 
-def pace(governor: Governor) -> tuple[int, int, float, int, int]:
-    return governor.every, governor.window, governor.scale, governor.max_objects, governor.step
+def pace(governor: Governor) -> tuple[int, float, int, int]:
+    return governor.window, governor.scale, governor.max_objects, governor.step
 
 
 def press(governor: Governor, reason: str, times: int) -> list[str | None]:
@@ -28,65 +28,60 @@ def press(governor: Governor, reason: str, times: int) -> list[str | None]:
 
 
 def test_without_pressure_all_is_as_configured(governor):
-    assert pace(governor) == (30, 8, 1.0, 64, 0)
+    assert pace(governor) == (8, 1.0, 64, 0)
     assert governor.rested(1e6) is None
-    assert governor.steps == 5
+    assert governor.steps == 3
 
 
-def test_an_overloaded_stream_gives_up_keyframes_then_detail_then_objects(governor):
+def test_an_overloaded_stream_gives_up_detail_then_objects(governor):
     """It keeps its windows: smaller ones would not make it any faster."""
-    assert press(governor, "overload", 5) == [
-        "overloaded: keyframes every 60 frames instead of 30 (step 1 of 5)",
-        "overloaded: keyframes every 120 frames instead of 60 (step 2 of 5)",
-        "overloaded: pictures at 50% of the model's input size instead of 100% (step 3 of 5)",
-        "overloaded: at most 32 objects instead of 64 (step 4 of 5)",
+    assert press(governor, "overload", 3) == [
+        "overloaded: pictures at 50% of the model's input size instead of 100% (step 1 of 3)",
+        "overloaded: at most 32 objects instead of 64 (step 2 of 3)",
         None,
     ]
-    assert pace(governor) == (120, 8, 0.5, 32, 4)
+    assert pace(governor) == (8, 0.5, 32, 2)
 
 
 def test_a_stream_short_of_memory_gives_up_only_what_takes_memory(governor):
-    """It keeps its keyframes: the detector takes as much memory however seldom it runs."""
     assert press(governor, "memory", 4) == [
-        "short of memory: windows of 4 frames instead of 8 (step 1 of 5)",
-        "short of memory: pictures at 50% of the model's input size instead of 100% (step 2 of 5)",
-        "short of memory: at most 32 objects instead of 64 (step 3 of 5)",
+        "short of memory: windows of 4 frames instead of 8 (step 1 of 3)",
+        "short of memory: pictures at 50% of the model's input size instead of 100% (step 2 of 3)",
+        "short of memory: at most 32 objects instead of 64 (step 3 of 3)",
         None,
     ]
-    assert pace(governor) == (30, 4, 0.5, 32, 3)
+    assert pace(governor) == (4, 0.5, 32, 3)
 
 
 def test_both_pressures_share_the_ladder(governor):
     governor.pressed("overload", 0)
     governor.pressed("memory", 1)
-    governor.pressed("memory", 2)
-    assert pace(governor) == (60, 4, 0.5, 64, 3)
-    assert governor.pressed("overload", 10) == "overloaded: keyframes every 120 frames instead of 60 (step 4 of 5)"
-    assert pace(governor) == (120, 4, 0.5, 64, 4)
+    assert pace(governor) == (4, 0.5, 64, 2)
+    assert governor.pressed("overload", 10) == "overloaded: at most 32 objects instead of 64 (step 3 of 3)"
+    assert pace(governor) == (4, 0.5, 32, 3)
 
 
 def test_overload_waits_until_the_last_step_can_show_and_a_shortage_of_memory_does_not(governor):
     assert governor.pressed("overload", 100)
     assert governor.pressed("overload", 100 + SETTLE - 0.1) is None
     assert governor.pressed("memory", 100 + SETTLE - 0.1)
-    assert governor.pressed("memory", 100 + SETTLE - 0.1)
-    assert governor.pressed("overload", 100 + SETTLE) is None, "the steps for memory have to show as well"
+    assert governor.pressed("overload", 100 + SETTLE) is None, "the step for memory has to show as well"
     assert governor.pressed("overload", 100 + 2 * SETTLE)
-    assert governor.step == 4
+    assert governor.step == 3
 
 
 def test_steps_that_would_change_nothing_are_left_out():
-    governor = Governor(Detection(every=1), Tracking(window=1, max_objects=1))
-    assert governor.steps == 3
+    governor = Governor(Tracking(window=1, max_objects=1))
+    assert governor.steps == 1
     assert press(governor, "memory", 2) == [
-        "short of memory: pictures at 50% of the model's input size instead of 100% (step 1 of 3)",
+        "short of memory: pictures at 50% of the model's input size instead of 100% (step 1 of 1)",
         None,
     ]
-    assert pace(governor) == (1, 1, 0.5, 1, 1)
+    assert pace(governor) == (1, 0.5, 1, 1)
 
 
 def test_halves_of_odd_numbers_are_rounded_down_but_never_to_nothing():
-    governor = Governor(Detection(), Tracking(window=3, max_objects=2))
+    governor = Governor(Tracking(window=3, max_objects=2))
     press(governor, "memory", 3)
     assert (governor.window, governor.max_objects) == (1, 1)
 
@@ -95,10 +90,12 @@ def test_after_quiet_it_climbs_one_step_at_a_time_in_reverse_order(governor):
     governor.pressed("overload", 0)
     governor.pressed("memory", 1)
     assert governor.rested(1 + QUIET - 0.1) is None
-    assert governor.rested(1 + QUIET) == "quiet for 30 s: windows of 8 frames instead of 4 (step 1 of 5)"
+    assert governor.rested(1 + QUIET) == "quiet for 30 s: windows of 8 frames instead of 4 (step 1 of 3)"
     assert governor.rested(1 + 2 * QUIET - 0.1) is None
-    assert governor.rested(1 + 2 * QUIET) == "quiet for 30 s: keyframes every 30 frames instead of 60 (step 0 of 5)"
-    assert pace(governor) == (30, 8, 1.0, 64, 0)
+    assert governor.rested(1 + 2 * QUIET) == (
+        "quiet for 30 s: pictures at 100% of the model's input size instead of 50% (step 0 of 3)"
+    )
+    assert pace(governor) == (8, 1.0, 64, 0)
     assert governor.rested(1 + 9 * QUIET) is None
 
 
@@ -147,9 +144,9 @@ def test_pressure_long_after_a_climb_is_a_new_one_and_quiet_is_short_again(gover
 def test_several_steps_down_after_one_climb_double_the_quiet_once(governor):
     governor.pressed("overload", 0)
     now = first_climb(governor, 0) + 1
-    for number in range(3):
+    for number in range(2):
         assert governor.pressed("overload", now + number * SETTLE)
-    last = now + 2 * SETTLE
+    last = now + SETTLE
     assert first_climb(governor, last) - last == 2 * QUIET
 
 

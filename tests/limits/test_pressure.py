@@ -29,7 +29,7 @@ def out_of_memory_at(*moments: int) -> Callable[[Window], None]:
 
 
 @pytest.mark.parametrize(("burst", "steps"), [(0.0, 1), (60.0, 0)])
-def test_windows_lost_one_after_the_other_bring_keyframes_half_as_often_but_a_burst_does_not(
+def test_windows_lost_one_after_the_other_bring_smaller_pictures_but_a_burst_does_not(
     new_bench,  # noqa: F811
     monkeypatch,
     burst,
@@ -50,12 +50,12 @@ def test_windows_lost_one_after_the_other_bring_keyframes_half_as_often_but_a_bu
     assert indices(found) == [0, 1, 2, 3]
     if not steps:
         assert told(found, StreamEvent.GOVERNOR) == []
-        assert lanes[0].governor.every == 30
+        assert lanes[0].governor.scale == 1.0
         return
     [step] = told(found, StreamEvent.GOVERNOR)
-    assert step == "overloaded: keyframes every 60 frames instead of 30 (step 1 of 5)"
+    assert step == "overloaded: pictures at 50% of the model's input size instead of 100% (step 1 of 3)"
     assert found[2].notices == (Notice(StreamEvent.GOVERNOR, step),)
-    assert lanes[0].governor.every == 60
+    assert lanes[0].governor.scale == 0.5
     assert bench.value("governor_step", stream="a") == 1
 
 
