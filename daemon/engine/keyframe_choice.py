@@ -28,18 +28,18 @@ class KeyframeChoice:
 
         ``streams``: all that are scheduled.
         """
-        pace, frame = stream.pace, window.frames[0]
+        pace, frame, live = stream.pace, window.frames[0], stream.lane.live
         if window.keyframe or pace.must:
             return True
-        if not pace.may or not stream.lane.prompt_set.asked:
+        if not stream.lane.prompt_set.asked or not pace.may(frame, live):
             return False
         if stream.ahead is not None and stream.ahead.image is frame.image:
             return True  # it is detected on already
         need = pace.need(frame)
         if need < 1:
             return False
-        if not stream.lane.live:
-            return pace.affordable
+        if not live:
+            return True
         return self._budget.allows(stream.detection.share) and need >= self._greatest(stream, streams)
 
     def _greatest(self, stream: StreamState, streams: Sequence[StreamState]) -> float:
@@ -50,7 +50,7 @@ class KeyframeChoice:
                 continue
             if other.lane.overload.is_recent(now) or _is_late(other, now):
                 return float("inf")
-            competes = other is not stream and now - other.served < ACTIVE and other.pace.may
+            competes = other is not stream and now - other.served < ACTIVE and other.pace.may(None, timed=True)
             if competes and other.lane.prompt_set.asked:
                 greatest = max(greatest, other.pace.need())
         return greatest

@@ -31,6 +31,7 @@ class Activity:
         self._announced, self._hinted = FIRST_YIELD * FIRST_HINTS, FIRST_HINTS
         self._hints = 0.0  # since the last keyframe
         self._since = 0  # frames since then
+        self._looked = False  # there was a keyframe: on the first one all is new, which says nothing
         self._last: dict[int, tuple[float, int, TrackState]] = {}  # presence, area and state by track id
         self._meeting = 0  # cells with several tracks on the last frame
 
@@ -49,10 +50,11 @@ class Activity:
             track.id: (track.presence, area, track.state)
             for track, area in zip(result.tracks, result.areas, strict=True)
         }
-        if result.detections is not None:
+        if result.detections is not None and self._looked:
             self._learn(self._found(result, now))
-        else:
+        elif result.detections is None:
             self._hints += self._doubts(result, now) + self._unexplained(result)
+        self._looked |= result.detections is not None
         self._since += 1
         self._last = now
         self._meeting = 0 if result.coverage is None else int((result.coverage > 1).sum())

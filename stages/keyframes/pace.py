@@ -7,8 +7,9 @@ from stages.keyframes.activity import Activity
 from stages.types import Frame, Result, Window
 from stages.windows import join_windows
 
-WORTH = 2.0  # expected changes times frames that have waited for them, from which on a keyframe is worth its time
+WORTH = 4.0  # expected changes times frames that have passed, from which on a keyframe is worth its time
 SAVED = 2.0  # keyframes that a stream without clock can save up
+ROUNDING = 1e-6  # keyframes
 
 
 class KeyframePace:
@@ -18,9 +19,9 @@ class KeyframePace:
     `need`. A stream that is not timed, as a file, decides only on every ``least``-th frame and on cuts, and saves up
     ``share`` of a keyframe with each frame; so neither speed nor window lengths change where its keyframes are.
 
-    The need is the expected number of changes times the number of frames that have passed. With changes at an even rate
-    the number of keyframes that together bring most is reached where all streams have a keyframe at the same need, as
-    each has then waited for a time that falls with the square root of its rate.
+    The need is the expected number of changes times the number of frames that have passed. With changes at even rates a
+    number of keyframes brings most where all streams have theirs at the same need: the time from one to the next then
+    falls with the square root of the rate.
     """
 
     def __init__(self, every: int, least: int, share: float) -> None:
@@ -36,15 +37,15 @@ class KeyframePace:
         """The next frame is a keyframe, whatever it costs."""
         return self._waited >= self._every
 
-    @property
-    def may(self) -> bool:
-        """The next frame may be a keyframe, if it is needed."""
-        return self.must or (self._share > 0 and self._waited >= self._least)
+    def may(self, frame: Frame | None, timed: bool) -> bool:
+        """Whether the next frame may be a keyframe, if it is needed; ``frame``: that one, if it is there.
 
-    @property
-    def affordable(self) -> bool:
-        """What a stream without clock has saved up is enough for a keyframe that need alone asks for."""
-        return self._saved >= 1
+        ``timed``: the stream's keyframes are paid for with time and not from what it has saved up.
+        """
+        if self._share == 0 or self._waited < self._least:
+            return False
+        decided = self._waited % self._least == 0 or (frame is not None and self._opens(frame, 0))
+        return timed or (decided and self._saved > 1 - ROUNDING)
 
     def need(self, frame: Frame | None = None) -> float:
         """How much a keyframe on the next frame is needed; from 1 on it is worth its time.

@@ -37,8 +37,8 @@ from stages.sam2.segmenter import Sam2Segmenter
 from stages.testsrc.open_world import KINDS, Kind
 from stages.testsrc.score import CLEARLY_VISIBLE
 from stages.testsrc.truth import Truth
-from stages.tracking.tracker import Tracker, TrackerOptions
-from tests.benchmarks.support.worlds import measured_world, track
+from stages.tracking.tracker import TrackerOptions
+from tests.benchmarks.support.worlds import keyframes_from, measured_world, track
 
 HELD_OUT = range(500, 520)  # seeds that were not used for training or tuning
 MATCH = 0.5  # a track with at least this IoU with a barely visible object is ignored
@@ -51,7 +51,7 @@ class Job:
     kind: Kind
     seed: int
     frames: int
-    every: int
+    every: int | None
     gating: bool
     reidentify: bool
 
@@ -146,8 +146,9 @@ def measure(job: Job) -> Observed:
     detector, segmenter = models()
     world, seen = measured_world(job.kind, job.seed), Observed()
     prompts = parse_prompts([*dict.fromkeys(world.labels)])
-    tracker = Tracker(segmenter, TrackerOptions(gate=job.gating, reidentify=job.reidentify))
-    for result, truth in track(world, prompts, detector, tracker, job.frames, job.every):
+    options = TrackerOptions(gate=job.gating, reidentify=job.reidentify)
+    detection = keyframes_from(job.every)
+    for result, truth in track(world, prompts, detector, segmenter, job.frames, detection, options=options):
         labels = [None if one.prompt is None else prompts[one.prompt].phrase for one in result.tracks]
         seen.observe(truth, [one.id for one in result.tracks], labels, full_masks(result).full())
     return seen
@@ -163,7 +164,7 @@ def main() -> None:
     parser.add_argument("--world", choices=KINDS, default="hard")
     parser.add_argument("--seeds", type=int, nargs="+", default=list(HELD_OUT))
     parser.add_argument("--frames", type=int, default=600)
-    parser.add_argument("--every", type=int, default=10, help="frames between keyframes")
+    parser.add_argument("--every", type=int, help="frames between keyframes, whatever happens")
     parser.add_argument("--no-gating", action="store_true")
     parser.add_argument("--no-reidentify", action="store_true")
     parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="processes; one a core")

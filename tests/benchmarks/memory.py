@@ -34,7 +34,6 @@ from stages.testsrc.truth import Truth
 from stages.testsrc.world import ShapesWorld
 from stages.tracking.tracker import Tracker, TrackerOptions
 from stages.types import Clock, Detections, Frame, Image, Window
-from stages.windows import FixedPace, cut_windows
 from tests.benchmarks.support.streams import UpstreamStream, held_bytes, load_upstream
 
 LOOP, EVERY, LOST_AFTER = 600, 30, 30  # frames
@@ -75,15 +74,15 @@ def _found(truth: Truth, names: dict[str, int]) -> Detections:
 def _windows(scene: Scene, frames: int, report: int) -> Iterator[tuple[Window, bool]]:
     """The stream's windows, each with whether to take a sample after it."""
 
-    def stream() -> Iterator[Frame]:
-        for t in range(frames):
-            yield Frame(t, t, Fraction(1, 30), t / 30, Clock.FILE, scene[t % len(scene)][0])
-
-    due = report
-    for window in cut_windows(stream(), FixedPace(min(WINDOW, report), EVERY)):
-        done = window.frames[-1].index + 1
-        yield window, done >= due or done == frames
-        due += report * (done >= due)
+    due, longest = report, min(WINDOW, report)
+    for start in range(0, frames, EVERY):
+        for first in range(start, min(start + EVERY, frames), longest):
+            done = min(first + longest, start + EVERY, frames)
+            shown = tuple(
+                Frame(t, t, Fraction(1, 30), t / 30, Clock.FILE, scene[t % len(scene)][0]) for t in range(first, done)
+            )
+            yield Window(0, shown, first == start), done >= due or done == frames
+            due += report * (done >= due)
 
 
 def track_ours(objects: int, frames: int, report: int, out: Connection) -> None:

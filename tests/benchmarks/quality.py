@@ -1,6 +1,6 @@
 """Detection, mask and identity quality of the embedded models on held-out worlds of the test source.
 
-python -m tests.benchmarks.quality [--world plain|hard|wild] [--seeds N ...] [--frames N] [--json]
+python -m tests.benchmarks.quality [--world plain|hard|wild] [--seeds N ...] [--frames N] [--every N] [--json]
 
 The prompts of each world are the labels of all its objects and of two absent ones; settings are the daemon's defaults.
 """
@@ -15,12 +15,12 @@ from stages.detection.grounding_dino import GroundingDino
 from stages.detection.prompts import parse_prompts
 from stages.output.masks import full_masks
 from stages.sam2.load import EMBEDDED, load_segmenter
+from stages.segmentation.base import Segmenter
 from stages.testsrc.bodies import COLOURS, SHAPES
 from stages.testsrc.open_world import KINDS, Kind
 from stages.testsrc.score import Quality
 from stages.testsrc.truth import World
-from stages.tracking.tracker import Tracker
-from tests.benchmarks.support.worlds import WINDOW, measured_world, track
+from tests.benchmarks.support.worlds import WINDOW, keyframes_from, measured_world, track
 
 HELD_OUT = range(100, 120)
 COUNTS = ("true_positives", "false_positives", "false_negatives", "keyframes", "keyframes_absent", "switches")
@@ -34,11 +34,13 @@ def absent_labels(world: World) -> list[str]:
     return [str(rng.choice([name for name in names if name not in world.labels])) for names in near]
 
 
-def measure(kind: Kind, seed: int, frames: int, every: int, window: int, detector: GroundingDino, segmenter) -> Quality:
+def measure(
+    kind: Kind, seed: int, frames: int, every: int | None, window: int, detector: GroundingDino, segmenter: Segmenter
+) -> Quality:
     world = measured_world(kind, seed)
     prompts = parse_prompts([*dict.fromkeys(world.labels), *absent_labels(world)])
-    quality, tracker = Quality(world, prompts), Tracker(segmenter)
-    for result, _ in track(world, prompts, detector, tracker, frames, every, window):
+    quality = Quality(world, prompts)
+    for result, _ in track(world, prompts, detector, segmenter, frames, keyframes_from(every), window):
         quality.observe(result, full_masks(result).full())
     return quality
 
@@ -48,7 +50,7 @@ def main() -> None:
     parser.add_argument("--world", choices=KINDS, default="plain")
     parser.add_argument("--seeds", type=int, nargs="+", default=list(HELD_OUT))
     parser.add_argument("--frames", type=int, default=150)
-    parser.add_argument("--every", type=int, default=30)
+    parser.add_argument("--every", type=int, help="frames between keyframes, whatever happens")
     parser.add_argument("--window", type=int, default=WINDOW)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()

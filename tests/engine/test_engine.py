@@ -159,7 +159,9 @@ def test_streams_whose_queues_are_full_get_equal_turns():
     assert Counter(order) == dict.fromkeys("abcdefgh", 10)
 
 
-def test_frames_that_wait_are_tracked_together_up_to_the_longest_window_and_the_next_frame_that_may_be_a_keyframe(new_bench):
+def test_frames_that_wait_are_tracked_together_up_to_the_longest_window_and_the_next_frame_that_may_be_a_keyframe(
+    new_bench,
+):
     tracker = FakeTracker()
     bench = new_bench(models(tracker))
     singles = (window(i, keyframe=i in (0, 6)) for i in range(10))

@@ -2,17 +2,18 @@
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from fractions import Fraction
 
+from daemon.settings.schema import Detection
 from stages.detection.base import Detector
 from stages.detection.prompts import Prompt
+from stages.segmentation.base import Segmenter
 from stages.testsrc.open_world import Kind, open_world
 from stages.testsrc.truth import Truth, World
-from stages.tracking.tracker import Tracker
-from stages.types import Clock, Frame, Result
-from stages.windows import FixedPace, cut_windows
+from stages.tracking.tracker import Tracker, TrackerOptions
+from stages.types import Frame, Result
+from tests.benchmarks.support.engine_run import EngineRun, frame_of
 
-WINDOW, BOX_THRESHOLD, TEXT_THRESHOLD = 8, 0.25, 0.3  # the daemon's defaults
+WINDOW = 8  # the daemon's default
 
 
 def measured_world(kind: Kind, seed: int) -> World:
@@ -24,22 +25,26 @@ def track(
     world: World,
     prompts: Sequence[Prompt],
     detector: Detector,
-    tracker: Tracker,
+    segmenter: Segmenter,
     frames: int,
-    every: int,
+    detection: Detection,
     window: int = WINDOW,
+    options: TrackerOptions | None = None,
 ) -> Iterator[tuple[Result, Truth]]:
-    """The results of the first ``frames`` frames, with a keyframe every ``every``."""
+    """The results of the first ``frames`` frames as a file, with keyframes where the daemon would have them."""
     truths: deque[Truth] = deque()
 
     def stream() -> Iterator[Frame]:
         for t in range(frames):
             image, truth = world.render(t)
             truths.append(truth)
-            yield Frame(t, t, Fraction(1, 30), t / 30, Clock.FILE, image)
+            yield frame_of(image, t)
 
-    for shown in cut_windows(stream(), FixedPace(window, every)):
-        images = [shown.frames[0].image]
-        found = detector.detect(images, prompts, BOX_THRESHOLD, TEXT_THRESHOLD)[0] if shown.keyframe else None
-        for result in tracker.step(shown, found):
-            yield result, truths.popleft()
+    run = EngineRun(detector, lambda: Tracker(segmenter, options or TrackerOptions()))
+    for result in run.track(run.add("world", prompts, detection, live=False, window=window), stream()):
+        yield result, truths.popleft()
+
+
+def keyframes_from(every: int | None) -> Detection:
+    """The daemon's settings; with ``every``, that many frames from each keyframe to the next, whatever happens."""
+    return Detection() if every is None else Detection(every=every, share=0)
