@@ -1,6 +1,7 @@
 """Training samples of the detector: images of the test source with captions."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -89,7 +90,31 @@ def encode_captions(rng: np.random.Generator, samples: list[Sample], words: dict
     return ids
 
 
-def pixels(samples: list[Sample], size: int) -> torch.Tensor:
+class Inputs(NamedTuple):
+    """B pictures and captions as the model takes them, and what it is to find."""
+
+    pixels: torch.Tensor  # (B, 3, size, size), normalised
+    ids: torch.Tensor  # (B, L) tokens, padded with 0
+    targets: list[dict[str, torch.Tensor]]  # "boxes" (N, 4) cxcywh in [0, 1], "class_labels" (N,) index of the phrase
+
+    @property
+    def mask(self) -> torch.Tensor:
+        """(B, L) 1 for each token of a caption."""
+        return (self.ids != 0).long()
+
+    def to(self, device: torch.device) -> "Inputs":
+        """The same on a device."""
+        targets = [{name: value.to(device) for name, value in each.items()} for each in self.targets]
+        return Inputs(self.pixels.to(device), self.ids.to(device), targets)
+
+
+def encode(samples: list[Sample], ids: torch.Tensor, size: int) -> Inputs:
+    """The samples with their captions ``ids`` (B, L) for a model with inputs of this size."""
+    targets = [{"class_labels": sample.phrase_of_box, "boxes": sample.boxes} for sample in samples]
+    return Inputs(_pixels(samples, size), ids, targets)
+
+
+def _pixels(samples: list[Sample], size: int) -> torch.Tensor:
     """(B, 3, size, size), resized and normalised as by the saved processor."""
     images = (torch.from_numpy(s.image.copy()).permute(2, 0, 1)[None].float() / 255 for s in samples)
     resized = [F.interpolate(image, (size, size), mode="bilinear", antialias=True) for image in images]

@@ -35,6 +35,11 @@ class Batch(NamedTuple):
     clip: torch.Tensor  # (B,) clip index of each object
     times: list[int]  # (T,) frame numbers for the memory
 
+    def to(self, device: torch.device) -> "Batch":
+        """The same on a device."""
+        images, masks, clip = (each.to(device) for each in (self.images, self.masks, self.clip))
+        return Batch(images, masks, clip, self.times)
+
 
 def draw_clip(
     rng: np.random.Generator, phase: Phase, gap: int, max_objects: int = 4
@@ -128,6 +133,13 @@ def point_prompt(rng: np.random.Generator, masks: torch.Tensor) -> Prompt:
         "point_coords": torch.from_numpy(points),
         "point_labels": torch.ones(len(masks), 1, dtype=torch.int32),
     }, None
+
+
+def on_device(prompt: Prompt, device: torch.device) -> Prompt:
+    """The same prompt on a device."""
+    points, mask = prompt
+    moved = None if points is None else {name: value.to(device) for name, value in points.items()}
+    return moved, None if mask is None else mask.to(device)
 
 
 def draw_prompt(rng: np.random.Generator, masks: torch.Tensor) -> Prompt:

@@ -7,6 +7,7 @@ Hungarian loss on every decoder layer, and a dense loss on the proposals, which 
 
 import math
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +18,12 @@ from transformers.models.grounding_dino.modeling_grounding_dino import build_lab
 
 from stages.testsrc.truth import World
 from stages.testsrc.world import ShapesWorld
-from trainer.embedded.captions import draw_sample, encode_captions, pixels
+from trainer.embedded.batches import batches
+from trainer.embedded.captions import Inputs, draw_sample, encode, encode_captions
 from trainer.embedded.grounding_dino import build_model, build_processor, calibrate, vocabulary
 from trainer.embedded.losses import batch_loss
 from trainer.embedded.progress import Progress
+from trainer.embedded.run import Run
 from trainer.embedded.worlds import draw_world, hard_world, wild_world
 
 CALIBRATION = 10_000  # first seed of the worlds for choosing the threshold; not used for training or tests
@@ -47,9 +50,11 @@ def score_queries(
     for start in range(0, count, 20):
         samples = [draw_sample(rng, calibration_world(seed)) for seed in range(start, start + 20)]
         ids = encode_captions(np.random.default_rng(1), samples, words)
-        out = model(pixel_values=pixels(samples, size), input_ids=ids, attention_mask=(ids != 0).long())
-        maps = build_label_maps(out.logits, ids)
-        for sample, logits, boxes, phrase_map in zip(samples, out.logits.sigmoid(), out.pred_boxes, maps, strict=True):
+        inputs = encode(samples, ids, size).to(model.device)
+        out = model(pixel_values=inputs.pixels, input_ids=inputs.ids, attention_mask=inputs.mask)
+        maps = build_label_maps(out.logits.cpu(), ids)
+        found = out.logits.sigmoid().cpu(), out.pred_boxes.cpu()
+        for sample, logits, boxes, phrase_map in zip(samples, *found, maps, strict=True):
             score, phrase = torch.stack([logits[:, tokens.bool()].amax(-1) for tokens in phrase_map], -1).max(-1)
             ious = box_iou(box_convert(boxes, "cxcywh", "xyxy"), box_convert(sample.boxes, "cxcywh", "xyxy"))
             ious = ious * (phrase[:, None] == sample.phrase_of_box[None])
@@ -79,34 +84,41 @@ def best_threshold(rows: list[tuple[torch.Tensor, torch.Tensor]]) -> dict[str, f
     return {n: round(v, 3) for n, v in zip(("f1", "precision", "recall", "threshold"), max(results), strict=True)}
 
 
-def train(
-    steps: int, out: Path, seed: int = 0, start: Path | None = None, batch: int = 16, report_every: int = 50
-) -> None:
-    """Train and write model and processor to the folder ``out`` with ``save_pretrained``.
+def size_at(progress: float, further: bool) -> int:
+    """Side of the input at ``progress``, in [0, 1); the largest where a trained model is trained ``further``."""
+    return [size for since, size in SIZES if further or progress >= since][-1]
 
-    ``start``: the folder of a model to train further, with a smaller learning rate and the largest input size only, or
-    the state of a training that was cut off.
+
+def draw_step(steps: int, seed: int, count: int, further: bool, step: int) -> Inputs:
+    """The ``count`` pictures of a step, with their captions."""
+    rng = np.random.default_rng([seed, step])
+    samples = [draw_sample(rng, draw_world(rng, int(rng.integers(1, 7)))) for _ in range(count)]
+    return encode(samples, encode_captions(rng, samples, vocabulary()), size_at(step / steps, further))
+
+
+def train(run: Run, batch: int = 16, report_every: int = 50) -> None:
+    """Train and write model and processor to the folder ``run.out`` with ``save_pretrained``.
+
+    A model that is trained further gets a smaller learning rate, and the largest input size only.
     """
-    words, model = vocabulary(), build_model()
+    steps, out, model = run.steps, run.out, build_model().to(run.device)
     without_decay = [p for p in model.parameters() if p.ndim < 2]
     with_decay = [p for p in model.parameters() if p.ndim >= 2]
     groups = [{"params": without_decay, "weight_decay": 0.0}, {"params": with_decay, "weight_decay": 1e-2}]
     optimizer = torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.98))
     training = Progress(model, optimizer, out)
-    training.start(start, lambda path: GroundingDinoForObjectDetection.from_pretrained(path).state_dict())
+    training.start(run.start, lambda path: GroundingDinoForObjectDetection.from_pretrained(path).state_dict())
     average, learning_rate = training.average, 5e-4 if training.further else 1e-3
-    torch.manual_seed(seed + training.step)
-    rng = np.random.default_rng([seed, training.step])
+    draw = partial(draw_step, steps, run.seed, batch * run.factor, training.further)
     started, losses = time.monotonic(), []
     model.train()
-    for step in range(training.step, steps):
+    for step, inputs in enumerate(batches(draw, training.step, steps, run.workers), training.step):
         progress = step / steps
-        size = [s for since, s in SIZES if training.further or progress >= since][-1]
+        size = size_at(progress, training.further)
         for group in optimizer.param_groups:
             cosine = (1 + math.cos(math.pi * max(0, progress - 0.1) / 0.9)) / 2
             group["lr"] = learning_rate * min(1, (step + 1) / 150) * (cosine + 0.01)
-        samples = [draw_sample(rng, draw_world(rng, int(rng.integers(1, 7)))) for _ in range(batch)]
-        loss = batch_loss(model, samples, encode_captions(rng, samples, words), size)
+        loss = batch_loss(model, inputs.to(run.device))
         optimizer.zero_grad()
         loss.backward()
         if torch.isfinite(torch.nn.utils.clip_grad_norm_(model.parameters(), 2.0)):

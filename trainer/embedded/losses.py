@@ -9,7 +9,7 @@ from torchvision.ops import box_convert, generalized_box_iou_loss
 from transformers import GroundingDinoForObjectDetection
 from transformers.loss.loss_grounding_dino import GroundingDinoHungarianMatcher
 
-from trainer.embedded.captions import Sample, pixels
+from trainer.embedded.captions import Inputs
 
 MATCHER = GroundingDinoHungarianMatcher(class_cost=2.0, bbox_cost=5.0, giou_cost=2.0)
 
@@ -26,7 +26,7 @@ def box_loss(boxes: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | N
     """5 L1 + 2 GIoU loss of (N, 4) cxcywh boxes, summed with ``weight`` (N,)."""
     if not len(boxes):
         return boxes.sum() * 0
-    weight = torch.ones(len(boxes)) if weight is None else weight
+    weight = boxes.new_ones(len(boxes)) if weight is None else weight
     giou_loss = generalized_box_iou_loss(box_convert(boxes, "cxcywh", "xyxy"), box_convert(target, "cxcywh", "xyxy"))
     total: torch.Tensor = ((5 * (boxes - target).abs().sum(1) + 2 * giou_loss) * weight).sum()
     return total
@@ -67,7 +67,7 @@ def proposal_loss(
         rows, columns = torch.meshgrid(grid, grid, indexing="ij")
         centres.append(torch.stack([columns, rows], -1).view(-1, 2))
         level += [i] * (side * side)
-    cells, levels = torch.cat(centres), torch.tensor(level)
+    cells, levels = torch.cat(centres).to(logits), torch.tensor(level, device=logits.device)
     heatmap, negative_weight = torch.zeros_like(logits), torch.ones_like(logits)
     predicted, true, weights = [], [], []
     for i, target in enumerate(targets):
@@ -79,10 +79,12 @@ def proposal_loss(
             centre = int(torch.where(on_level, distance.sum(-1), torch.inf).argmin())
             heatmap[i, centre] = torch.maximum(heatmap[i, centre], tokens)
             negative_weight[i] = torch.minimum(negative_weight[i], 1 - gaussian[:, None] * tokens[None])
-            positives = torch.unique(torch.cat([(on_level & (gaussian > 0.6)).nonzero()[:, 0], torch.tensor([centre])]))
+            positives = torch.unique(
+                torch.cat([(on_level & (gaussian > 0.6)).nonzero()[:, 0], levels.new_tensor([centre])])
+            )
             predicted.append(coordinates[i, positives])
             true.append(box.expand(len(positives), 4))
-            weights.append(torch.full((len(positives),), 1 / len(positives)))
+            weights.append(box.new_full((len(positives),), 1 / len(positives)))
     x = logits.masked_fill(~mask[:, None, :], -20.0)
     p = x.sigmoid()
     positive_loss = heatmap * (1 - p) ** 2 * -F.logsigmoid(x)
@@ -91,12 +93,10 @@ def proposal_loss(
     return loss + box_loss(torch.cat(predicted).sigmoid(), torch.cat(true), torch.cat(weights)) if predicted else loss
 
 
-def batch_loss(
-    model: GroundingDinoForObjectDetection, samples: list[Sample], ids: torch.Tensor, size: int
-) -> torch.Tensor:
-    """Sum of all losses of a batch, divided by its number of boxes; ``ids`` (B, L) are its tokens."""
-    targets = [{"class_labels": s.phrase_of_box, "boxes": s.boxes} for s in samples]
-    boxes = max(1, sum(len(s.boxes) for s in samples))
+def batch_loss(model: GroundingDinoForObjectDetection, inputs: Inputs) -> torch.Tensor:
+    """Sum of all losses of a batch, divided by its number of boxes."""
+    targets, size = inputs.targets, inputs.pixels.shape[-1]
+    boxes = max(1, sum(len(target["boxes"]) for target in targets))
     captured: dict[str, Any] = {}
 
     def decoder_loss(
@@ -119,7 +119,7 @@ def batch_loss(
         return torch.stack(layers).sum() / boxes, {}, None
 
     model.loss_function = decoder_loss
-    out = model(pixel_values=pixels(samples, size), input_ids=ids, attention_mask=(ids != 0).long(), labels=targets)
+    out = model(pixel_values=inputs.pixels, input_ids=inputs.ids, attention_mask=inputs.mask, labels=targets)
     sides = [math.ceil(size / stride) for stride in (8, 16)]
     proposals = proposal_loss(
         out.enc_outputs_class, out.enc_outputs_coord_logits, captured["maps"], captured["mask"], targets, sides

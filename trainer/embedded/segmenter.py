@@ -9,6 +9,8 @@ initially attends to equal positions, and temporal position codes as large as th
 import math
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +22,20 @@ from sam2.modeling.sam2_base import SAM2Base
 from stages.sam2.load import EMBEDDED, build
 from stages.testsrc.wild.world import WildWorld
 from stages.testsrc.world import ShapesWorld
-from trainer.embedded.clips import MIN_AREA, Batch, Phase, Prompt, box_prompt, draw_batch, draw_prompt, prepare
+from trainer.embedded.batches import batches
+from trainer.embedded.clips import (
+    MIN_AREA,
+    Batch,
+    Phase,
+    Prompt,
+    box_prompt,
+    draw_batch,
+    draw_prompt,
+    on_device,
+    prepare,
+)
 from trainer.embedded.progress import Progress
+from trainer.embedded.run import Run
 
 CURRICULUM = (
     Phase(0.08, 128, 2, 8, (1.0, 1.0)),
@@ -104,14 +118,15 @@ def roll_out(
     clips, count = batch.images.shape[1], len(batch.clip)
     _, features, positions, sizes = model._prepare_backbone_features(model.forward_image(batch.images.flatten(0, 1)))
     memory: dict[str, dict[int, Any]] = {"cond_frame_outputs": {}, "non_cond_frame_outputs": {}}
-    loss, loss_frames, report = torch.zeros(()), 0, []
+    device = batch.images.device
+    loss, loss_frames, report = torch.zeros((), device=device), 0, []
     for t, number in enumerate(batch.times):
         of_frame = slice(t * clips, (t + 1) * clips)
         current = [f[:, of_frame][:, batch.clip] for f in features]
         position = [p[:, of_frame][:, batch.clip] for p in positions]
         truth = batch.masks[t]
         prompted = t == 0 or (t == reprompt and bool(truth.flatten(1).any(1).all()))
-        points, mask = make_prompt(truth) if prompted else (None, None)
+        points, mask = on_device(make_prompt(truth.cpu()), device) if prompted else (None, None)
         out, sam, _, _ = model._track_step(
             number, prompted, current, position, sizes, points, mask, memory, 1 << 30, False, None
         )
@@ -120,11 +135,11 @@ def roll_out(
             this_loss, iou, visible = frame_loss(outputs, truth)
             loss, loss_frames = loss + this_loss, loss_frames + 1
             report.append((iou, visible, outputs.presence[:, 0].detach()))
-            use_truth = torch.rand(count) < teacher_forcing
+            use_truth = torch.rand(count, device=device) < teacher_forcing
             high = torch.where(use_truth[:, None, None, None], truth[:, None] * 20.0 - 10.0, high)
             score = torch.where(use_truth[:, None], visible[:, None] * 20 - 10, score)
         else:
-            report.append((torch.ones(count), torch.ones(count), torch.ones(count)))
+            report.append((torch.ones(count, device=device),) * 3)
         if t + 1 < len(batch.times):
             model._encode_memory_in_output(current, sizes, points, True, high, score, out)
         memory["cond_frame_outputs" if prompted else "non_cond_frame_outputs"][number] = out
@@ -151,13 +166,15 @@ def evaluate(model: SAM2Base, outputs: DecoderOutputs, clips: int = 12, frames: 
         if not masks.shape[1]:
             continue
         images, small = prepare([image for image, _ in rendered], masks, model.image_size)
-        batch = Batch(images[:, None], small, torch.zeros(small.shape[1], dtype=torch.long), list(range(frames)))
+        clip = torch.zeros(small.shape[1], dtype=torch.long)
+        batch = Batch(images[:, None], small, clip, list(range(frames))).to(model.device)
         _, report = roll_out(model, outputs, batch, box_prompt)
-        for t, (iou, visible, score) in enumerate(report):
+        for t, of_frame in enumerate(report):
+            iou, visible, score = (values.tolist() for values in of_frame)
             clearly_visible = small[t].flatten(1).sum(1) >= 60
             for i in range(len(iou)):
                 if clearly_visible[i]:
-                    (propagated if t else first).append(float(iou[i]) if score[i] > 0 else 0.0)
+                    (propagated if t else first).append(iou[i] if score[i] > 0 else 0.0)
                     if t >= 16:
                         late.append(propagated[-1])
                 elif not visible[i]:
@@ -166,28 +183,41 @@ def evaluate(model: SAM2Base, outputs: DecoderOutputs, clips: int = 12, frames: 
     return {name: round(float(np.mean(values)), 3) if values else math.nan for name, values in means.items()}
 
 
-def train(steps: int, out: Path, seed: int = 0, start: Path | None = None, report_every: int = 50) -> None:
-    """Train and write the averaged weights (EMA) to ``out`` in upstream's format, ``{"model": state_dict}``.
+def phase_of(curriculum: tuple[Phase, ...], progress: float) -> tuple[Phase, float]:
+    """The phase at ``progress``, in [0, 1), and where in the phase that is, from 0 to 1."""
+    number = next(i for i, phase in enumerate(curriculum) if progress < phase.until)
+    begin, phase = curriculum[number - 1].until if number else 0.0, curriculum[number]
+    return phase, (progress - begin) / (phase.until - begin)
 
-    ``start``: such a file to train further, with a smaller learning rate and larger inputs from the start, or the state
-    of a training that was cut off.
+
+def draw_step(curriculum: tuple[Phase, ...], steps: int, seed: int, factor: int, step: int) -> Batch:
+    """The clips of a step, ``factor`` times as many as its phase has."""
+    phase, _ = phase_of(curriculum, step / steps)
+    return draw_batch(np.random.default_rng([seed, step]), replace(phase, clips=factor * phase.clips))
+
+
+def train(run: Run, report_every: int = 50) -> None:
+    """Train and write the averaged weights (EMA) to ``run.out`` in upstream's format, ``{"model": state_dict}``.
+
+    A model that is trained further gets a smaller learning rate, and larger inputs from the start.
     """
-    model = build(EMBEDDED / "segmenter.yaml")
+    steps, out = run.steps, run.out
+    model = build(EMBEDDED / "segmenter.yaml").to(run.device)
     init_memory(model)
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.0, weight_decay=0.01, betas=(0.9, 0.98))
     training = Progress(model, optimizer, out)
-    training.start(start, lambda path: torch.load(path, weights_only=True)["model"])
+    training.start(run.start, lambda path: torch.load(path, weights_only=True)["model"])
     learning_rate, curriculum = (5e-4, FURTHER) if training.further else (1.5e-3, CURRICULUM)
     average = training.average
     outputs, average_outputs = DecoderOutputs(model), DecoderOutputs(average)
-    torch.manual_seed(seed + training.step)
-    rng = np.random.default_rng([seed, training.step])
+    drawn = batches(partial(draw_step, curriculum, steps, run.seed, run.factor), training.step, steps, run.workers)
     started, losses, ious = time.monotonic(), [], []
-    for step in range(training.step, steps):
+    for step, batch in enumerate(drawn, training.step):
         progress = step / steps
-        number = next(i for i, p in enumerate(curriculum) if progress < p.until)
-        phase, phase_start = curriculum[number], curriculum[number - 1].until if number else 0.0
-        teacher_forcing = float(np.interp(progress, (phase_start, phase.until), phase.teacher_forcing))
+        phase, within = phase_of(curriculum, progress)
+        teacher_forcing = float(np.interp(within, (0, 1), phase.teacher_forcing))
+        torch.manual_seed(run.seed + step)
+        rng = np.random.default_rng([run.seed, step, 1])
         resize(model, phase.size)
         for group in optimizer.param_groups:
             group["lr"] = (
@@ -196,7 +226,7 @@ def train(steps: int, out: Path, seed: int = 0, start: Path | None = None, repor
         reprompt = int(rng.integers(2, phase.frames)) if phase.frames > 3 and rng.random() < 0.3 else 0
         model.train()
         loss, report = roll_out(
-            model, outputs, draw_batch(rng, phase), lambda masks: draw_prompt(rng, masks), teacher_forcing, reprompt
+            model, outputs, batch.to(run.device), partial(draw_prompt, rng), teacher_forcing, reprompt
         )
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
