@@ -34,6 +34,9 @@ class FakeDetector:
     def passes(self, prompts) -> int:
         return 1
 
+    def contrasts(self, prompts) -> tuple:
+        return ()
+
     def doubts(self, prompts) -> list[str]:
         """A snowman is refused, a zebra doubted."""
         for prompt in prompts:
