@@ -2,8 +2,8 @@
 
 The whole picture is looked at too, since it shows the objects that are larger than a tile. Tiles overlap, so an object
 that the border of a tile cuts is whole in the next tile, or large enough to be found in the whole picture: its cut box
-is dropped (Akyon et al., Slicing Aided Hyper Inference, ICIP 2022, arXiv 2202.06934, merge such boxes by their overlap
-alone).
+is dropped, and so is a box that is a part of an object in the whole picture (Akyon et al., Slicing Aided Hyper
+Inference, ICIP 2022, arXiv 2202.06934, merge boxes by their overlap alone).
 """
 
 from collections.abc import Sequence
@@ -22,8 +22,11 @@ from stages.types import Detections, Image
 OVERLAP = 0.15  # of two neighbouring tiles, as a share of a tile's side
 LEAST_SCALE = 0.64  # of a tile, with "auto": then 4K has 2 x 2 tiles, and full HD (0.69 as a whole) none
 LEAST_SIDE = 32  # pixels of a tile
-CUT = 0.01  # of a tile's side: a box that ends within this distance of an inner border is cut by it
-MERGE_IOU = 0.55  # of two boxes of one prompt with a larger IoU, the one with the lower score is dropped
+CUT = 0.03  # of a tile's side: a box that ends within this distance of an inner border is cut by it
+PART = (
+    0.7  # share of a tile's box that is in a larger box of the same prompt, from which on it is a part of that object
+)
+MERGE_IOU = 0.5  # of two boxes of one prompt with a larger IoU, the one with the lower score is dropped
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,7 +84,8 @@ def detect_in_tiles(
             batch = alike[first : first + together]
             answers = detector.detect([tile.image for tile in batch], prompts, *thresholds)
             for tile, answer in zip(batch, answers, strict=True):
-                parts[tile.picture].append(_in_picture(answer, tile, images[tile.picture].shape))
+                uncut = _in_picture(answer, tile, images[tile.picture].shape)
+                parts[tile.picture].append(_without_parts(uncut, found[tile.picture], tile))
     return [_merge(of_picture) for of_picture in parts]
 
 
@@ -116,6 +120,22 @@ def _in_picture(found: Detections, tile: _Tile, picture: tuple[int, ...]) -> Det
     kept = found.take(np.flatnonzero(uncut).tolist())
     offset = np.array([tile.left, tile.top] * 2, np.float32)
     return Detections(kept.boxes + offset, kept.scores, kept.prompts)
+
+
+def _without_parts(found: Detections, whole: Detections, tile: _Tile) -> Detections:
+    """The detections of a tile that are no parts of those in the ``whole`` picture.
+
+    A box of less than half the overlap is never a part: it may be one of many small objects before a large one.
+    """
+    sides = found.boxes[:, 2:] - found.boxes[:, :2]
+    large = (sides > OVERLAP / 2 * np.array(tile.image.shape[1::-1])).any(1)
+    common = np.minimum(found.boxes[:, None, 2:], whole.boxes[None, :, 2:]) - np.maximum(
+        found.boxes[:, None, :2], whole.boxes[None, :, :2]
+    )
+    inside = common.clip(0).prod(2) >= PART * sides.prod(1)[:, None]
+    larger = (whole.boxes[:, 2:] - whole.boxes[:, :2]).prod(1)[None] * MERGE_IOU > sides.prod(1)[:, None]
+    part = (inside & larger & (found.prompts[:, None] == whole.prompts[None])).any(1)
+    return found.take(np.flatnonzero(~(part & large)).tolist())
 
 
 def _merge(parts: Sequence[Detections]) -> Detections:

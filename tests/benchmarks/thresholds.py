@@ -1,6 +1,7 @@
 """Detection with `auto_threshold` against the fixed default thresholds, on the test source and under corruptions.
 
-python -m tests.benchmarks.thresholds [--seeds N ...] [--frames N] [--every N] [--json]
+python -m tests.benchmarks.thresholds [--world plain|hard|wild] [--seeds N ...] [--frames N] [--every N]
+                                      [--detector FOLDER] [--json]
 
 Only keyframes are rendered and only the embedded detector runs. All conditions use the same worlds, with a corrupted
 image, with prompts in words that the detector was not trained on, with a constant added to its logits (as of a
@@ -15,6 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -27,10 +29,12 @@ from stages.detection.auto_threshold import FLOOR, AutoThresholds
 from stages.detection.grounding_dino import EMBEDDED, GroundingDino
 from stages.detection.prompts import Prompt
 from stages.testsrc.bodies import LABELS
+from stages.testsrc.open_world import KINDS, Kind
 from stages.testsrc.score import Quality
-from stages.testsrc.world import ShapesWorld
+from stages.testsrc.truth import World
 from stages.types import Clock, Detections, Frame, Image, Result
 from tests.benchmarks.quality import absent_labels
+from tests.benchmarks.support.worlds import measured_world
 
 HELD_OUT = range(400, 440)
 BATCH = 20  # keyframes per call of the detector
@@ -39,7 +43,7 @@ COUNTS = ("true_positives", "false_positives", "false_negatives", "keyframes", "
 Floats = NDArray[np.float32]
 
 
-def _named_and_two(world: ShapesWorld) -> list[str]:
+def _named_and_two(world: World) -> list[str]:
     return [*dict.fromkeys(world.labels), *absent_labels(world)]
 
 
@@ -52,7 +56,7 @@ class Condition:
     spoil: Callable[[Floats, np.random.Generator], Floats] = lambda picture, _: picture
     word: Callable[[str, int], str] = lambda label, _: label  # the prompt, by label and its index
     shift: float = 0.0  # added to the detector's logits
-    ask: Callable[[ShapesWorld], list[str]] = _named_and_two
+    ask: Callable[[World], list[str]] = _named_and_two
 
 
 def _compressed(picture: Floats, _: np.random.Generator) -> Floats:
@@ -107,7 +111,7 @@ class Network:
         self._answers.clear()
 
 
-def pictures(world: ShapesWorld, seed: int, condition: Condition, indices: range) -> Iterator[Image]:
+def pictures(world: World, seed: int, condition: Condition, indices: range) -> Iterator[Image]:
     rng = np.random.default_rng([seed, 77])
     for index in indices:
         spoilt = condition.spoil(world.render(index)[0].astype(np.float32), rng)
@@ -120,10 +124,12 @@ def observe(quality: Quality, index: int, image: Image, found: Detections) -> No
     quality.observe(Result(frame, 0, True, (), torch.zeros(0, 1, 1), detections=found), nothing)
 
 
-def measure(seed: int, condition: Condition, indices: range, detector: GroundingDino) -> tuple[Quality, Quality]:
+def measure(
+    kind: Kind, seed: int, condition: Condition, indices: range, detector: GroundingDino
+) -> tuple[Quality, Quality]:
     """Quality of one stream with the fixed thresholds, and with automatic ones that start from them."""
     default = Detection()
-    world = ShapesWorld(seed)
+    world = measured_world(kind, seed)
     labels = condition.ask(world)
     named = [Prompt(label, label) for label in labels]
     asked = [Prompt(label, condition.word(label, place)) for place, label in enumerate(labels)]
@@ -134,7 +140,7 @@ def measure(seed: int, condition: Condition, indices: range, detector: Grounding
         batch = shown[start : start + BATCH]
         detector.network.forget(condition.shift)
         usual = detector.detect(batch, asked, default.box_threshold, default.text_threshold)
-        everything = detector.detect(batch, asked, FLOOR, FLOOR)
+        everything = detector.detect(batch, (*asked, *detector.contrasts(asked)), FLOOR, FLOOR)
         for index, image, one, other in zip(indices[start:], batch, usual, everything, strict=False):
             observe(fixed, index, image, one)
             observe(auto, index, image, thresholds.select(other))
@@ -143,7 +149,7 @@ def measure(seed: int, condition: Condition, indices: range, detector: Grounding
 
 def total(parts: list[Quality]) -> dict[str, float]:
     """f1, precision, recall and absent_rate over all ``parts``."""
-    whole = Quality(ShapesWorld(0), [])
+    whole = Quality(measured_world("plain", 0), [])
     for name in COUNTS:
         setattr(whole, name, sum(getattr(part, name) for part in parts))
     kept = ("f1", "precision", "recall", "absent_rate")
@@ -157,13 +163,15 @@ def line(name: str, fixed: dict[str, float], auto: dict[str, float]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.thresholds", description=__doc__.splitlines()[0])
+    parser.add_argument("--world", choices=KINDS, default="plain")
+    parser.add_argument("--detector", type=Path, default=EMBEDDED)
     parser.add_argument("--seeds", type=int, nargs="+", default=list(HELD_OUT))
     parser.add_argument("--frames", type=int, default=600)
     parser.add_argument("--every", type=int, default=30)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    detector = GroundingDino(EMBEDDED, torch.device("cpu"), torch.float32)
+    detector = GroundingDino(arguments.detector, torch.device("cpu"), torch.float32)
     detector.network = Network(detector.network)
     indices = range(0, arguments.frames, arguments.every)
     report: dict[str, Any] = {}
@@ -180,7 +188,7 @@ def main() -> None:
     for group, conditions in groupby(CONDITIONS, lambda condition: condition.group):
         of_group: list[tuple[Quality, Quality]] = []
         for condition in conditions:
-            pairs = [measure(seed, condition, indices, detector) for seed in arguments.seeds]
+            pairs = [measure(arguments.world, seed, condition, indices, detector) for seed in arguments.seeds]
             tell(f"{group}: {condition.name}", pairs)
             of_group += pairs
         tell(f"{group}, all", of_group)

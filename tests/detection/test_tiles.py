@@ -82,6 +82,20 @@ def test_an_object_that_is_larger_than_a_tile_is_found_whole_and_once(box):
     assert found_boxes(picture(1000, 1600, box), 6) == [box]
 
 
+def test_a_part_of_a_large_object_is_no_object_but_a_small_one_before_it_is():
+    """A tile that shows a part only may find another object in it."""
+    whole, part, small = (400, 100, 1200, 900), (450, 150, 650, 350), (700, 300, 730, 330)
+
+    class Parts(Blobs):
+        def _found(self, image: Image) -> Detections:
+            boxes = [whole] if image.shape[1] == 1600 else [part, small] if image[0, 0, 0] else []
+            scores = np.full(len(boxes), 0.9, np.float32)
+            return Detections(np.array(boxes, np.float32).reshape(-1, 4), scores, np.zeros(len(boxes), np.int64))
+
+    image = picture(1000, 1600, (0, 0, 1, 1))  # marks the first tile, whose boxes are those of the picture
+    assert found_boxes(image, 4, Parts()) == sorted([whole, small])
+
+
 def test_the_same_place_may_have_objects_of_two_prompts():
     """As `person` and `worker`: boxes are compared within a prompt."""
 
