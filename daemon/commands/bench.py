@@ -167,7 +167,7 @@ def _centre_box(image: "Image") -> "NDArray[np.float32]":
 def _print_row(row: Row, settings: "Settings", detect: float, first: bool) -> None:
     if first:
         every, window = settings.detection.every, settings.tracking.window
-        how_often = f"once in {every} {plural(every, 'frame')}"
+        how_often = f"at the least once in {every} {plural(every, 'frame')}"
         print(f"a detection takes {1000 * detect:.0f} ms, {how_often}; windows of {window} {plural(window, 'frame')}")
         print(f"{'objects':>8} {'window p50':>12} {'window p95':>12} {'a frame':>10} {'FPS':>8}")
     times = f"{1000 * row.window_p50:>9.0f} ms {1000 * row.window_p95:>9.0f} ms {1000 * row.frame:>7.1f} ms"

@@ -105,9 +105,28 @@ def test_an_address_that_can_never_be_opened_is_an_error_without_its_password(
 
 
 @pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("[detection]\nevery = 4\nleast = 5", "detection has least = 5 above every = 4; lower least or raise every"),
+        ("[detection]\nleast = 40", "detection has least = 40 above every = 30; lower least or raise every"),
+        (
+            f"[detection]\nleast = 5\n{GATE}detection.every = 2",
+            'detection of stream "gate" has least = 5 above every = 2; lower least or raise every',
+        ),
+    ],
+)
+def test_more_frames_between_keyframes_at_the_least_than_at_most_are_one_line(
+    file: Path, text: str, expected: str
+) -> None:
+    assert re.sub(r":\d+: ", ": ", error_of(file, text)) == f"{file}: {expected}"
+
+
+@pytest.mark.parametrize(
     ("text", "key", "allowed"),
     [
         ("[detection]\nevery = 0", "detection.every = 0", "greater than or equal to 1"),
+        ("[detection]\nleast = 0", "detection.least = 0", "greater than or equal to 1"),
+        ("[detection]\nshare = 1.5", "detection.share = 1.5", "less than or equal to 1"),
         ("[detection]\nbox_threshold = 1.5", "detection.box_threshold = 1.5", "less than or equal to 1"),
         ("[detection]\ntext_threshold = -0.1", "detection.text_threshold = -0.1", "greater than or equal to 0"),
         ("[detection]\nbox_threshold = nan", "detection.box_threshold = NaN", "equal to"),

@@ -187,6 +187,13 @@ def test_no_text_of_the_settings_shows_a_secret(file: Path) -> None:
     assert "hunter2" in resolved.source
 
 
+def test_the_fewest_frames_between_keyframes_give_way_to_a_smaller_most(file: Path) -> None:
+    file.write_text(f"[detection]\nevery = 3\n{GATE}detection.every = 40\ndetection.least = 20\n")
+    settings = load(file)
+    assert (Settings().detection.fewest, settings.detection.fewest) == (5, 3)
+    assert settings.streams[0].resolved(settings).detection.fewest == 20
+
+
 def test_every_table_refuses_unknown_keys_and_changes() -> None:
     tables = [getattr(Settings(), name) for name in Settings.model_fields if name != "streams"]
     for table in tables:
