@@ -25,10 +25,9 @@ from stages.sam2.attention import LeanOptions, lean_options
 from stages.sam2.precision import round_weights
 from stages.sam2.streaming import StreamingSAM2
 from stages.segmentation.memory import MemoryTokens, StoredMemory
-from stages.segmentation.outputs import FrameFeatures, Heads, concatenate
+from stages.segmentation.outputs import PICTURE_MEAN, PICTURE_STD, FrameFeatures, Heads, concatenate
 from stages.types import Image
 
-_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, RGB
 _VIDEO_LENGTH = 1 << 30  # frames; sam2 wants a number, a stream has no end
 _SIZE_STEP = 32  # pixels; the side of the input is a multiple of it
 _MAX_BATCH = 64  # most objects in one forward pass
@@ -71,11 +70,13 @@ class Sam2Segmenter:
         self.side = self.image_size // model.backbone_stride
         self.memory_dim: int = model.mem_dim
         self.pointer_dim: int = model.hidden_dim
+        fine = model.use_high_res_features_in_sam
+        self.level_dims = (model.hidden_dim // 8, model.hidden_dim // 4) if fine else (model.hidden_dim,) * 2
         self.recent_memories: int = model.num_maskmem - 1
         self.recent_pointers: int = model.max_obj_ptrs_in_encoder - 1
         self._memory_positions: torch.Tensor | None = None
-        self._mean = torch.tensor(_MEAN, device=device)[:, None, None]
-        self._std = torch.tensor(_STD, device=device)[:, None, None]
+        self._mean = torch.tensor(PICTURE_MEAN, device=device)[:, None, None]
+        self._std = torch.tensor(PICTURE_STD, device=device)[:, None, None]
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """The weights as they are kept, under upstream's names."""

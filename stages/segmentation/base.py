@@ -28,6 +28,7 @@ class Segmenter(Protocol):
     side: int  # S
     memory_dim: int  # C_mem
     pointer_dim: int  # C
+    level_dims: tuple[int, int]  # channels of the two finer levels of a frame's features
     recent_memories: int  # most recent frames whose spatial memories the model attends to
     recent_pointers: int  # most recent frames whose object pointers the model attends to
 

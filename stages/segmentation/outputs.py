@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import torch
 
+PICTURE_MEAN, PICTURE_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, RGB
 ABSENT = -1024.0  # logit of an object that is not visible, in SAM 2 (NO_OBJ_SCORE)
 
 
@@ -13,7 +14,7 @@ class FrameFeatures(NamedTuple):
     vision: list[torch.Tensor]  # each (h * w, 1, C)
     positions: torch.Tensor  # position encoding of the coarsest level, (L, 1, C); those of the others are not used
     sizes: list[tuple[int, int]]  # (h, w) of each level
-    picture: torch.Tensor  # (3, 4 S, 4 S) the normalised input image at the resolution of the masks
+    picture: torch.Tensor  # (3, 4 S, 4 S) the input image at the masks' resolution, normalised by PICTURE_MEAN and _STD
 
     def copy(self) -> "FrameFeatures":
         """A contiguous copy that does not keep the features of the rest of its window in memory."""

@@ -9,6 +9,7 @@ import torch
 from stages.plural import plural
 from stages.segmentation.base import Segmenter
 from stages.segmentation.outputs import FrameFeatures, Heads
+from stages.tracking.identity import looks
 from stages.tracking.state import TrackerOptions, TrackerState
 
 log = logging.getLogger(__name__)
@@ -32,12 +33,13 @@ def run_all_shapes(segmenter: Segmenter, max_objects: int, window: int) -> None:
 
 @torch.inference_mode()
 def _segment(segmenter: Segmenter, features: FrameFeatures, objects: int) -> Heads:
-    """Segment objects, and encode their memories."""
+    """Segment objects, encode their memories and describe their looks."""
     corners = torch.linspace(0, segmenter.image_size / 2, objects)[:, None]
     for run in range(RUNS):
         far = corners + 32 * (1 + run)
         found = segmenter.prompt_boxes(features, torch.cat([corners, corners, far, far], 1))
         segmenter.encode_memory(features, found)
+        looks.describe(segmenter, features, found.masks)
     return found
 
 

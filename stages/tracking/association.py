@@ -8,10 +8,10 @@ from scipy.optimize import linear_sum_assignment
 
 MIN_OVERLAP = 0.3  # least overlap of a detection with the track that it continues
 DUPLICATE_OVERLAP = 0.6  # two tracks, or two detections, of one prompt with this overlap are on one object
-MIN_SIMILARITY = 0.01  # least similarity of a detection to a track that is out of sight
-MIN_SIMILARITY_WHOLE = 0.3  # the same for a track that has a whole mask elsewhere
-MIN_PROXIMITY = 0.3  # least proximity of a detection to a track that is out of sight
-SIMILARITY_WEIGHT = 4.0  # of similarity 1 in the affinity, where a match in place counts 1 and a full overlap 1
+MIN_LIKENESS_WHOLE = 2.0  # least likeness of a detection to a track that has a whole mask elsewhere
+MIN_PROXIMITY = 0.3  # least proximity of a detection to a track that is out of sight, where it is expected
+KNOWN = 3.0  # log odds, before looking, that a detection is of an object that is known and out of sight
+_LEAST = 0.1  # affinity of a match in place, whatever the looks: the light may have changed
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,20 +32,29 @@ class Matches:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Evidence:
-    """Affinities of D detections to T tracks and, in the last columns, to G tracks that have ended."""
+    """How D detections relate to T tracks and, in the last columns, to G tracks that have ended.
+
+    Likeness and worth are log-likelihood ratios: that both are one object, against two.
+    """
 
     same_prompt: NDArray[np.bool_]  # (D, T + G)
     overlap: NDArray[np.float32]  # (D, T) IoU in [0, 1]
     proximity: NDArray[np.float32]  # (D, T) in [0, 1], 1 at the predicted centre; 0 for tracks with a whole mask
-    similarity: NDArray[np.float32]  # (D, T + G) of appearance, in [0, 1]
+    likeness: NDArray[np.float32]  # (D, T + G) of the looks
     track_overlap: NDArray[np.float32]  # (T, T) mask IoU of the tracks of one prompt
     whole: NDArray[np.bool_]  # (T,) the mask shows about the whole object, not only a part that is still visible
+    worth: tuple[float, float] = (4.0, 2.0)  # of a match in place with full overlap, and of proximity 1
 
-    def most_similar(self, detection: int, track: int) -> bool:
-        """Whether a detection is similar to a track, and to no other track of its prompt more."""
+    def most_like(self, detection: int, track: int) -> bool:
+        """Whether a detection looks like a track, and like no other track of its prompt more."""
         tracks = slice(len(self.whole))
-        others = self.similarity[detection, tracks][self.same_prompt[detection, tracks]]
-        return bool(self.similarity[detection, track] >= others.max(initial=MIN_SIMILARITY_WHOLE))
+        others = self.likeness[detection, tracks][self.same_prompt[detection, tracks]]
+        return bool(self.likeness[detection, track] >= others.max(initial=0.0))
+
+    @property
+    def in_place(self) -> NDArray[np.bool_]:
+        """(D, T) whether a detection is where a track's mask is."""
+        return self.overlap >= MIN_OVERLAP
 
 
 def assign(affinity: NDArray[np.float32], allowed: NDArray[np.bool_]) -> list[tuple[int, int]]:
@@ -61,12 +70,14 @@ def associate(evidence: Evidence, reidentify: bool) -> Matches:
     e, tracks = evidence, len(evidence.whole)
     ended = np.zeros((len(e.overlap), e.same_prompt.shape[1] - tracks), np.float32)
     overlap, proximity = np.hstack([e.overlap, ended]), np.hstack([e.proximity, ended])
-    in_place = overlap >= MIN_OVERLAP
+    in_place = np.hstack([e.in_place, ended.astype(bool)])
     if reidentify:
-        affinity = in_place * (1 + overlap) + proximity + SIMILARITY_WEIGHT * e.similarity
         whole = np.hstack([e.whole, np.zeros(ended.shape[1], bool)])
-        similar = e.similarity >= np.where(whole, MIN_SIMILARITY_WHOLE, MIN_SIMILARITY)
-        pairs = assign(affinity, e.same_prompt & (in_place | (proximity >= MIN_PROXIMITY) | similar))
+        motion = e.worth[0] * in_place * (1 + overlap) / 2 + e.worth[1] * proximity
+        affinity = motion + e.likeness + np.where(in_place | whole, 0, KNOWN)
+        affinity = np.where(in_place, np.maximum(affinity, _LEAST), affinity).astype(np.float32)
+        possible = np.where(whole & ~in_place, e.likeness >= MIN_LIKENESS_WHOLE, affinity > 0)
+        pairs = assign(affinity, e.same_prompt & possible)
     else:
         pairs = assign(overlap, e.same_prompt & in_place)
     detected = {t for _, t in pairs if t < tracks}

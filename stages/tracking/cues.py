@@ -1,9 +1,9 @@
-"""Motion and appearance of each track: position, speed, usual area and colour.
+"""Motion and appearance of each track: position, speed, usual area, colour, and several views of its looks.
 
 Motion prediction follows "SAMURAI: Adapting Segment Anything Model for Zero-Shot Visual Tracking with Motion-Aware
 Memory" (Yang et al. 2024, https://arxiv.org/abs/2411.11922), with an alpha-beta filter in place of its Kalman filter.
-Appearance is a colour, because object pointers tell classes of objects apart, not instances: for two look-alikes of the
-test source a pointer names the right one in half of the cases, the median colour in 97 of 100.
+Within a frame appearance is a colour, which can be compared for each pixel; who is who is decided on keyframes, by the
+looks (stages.tracking.identity).
 
 All tensors stay on the device of the masks. Positions are in pixels of the masks, colours in the model's normalised
 RGB. A "width" is the square root of a track's usual area.
@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 
 from stages.graphs import Step, Tensors
+from stages.tracking.identity.views import Views
 
 SPEED_GAIN = 0.3  # share of the error of the predicted centre that is added to the speed
 WHOLE_SHARE = 0.6  # a mask with at least this share of the usual area shows the whole object, so its centre is used
@@ -22,17 +23,17 @@ MAX_OFFSET = 0.6  # widths; the centre of an object is at most this far from the
 AREA_RATE = 0.1  # how fast the usual area follows the area of a whole mask
 PARTIAL_AREA_RATE = 0.01  # the same for a partial mask, in case the object has become smaller
 COLOUR_WEIGHT = 3.0  # widths of position error that count as much as a colour distance of 1
-COLOUR_SCALE = 0.2  # colour distance at which the similarity has fallen to 1 / e
 
 
 class Cues:
-    """Motion state and colour of every track, in the rows of the memory bank."""
+    """Motion state, colour and views of every track, in the rows of the memory bank."""
 
-    def __init__(self, side: int, device: torch.device) -> None:
-        """``side``: of the masks, in pixels."""
+    def __init__(self, side: int, looks: int, device: torch.device) -> None:
+        """``side``: of the masks, in pixels; ``looks``: how many numbers the looks have."""
         self.moments = _moments(side, device)
         self.motion = torch.zeros(0, 6, device=device)  # x, y, speed x, speed y, usual area, 1 if the speed is known
         self.colours = torch.zeros(0, 3, device=device)
+        self.views = Views.empty(0, looks, device)
 
     def predict(self) -> tuple[torch.Tensor, torch.Tensor]:
         """The predicted centres (N, 2) on the next frame, and the usual areas (N,)."""
@@ -46,10 +47,11 @@ class Cues:
         """Update the motion with the next frame's masks (N, side, side); ``run`` runs a step (`Segmenter.run`)."""
         (self.motion,) = run(next_motion, (self.moments,), (masks, self.motion))
 
-    def append(self, masks: torch.Tensor, colours: torch.Tensor) -> None:
-        """Add a row at rest for each of the masks (B, side, side), with colours (B, 3)."""
+    def append(self, masks: torch.Tensor, colours: torch.Tensor, views: Views) -> None:
+        """Add a row at rest for each of the masks (B, side, side), with colours (B, 3) and views."""
         self.motion = torch.cat([self.motion, self._at_rest(masks)])
         self.colours = torch.cat([self.colours, colours])
+        self.views = self.views.and_also(views)
 
     def correct(self, row: int, mask: torch.Tensor, relocated: bool) -> None:
         """Set a row's position and usual area from a detection's mask (side, side); ``relocated`` resets its speed."""
@@ -64,7 +66,7 @@ class Cues:
 
     def reorder(self, rows: list[int]) -> None:
         """Keep these rows, in this order."""
-        self.motion, self.colours = self.motion[rows], self.colours[rows]
+        self.motion, self.colours, self.views = self.motion[rows], self.colours[rows], self.views.take(rows)
 
     def rescale(self, side: int, ratio: float) -> None:
         """Convert to masks of another ``side``; ``ratio`` is the new side over the old one."""
@@ -72,13 +74,14 @@ class Cues:
         self.motion = self.motion * self.motion.new_tensor([ratio] * 4 + [ratio**2, 1.0])
 
     def state_dict(self) -> dict[str, torch.Tensor]:
-        """Motion and colours, on the host."""
-        return {"motion": self.motion.cpu(), "colours": self.colours.cpu()}
+        """Motion, colours and views, on the host."""
+        return {"motion": self.motion.cpu(), "colours": self.colours.cpu(), **self.views.state_dict()}
 
     def load_state_dict(self, state: dict[str, torch.Tensor], origins: Sequence[int]) -> None:
         """Replace all rows by those of a `state_dict` at ``origins``, in this order."""
         rows = list(origins)
         self.motion, self.colours = state["motion"][rows].to(self.motion), state["colours"][rows].to(self.colours)
+        self.views = self.views.like(state, rows)
 
     def _at_rest(self, masks: torch.Tensor) -> torch.Tensor:
         """Motion rows (B, 6) for masks (B, side, side), with an unknown speed of 0."""
@@ -157,13 +160,13 @@ def median_colours(picture: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
     """
     if not len(masks):
         return masks.new_zeros(0, 3)
-    whole = (masks > 0).float()[:, None]
-    eroded = -F.max_pool2d(-whole, 3, stride=1, padding=1)
-    eroded = torch.where(eroded.flatten(1).any(1)[:, None, None, None], eroded, whole).flatten(2) > 0
-    medians = torch.where(eroded, picture.flatten(1), torch.nan).nanmedian(2).values
+    inside = inner(masks).flatten(1)[:, None]
+    medians = torch.where(inside, picture.flatten(1), torch.nan).nanmedian(2).values
     return medians.nan_to_num()
 
 
-def similarity(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-    """The similarity of colours (A, 3) and (B, 3): (A, B) in (0, 1], 1 for equal ones."""
-    return torch.exp(-torch.cdist(first, second) / COLOUR_SCALE)
+def inner(masks: torch.Tensor) -> torch.Tensor:
+    """Masks (N, h, w), logits, without their outermost pixels, bool; whole where there are no others."""
+    whole = (masks > 0).float()[:, None]
+    eroded = -F.max_pool2d(-whole, 3, stride=1, padding=1)
+    return torch.where(eroded.flatten(1).any(1)[:, None, None, None], eroded, whole)[:, 0] > 0

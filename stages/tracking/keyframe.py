@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 from stages.segmentation.base import Segmenter
 from stages.segmentation.outputs import FrameFeatures, Heads, concatenate
 from stages.tracking import association, cues, mask_ops, mask_prompts
+from stages.tracking.identity import looks
+from stages.tracking.identity.learning import Comparison, compare, learn
+from stages.tracking.identity.views import Views
 from stages.tracking.state import TrackerState
 from stages.tracking.track_table import TrackRecord
 from stages.types import Detections, Frame
@@ -30,6 +33,8 @@ class _Observation:
     detections: Detections
     found: Heads  # of the detections
     colours: torch.Tensor  # of the detections, (D, 3)
+    looks: torch.Tensor  # of the detections
+    compared: Comparison  # of the looks with those of tracks and ended tracks
     tracked: Heads  # of the tracks
     overlap: NDArray[np.float32]  # (D, N) mean IoU of masks and boxes
     areas: list[int]  # of the detections' masks, D, in pixels
@@ -48,9 +53,11 @@ def update(
     seen = _observe(state, segmenter, frame, features, detections)
     evidence = _evidence(state, seen)
     matches = association.associate(evidence, reidentify)
+    learn(state.trust, evidence, matches, seen.compared)
     ending = _tracks_to_end(state, matches, seen.track_areas, frame)
     starting = _detections_to_start(state, matches, seen, ending)
     returning = {d: state.gallery.records[g] for d, g in matches.reidentified if d in starting}
+    views = _views_of(state, matches, seen, starting)
     for record in returning.values():
         state.gallery.remove(record)  # before tracks end below, because these may need the room
     matched_ids = {d: state.table.rows[row].id for d, row in matches.matched + matches.relocated}
@@ -59,7 +66,7 @@ def update(
     rows = state.bank.count
     order = state.end(ending, frame.index) + list(range(rows, len(heads.masks)))
     if starting:
-        state.start(state.clock, features, heads.take(slice(rows, None)), memories[rows:])
+        state.start(state.clock, features, heads.take(slice(rows, None)), memories[rows:], views)
         _add_records(state, seen, starting, returning, frame)
     new_records = state.table.rows[len(order) - len(starting) :]
     started_ids = dict(zip(starting, (record.id for record in new_records), strict=True))
@@ -74,10 +81,14 @@ def _observe(
     tracked = state.propagate(features)
     most = 2 * state.bank.capacity
     detections, found = mask_prompts.segment_detections(segmenter, frame, features, detections, most)
+    described = looks.describe(segmenter, features, found.masks)
+    known = state.cues.views.and_also(state.gallery.views)
     return _Observation(
         detections,
         found,
         cues.median_colours(features.picture, found.masks),
+        described,
+        compare(described, known, state.parts, state.trust),
         tracked,
         mask_ops.to_numpy(mask_ops.overlap(found.masks, tracked.masks)),
         mask_ops.areas(found.masks).tolist(),
@@ -94,16 +105,27 @@ def _evidence(state: TrackerState, seen: _Observation) -> association.Evidence:
     predicted, usual_areas = state.cues.predict()
     centres, _ = state.cues.centres_and_areas(seen.found.masks)
     proximity = mask_ops.to_numpy(torch.exp(-torch.cdist(centres, predicted) / usual_areas.sqrt()))
-    similarity = cues.similarity(seen.colours, state.cues.colours), state.gallery.similarity(seen.colours)
     track_overlap = mask_ops.to_numpy(mask_ops.mask_iou(seen.tracked.masks, seen.tracked.masks))
+    away = np.array([record.away for record in records], bool)
     return association.Evidence(
         same_prompt=seen.detections.prompts[:, None] == prompts[None],
         overlap=seen.overlap,
-        proximity=np.where(whole, 0, proximity),
-        similarity=mask_ops.to_numpy(torch.cat(similarity, dim=1)),
+        proximity=np.where(whole | away, 0, proximity),
+        likeness=seen.compared.likeness,
         track_overlap=np.where(track_prompts[:, None] == track_prompts[None], track_overlap, 0),
         whole=whole,
+        worth=state.trust.motion_ratio(),
     )
+
+
+def _views_of(state: TrackerState, matches: association.Matches, seen: _Observation, starting: list[int]) -> Views:
+    """The views of the rows that will start: of this frame, and those that the gallery has of tracks that return."""
+    views, ended = Views.first(seen.looks[starting], state.clock), dict(matches.reidentified)
+    for row, d in enumerate(starting):
+        if d in ended:
+            views.put(row, state.gallery.views, ended[d])
+            views.see(row, seen.looks[d], state.clock, None)
+    return views
 
 
 def _update_matched(
@@ -133,8 +155,9 @@ def _update_matched(
         state.cues.correct(row, heads.masks[row], relocated=row in relocated)
     for d, row in matches.matched + matches.relocated:
         record = state.table.rows[row]
-        if record.views < FIRST_VIEWS or evidence.most_similar(d, row):
+        if record.views < FIRST_VIEWS or evidence.most_like(d, row):
             state.cues.blend_colour(row, seen.colours[d], max(COLOUR_RATE, 1 / (record.views + 1)))
+            state.cues.views.see(row, seen.looks[d], state.clock, seen.compared.like(d, row, state.trust))
         area = seen.areas[d] if (d, row) in corrected else int(seen.track_areas[row])
         score = float(seen.detections.scores[d])
         state.table.record_detection(row, score, frame.index, area, relocated=row in relocated)

@@ -17,11 +17,12 @@ def reject_implausible(shared: Tensors, rows: Tensors) -> Tensors:
     """A step: heads with implausible masks marked absent, and each pixel that rivals share left to one of them.
 
     ``shared``: the picture (3, h, w) and the moments of its pixels. ``rows``: the three tensors of N heads, the logits
-    one frame earlier, and the tracks' motion (N, 6), colours (N, 3) and rivals (N, N) bool, pairs that share no pixel.
+    one frame earlier, and the tracks' motion (N, 6), colours (N, 3), rivals (N, N) bool, pairs that share no pixel, and
+    those away (N,) bool, whose object is in another view: they have no mask.
     """
     picture, moments = shared
-    *parts, previous, motion, colours, rivals = rows
-    heads = Heads(*parts)
+    *parts, previous, motion, colours, rivals, away = rows
+    heads = Heads(*parts).mark_absent(away)
     _, usual_areas = cues.predicted(motion)
     heads = heads.mark_absent(jumped(heads.masks, previous > 0) | flooding(heads.masks, usual_areas))
     mismatch = cues.mismatch(moments, motion, colours, picture, heads.masks)

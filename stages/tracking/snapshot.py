@@ -19,11 +19,14 @@ import torch
 
 from stages.errors import SnapshotError
 from stages.segmentation.base import Segmenter
+from stages.tracking.identity.looks import sizes
+from stages.tracking.identity.trust import Trust
+from stages.tracking.identity.views import VIEWS
 from stages.tracking.memory.ring import CONDITIONING
 from stages.tracking.track_table import TrackRecord, TrackTable
 from stages.types import TrackEvent
 
-VERSION = 1
+VERSION = 2
 _MARK = b"maskcast tracker"
 _HEADER = struct.Struct(">16sIQI")  # mark, version, bytes that follow, their CRC-32
 
@@ -101,11 +104,12 @@ def _is_whole(state: dict[str, Any], segmenter: Segmenter, size: int) -> bool:
     bank, cues, gallery = state["bank"], state["cues"], state["gallery"]
     table, ended = TrackTable(), [TrackRecord(**record) for record in gallery["records"]]
     table.load_state_dict(state["table"])
-    rows = len(table.rows)
+    rows, dim = len(table.rows), sum(sizes(segmenter))
     expected = [
         (cues["motion"], (rows, 6), torch.float32),
         (cues["colours"], (rows, 3), torch.float32),
-        (gallery["colours"], (len(ended), 3), torch.float32),
+        *((part["looks"], (len(of), VIEWS, dim), torch.float32) for part, of in ((cues, table.rows), (gallery, ended))),
+        *((part["seen"], (len(of), VIEWS), torch.int64) for part, of in ((cues, table.rows), (gallery, ended))),
         (state["masks"], (math.ceil(rows * (4 * segmenter.side) ** 2 / 8),), torch.uint8),
     ]
     memory, pointer = (segmenter.side**2, segmenter.memory_dim), (segmenter.pointer_dim,)
@@ -125,6 +129,9 @@ def _is_whole(state: dict[str, Any], segmenter: Segmenter, size: int) -> bool:
         # a frame is that of a value, -1 for none; all rows have their first conditioning frame
         whole = whole and bool((frames >= -1).all() and (frames < state["clock"]).all() and (frames[:, 0] >= 0).all())
         whole = whole and bool((written >= 0).all())
+    trust = Trust().state_dict()
+    expected += [(state["trust"][name], value.shape, value.dtype) for name, value in trust.items()]
+    whole = whole and state["trust"].keys() == trust.keys() and Trust.fits(state["trust"])
     overlaps, next_id = state["overlaps"], state["table"]["next_id"]
     numbers = [state["clock"], state["frame"], next_id, *(number for pair in overlaps for number in pair)]
     whole = whole and isinstance(overlaps, list) and all(len(pair) == 3 for pair in overlaps)

@@ -1,4 +1,4 @@
-"""The tracker's state for the objects of one stream: memory bank, track table, motion and colours, gallery.
+"""The tracker's state for the objects of one stream: memory bank, track table, motion and looks, gallery.
 
 Row r of each part belongs to the same object, and so does row r of a frame's heads.
 """
@@ -16,7 +16,10 @@ from stages.segmentation.base import Segmenter
 from stages.segmentation.outputs import ABSENT, FrameFeatures, Heads
 from stages.tracking import mask_filter
 from stages.tracking.cues import Cues, median_colours
-from stages.tracking.gallery import Gallery
+from stages.tracking.identity import looks
+from stages.tracking.identity.gallery import Gallery
+from stages.tracking.identity.trust import Trust
+from stages.tracking.identity.views import Views
 from stages.tracking.memory.bank import MemoryBank, bank_bytes
 from stages.tracking.track_table import TrackTable
 
@@ -41,7 +44,8 @@ class TrackerOptions:
 class TrackerState:
     """All that is kept of a stream's objects; bounded by ``max_objects``.
 
-    ``bank`` has the memories, ``table`` the records, ``cues`` motion and colours, ``gallery`` the tracks that ended.
+    ``bank`` has the memories, ``table`` the records, ``cues`` motion and looks, ``gallery`` the tracks that ended,
+    ``trust`` what each cue has told so far.
     ``clock`` counts the frames tracked so far; it is the frame number in the bank. Records have the frame's index in
     the stream instead, which counts dropped frames, too. A change of the rows is made in all parts or in none: every
     step that can run out of memory comes before the first part is changed.
@@ -50,14 +54,17 @@ class TrackerState:
     def __init__(self, segmenter: Segmenter, options: TrackerOptions) -> None:
         self._segmenter, self._options = segmenter, options
         self.bank = MemoryBank(segmenter, options.max_objects, options.endless, options.memory_dtype)
-        self.cues = Cues(4 * segmenter.side, segmenter.device)
-        self.gallery = Gallery(options.max_objects, segmenter.device)
+        self.parts = looks.sizes(segmenter)
+        self.cues = Cues(4 * segmenter.side, sum(self.parts), segmenter.device)
+        self.gallery = Gallery(options.max_objects, sum(self.parts), segmenter.device)
+        self.trust = Trust()
         self.table = TrackTable()
         self.clock = 0
         self.frame = -1  # index in the stream of the frame tracked last
         self.masks = segmenter.empty_heads().masks  # (N, 4 S, 4 S) logits on the last frame
         # (N, padded N) pairs that share no pixel
         self._rivals = torch.zeros(0, 0, dtype=torch.bool, device=segmenter.device)
+        self._away = torch.zeros(0, dtype=torch.bool, device=segmenter.device)  # (N,) rows of another view
         self._overlaps: dict[tuple[int, int], int] = {}  # by track ids: keyframes in a row on which their masks overlap
 
     @property
@@ -97,10 +104,17 @@ class TrackerState:
         self.cues.update(heads.masks[:rows], self._segmenter.run)
         return memories
 
-    def start(self, clock: int, features: FrameFeatures, heads: Heads, memories: torch.Tensor) -> None:
-        """Add B objects, found on frame ``clock``, as the next rows; the caller adds their records to the table."""
+    def start(
+        self, clock: int, features: FrameFeatures, heads: Heads, memories: torch.Tensor, views: Views | None = None
+    ) -> None:
+        """Add B objects, found on frame ``clock``, as the next rows; the caller adds their records to the table.
+
+        ``views``: what is known of their looks; None for what this frame shows.
+        """
+        if views is None:
+            views = Views.first(looks.describe(self._segmenter, features, heads.masks), clock)
         cues, masks = copy.copy(self.cues), torch.cat([self.masks, heads.masks])
-        cues.append(heads.masks, median_colours(features.picture, heads.masks))
+        cues.append(heads.masks, median_colours(features.picture, heads.masks), views)
         self.bank.append(clock, memories, heads.pointers)
         self.cues, self.masks = cues, masks
 
@@ -116,7 +130,7 @@ class TrackerState:
         cues.reorder(order)
         for row in ending_rows:
             if ending[row] != "removed":
-                gallery.add(self.table.rows[row], self.cues.colours[row])
+                gallery.add(self.table.rows[row], self.cues.views, row)
         for row in ending_rows:
             self.table.end(row, frame, ending[row])
             self.bank.remove(row)
@@ -164,6 +178,7 @@ class TrackerState:
             "bank": self.bank.state_dict(full),
             "cues": self.cues.state_dict(),
             "gallery": self.gallery.state_dict(),
+            "trust": self.trust.state_dict(),
             "table": self.table.state_dict(),
             "clock": self.clock,
             "frame": self.frame,
@@ -177,13 +192,14 @@ class TrackerState:
         When it has too many rows, some tracks are evicted as by `resize`. If there is not enough memory, no track is
         left.
         """
-        table, gallery, cues = TrackTable(), self.gallery.copy(), copy.copy(self.cues)
+        table, gallery, cues, trust = TrackTable(), self.gallery.copy(), copy.copy(self.cues), Trust()
+        trust.load_state_dict(state["trust"])
         table.load_state_dict(state["table"])
         gallery.load_state_dict(state["gallery"])
         origins = list(range(len(table.rows)))
         excess = max(0, len(origins) - self.bank.capacity)
         for row in sorted(table.eviction_order()[:excess], reverse=True):
-            gallery.add(table.rows[row], state["cues"]["colours"][row])
+            gallery.add(table.rows[row], cues.views.like(state["cues"], [row]), 0)
             table.end(row, state["frame"], "max_objects")
             origins[row] = origins[-1]
             origins.pop()
@@ -193,7 +209,7 @@ class TrackerState:
         self.end(dict.fromkeys(range(self.bank.count), "removed"), self.frame)
         self.bank.load_state_dict(state["bank"], origins)
         self.masks = torch.from_numpy(pixels).to(self.masks) * 2 - 1
-        self.table, self.gallery, self.cues = table, gallery, cues
+        self.table, self.gallery, self.cues, self.trust = table, gallery, cues, trust
         self.clock, self.frame = state["clock"], state["frame"]
         self._overlaps = {(first, second): times for first, second, times in state["overlaps"]}
         self.update_rivals()
@@ -217,8 +233,17 @@ class TrackerState:
             self._overlaps[pair] = times if overlaps else 0
         self._overlaps = {pair: times for pair, times in self._overlaps.items() if times and alive >= set(pair)}
 
+    def leave_view(self) -> None:
+        """The picture now shows another view: tracks have no mask until a detection looks like their object.
+
+        Objects added without a prompt are never detected, so they are looked for as before.
+        """
+        for record in self.table.rows:
+            record.away = record.prompt is not None
+        self.update_rivals()
+
     def update_rivals(self) -> None:
-        """Recompute which rows are rivals, of whose masks only one may have a pixel.
+        """Recompute which rows are away, and which are rivals, of whose masks only one may have a pixel.
 
         All pairs are rivals, except those that may share pixels and those with an object added without a prompt.
         """
@@ -233,6 +258,7 @@ class TrackerState:
                 first, second = (rows[track] for track in pair)
                 rivals[first, second] = rivals[second, first] = False
         self._rivals = torch.from_numpy(rivals).to(self._segmenter.device)
+        self._away = torch.tensor([record.away for record in records], dtype=torch.bool, device=self._segmenter.device)
 
     def lost_rows(self, frame: int) -> dict[int, str]:
         """The rows without a visible pixel for more than ``lost_after`` frames, with the reason to end them."""
@@ -243,11 +269,14 @@ class TrackerState:
         """The heads with implausible masks marked absent, and each pixel that rivals share left to one of them."""
         cues = self.cues
         shared = features.picture, cues.moments
-        rows = *heads, self.masks, cues.motion, cues.colours, self._rivals
+        rows = *heads, self.masks, cues.motion, cues.colours, self._rivals, self._away
         return Heads(*self._segmenter.run(mask_filter.reject_implausible, shared, rows))
 
 
 def state_bytes(segmenter: Segmenter, options: TrackerOptions) -> int:
     """The ``nbytes`` of a TrackerState, computed without allocating one."""
     rows = options.max_objects
-    return bank_bytes(segmenter, rows, options.memory_dtype) + Gallery(rows, torch.device("meta")).nbytes
+    return (
+        bank_bytes(segmenter, rows, options.memory_dtype)
+        + Gallery(rows, sum(looks.sizes(segmenter)), torch.device("meta")).nbytes
+    )

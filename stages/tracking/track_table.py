@@ -24,6 +24,7 @@ class TrackRecord:
     visible: bool = True
     views: int = 1  # keyframes that have detected it
     misses: int = 0  # keyframes in a row on which it has a mask but no detection
+    away: bool = False  # the camera has cut to another view since its last detection
 
     def renumbered(self, offset: int) -> "TrackRecord":
         """The same record with ``offset`` added to the index of each frame."""
@@ -64,7 +65,7 @@ class TrackTable:
         if relocated:
             if not record.visible:
                 self._add_event(TrackChange.RETURNED, record, frame, "detected again")
-            record.visible, record.last_seen = True, frame
+            record.visible, record.last_seen, record.away = True, frame, False
 
     def record_visibility(self, row: int, visible: bool, frame: int) -> None:
         """Record whether the track of ``row`` has a visible pixel on ``frame``."""
@@ -80,7 +81,7 @@ class TrackTable:
     def record_correction(self, row: int, frame: int, area: int) -> None:
         """The mask of ``row`` has been corrected by hand and now has ``area`` pixels."""
         self.record_visibility(row, area > 0, frame)
-        self.rows[row].area = area
+        self.rows[row].area, self.rows[row].away = area, False
 
     def end(self, row: int, frame: int, reason: str) -> TrackRecord:
         """End a track; the last row moves to its row, as in the memory bank."""

@@ -53,6 +53,8 @@ class Tracker:
         encoded_at = time.perf_counter()
         heads: list[Heads] = []
         for number, (frame, features) in enumerate(zip(window.frames, encoded, strict=True)):
+            if frame.motion is not None and frame.motion.cut and self._options.gate:
+                self._state.leave_view()
             if number == 0 and detections is not None:
                 reidentify = self._options.reidentify
                 heads.append(keyframe.update(self._state, self._segmenter, frame, features, detections, reidentify))

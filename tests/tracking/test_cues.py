@@ -2,7 +2,8 @@
 
 import torch
 
-from stages.tracking.cues import Cues, median_colours, mismatch, pixel_mismatch, similarity
+from stages.tracking.cues import Cues, median_colours, mismatch, pixel_mismatch
+from stages.tracking.identity.views import Views
 
 
 def square(x: float, y: float = 10, side: int = 8) -> torch.Tensor:
@@ -17,8 +18,8 @@ def call(step, shared, rows):
 
 
 def followed(*masks: torch.Tensor) -> Cues:
-    cues = Cues(32, torch.device("cpu"))
-    cues.append(masks[0], torch.zeros(1, 3))
+    cues = Cues(32, 2, torch.device("cpu"))
+    cues.append(masks[0], torch.zeros(1, 3), Views.first(torch.zeros(1, 2), 0))
     for mask in masks[1:]:
         cues.update(mask, call)
     return cues
@@ -66,13 +67,6 @@ def test_the_colour_is_measured_inside_the_mask():
 
 def test_the_colour_of_an_empty_mask_is_finite():
     assert median_colours(torch.ones(3, 32, 32), torch.full((1, 32, 32), -5.0)).isfinite().all()
-
-
-def test_similarity_falls_with_the_distance_of_the_colours():
-    red, rose, blue = torch.tensor([[1.0, 0, 0]]), torch.tensor([[1.0, 0.2, 0]]), torch.tensor([[0, 0, 1.0]])
-    assert float(similarity(red, red)) == 1
-    assert 0.2 < float(similarity(red, rose)) < 0.6
-    assert float(similarity(red, blue)) < 0.01
 
 
 def test_a_mask_far_away_or_of_another_colour_has_a_high_mismatch():

@@ -7,7 +7,7 @@ import torch
 from stages.sam2.segmenter import Sam2Segmenter
 from stages.tracking import mask_filter, mask_ops, state
 from stages.tracking.cues import Cues
-from stages.tracking.gallery import Gallery
+from stages.tracking.identity.gallery import Gallery
 from stages.tracking.memory.bank import MemoryBank
 from stages.tracking.memory.ring import Ring
 from stages.tracking.state import TrackerState

@@ -10,6 +10,7 @@ from stages.sam2.attention import LeanOptions
 from stages.sam2.load import EMBEDDED, build, load_segmenter
 from stages.sam2.segmenter import Sam2Segmenter
 from stages.tracking.cues import Cues
+from stages.tracking.identity.views import Views
 from stages.tracking.state import state_bytes
 from stages.tracking.tracker import Tracker, TrackerOptions
 from stages.types import Detections, Frame, Result, TrackChange, TrackState, Window
@@ -301,9 +302,9 @@ def test_the_predicted_motion_is_converted_to_the_new_size(segmenter):
             masks[number, unit * top : unit * (top + 4), unit * t : unit * (t + 3)] = 10
         return masks
 
-    large, small = Cues(48, torch.device("cpu")), Cues(24, torch.device("cpu"))
+    large, small = Cues(48, 2, torch.device("cpu")), Cues(24, 2, torch.device("cpu"))
     for cues, side in ((large, 48), (small, 24)):
-        cues.append(squares(0, side), torch.zeros(2, 3))
+        cues.append(squares(0, side), torch.zeros(2, 3), Views.first(torch.zeros(2, 2), 0))
         for t in range(1, 5):
             cues.update(squares(t, side), segmenter.run)
     large.rescale(24, 0.5)

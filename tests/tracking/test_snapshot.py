@@ -29,18 +29,19 @@ WINDOW, EVERY = 4, 12  # frames
 # or follows from what is carried. An attribute that is in neither fails a test: carry it, and raise snapshot.VERSION.
 CARRIED = {
     "Tracker": {"_state"},
-    "TrackerState": {"bank", "cues", "gallery", "table", "clock", "frame", "masks", "_overlaps"},
+    "TrackerState": {"bank", "cues", "gallery", "table", "clock", "frame", "masks", "_overlaps", "trust"},
     "MemoryBank": {"_memories", "_pointers", "count"},
     "Ring": {"_values", "frames", "_written"},
-    "Cues": {"motion", "colours"},
-    "Gallery": {"_colours", "records"},
+    "Cues": {"motion", "colours", "views"},
+    "Gallery": {"_views", "records"},
+    "Trust": {"means", "covariance", "pairs", "near"},
     "TrackTable": {"rows", "_next_id", "_events"},
     "TrackRecord": {"id", "prompt", "born", "last_seen", "score", "confirmed", "area", "detected_at"}
-    | {"visible", "views", "misses"},
+    | {"visible", "views", "misses", "away"},
 }
 FIXED = {
     "Tracker": {"_full_size", "_segmenter", "_options", "_last", "_last_features", "_points"},  # the last picture's
-    "TrackerState": {"_segmenter", "_options", "_rivals"},
+    "TrackerState": {"_segmenter", "_options", "_rivals", "_away", "parts"},
     "MemoryBank": {"_segmenter", "_endless", "_dtype", "_stored", "_conditioning", "_indices"},
     "Ring": {"_length", "_compact"},
     "Cues": {"moments"},
@@ -406,7 +407,7 @@ def refused(segmenter, crowd, film, uninterrupted):
 def test_another_version_is_refused(refused, uninterrupted):
     changed = bytearray(uninterrupted[1][32][0])
     changed[19] += 1
-    refused(bytes(changed), "version 2, but this maskcast reads version 1; run one release")
+    refused(bytes(changed), "version 3, but this maskcast reads version 2; run one release")
 
 
 def test_other_weights_of_the_same_size_are_refused(refused, uninterrupted):
@@ -487,7 +488,7 @@ def test_other_kinds_of_files_are_refused(refused, uninterrupted):
         refused(sealed(other), "its content makes no sense")
 
 
-@pytest.mark.parametrize("part", ["bank", "cues", "gallery", "table", "masks", "overlaps", "clock"])
+@pytest.mark.parametrize("part", ["bank", "cues", "gallery", "table", "masks", "overlaps", "clock", "trust"])
 def test_a_forged_state_is_refused(part, refused, uninterrupted, segmenter):
     state, _ = snapshot.load(uninterrupted[1][32][0], segmenter)
     for value in (None, {}, torch.zeros(3), [[1, 2]]):
@@ -530,7 +531,7 @@ def test_few_bytes_that_stand_for_many_objects_are_refused(refused, uninterrupte
         }
         for name, ring in state["bank"].items()
     }
-    cues = {name: cue[:1].clone().expand(rows, -1) for name, cue in state["cues"].items()}
+    cues = {name: cue[:1].clone().expand(rows, *cue.shape[1:]) for name, cue in state["cues"].items()}
     masks = torch.zeros(1, dtype=torch.uint8).expand(rows * (4 * segmenter.side) ** 2 // 8)
     many = {"bank": rings, "cues": cues, "table": table | {"rows": table["rows"][:1] * rows}, "masks": masks}
     data = snapshot.dump(state | many, segmenter, 192)
@@ -573,7 +574,7 @@ def attributes(thing: object) -> set[str]:
 def test_each_attribute_of_a_tracker_is_known_to_be_carried_or_fixed(segmenter, uninterrupted):
     tracker = restored(segmenter, uninterrupted[1][56][0])
     state = tracker._state
-    parts = [tracker, state, state.bank, state.bank._memories, state.cues, state.gallery, state.table]
+    parts = [tracker, state, state.bank, state.bank._memories, state.cues, state.gallery, state.table, state.trust]
     for part in (*parts, state.table.rows[0]):
         name = type(part).__name__
         assert attributes(part) == CARRIED[name] | FIXED.get(name, set())
@@ -583,12 +584,13 @@ def test_each_attribute_of_a_tracker_is_known_to_be_carried_or_fixed(segmenter, 
 def test_the_parts_of_a_snapshot_are_those_of_its_version(segmenter, uninterrupted):
     """A reader of this version needs all of them: another list is another version."""
     state, _ = snapshot.load(uninterrupted[1][56][0], segmenter)
-    assert snapshot.VERSION == 1
-    assert state.keys() == {"bank", "cues", "gallery", "table", "clock", "frame", "masks", "overlaps"}
+    assert snapshot.VERSION == 2
+    assert state.keys() == {"bank", "cues", "gallery", "table", "clock", "frame", "masks", "overlaps", "trust"}
     assert {name: part.keys() for name, part in state.items() if isinstance(part, dict)} == {
         "bank": {"memories", "pointers"},
-        "cues": {"motion", "colours"},
-        "gallery": {"records", "colours"},
+        "cues": {"motion", "colours", "looks", "seen"},
+        "gallery": {"records", "looks", "seen"},
+        "trust": {"means", "covariance", "pairs", "near"},
         "table": {"rows", "next_id", "events"},
     }
     assert all(ring.keys() == {"values", "frames", "written"} for ring in state["bank"].values())
