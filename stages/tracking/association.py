@@ -10,7 +10,7 @@ MIN_OVERLAP = 0.3  # least overlap of a detection with the track that it continu
 DUPLICATE_OVERLAP = 0.6  # two tracks, or two detections, of one prompt with this overlap are on one object
 MIN_LIKENESS_WHOLE = 2.0  # least likeness of a detection to a track that has a whole mask elsewhere
 MIN_PROXIMITY = 0.3  # least proximity of a detection to a track that is out of sight, where it is expected
-KNOWN = 3.0  # log odds, before looking, that a detection is of an object that is known and out of sight
+KNOWN = 3.0  # log odds, before looking, that a detection is of an object that is known
 _LEAST = 0.1  # affinity of a match in place, whatever the looks: the light may have changed
 
 
@@ -74,7 +74,7 @@ def associate(evidence: Evidence, reidentify: bool) -> Matches:
     if reidentify:
         whole = np.hstack([e.whole, np.zeros(ended.shape[1], bool)])
         motion = e.worth[0] * in_place * (1 + overlap) / 2 + e.worth[1] * proximity
-        affinity = motion + e.likeness + np.where(in_place | whole, 0, KNOWN)
+        affinity = motion + e.likeness + KNOWN
         affinity = np.where(in_place, np.maximum(affinity, _LEAST), affinity).astype(np.float32)
         possible = np.where(whole & ~in_place, e.likeness >= MIN_LIKENESS_WHOLE, affinity > 0)
         pairs = assign(affinity, e.same_prompt & possible)

@@ -7,6 +7,7 @@ import torch
 from stages.sam2.segmenter import Sam2Segmenter
 from stages.tracking import mask_filter, mask_ops, state
 from stages.tracking.cues import Cues
+from stages.tracking.identity import looks
 from stages.tracking.identity.gallery import Gallery
 from stages.tracking.memory.bank import MemoryBank
 from stages.tracking.memory.ring import Ring
@@ -36,6 +37,8 @@ CALLED = [
     (TrackerState, "update_rivals", 1),
     (TrackerState, "update_rivals", 2),
     (state, "median_colours", 1),
+    (looks, "describe", 1),
+    (looks, "distances", 1),
     (mask_filter, "separate_rivals", 1),
 ]
 

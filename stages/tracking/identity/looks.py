@@ -25,6 +25,7 @@ from stages.tracking.cues import inner, median_colours
 CUES = "colour", "chromaticity", "texture", "fine", "coarse", "shape"
 BINS = 8  # of each axis of the histograms
 _MAX_CHROMATICITY = 1.5  # of a logarithm; more is counted as this
+_MAX_BATCH = 16  # objects described in one step, which takes some megabytes for each at 1024 pixels
 _DARKEST = 0.02  # brightness below which noise is larger than what is seen
 
 
@@ -36,9 +37,9 @@ def sizes(segmenter: Segmenter) -> tuple[int, ...]:
 
 def describe(segmenter: Segmenter, features: FrameFeatures, masks: torch.Tensor) -> torch.Tensor:
     """The looks (N, D) of the objects with these masks (N, 4 S, 4 S), logits; D is the sum of `sizes`."""
-    fine, coarse = features.vision[0][:, 0], features.vision[1][:, 0]
-    (looks,) = segmenter.run(looks_of, (features.picture, fine, coarse), (masks,))
-    return looks
+    shared = features.picture, features.vision[0][:, 0], features.vision[1][:, 0]
+    some = [masks[start : start + _MAX_BATCH] for start in range(0, max(1, len(masks)), _MAX_BATCH)]
+    return torch.cat([segmenter.run(looks_of, shared, (batch,))[0] for batch in some])
 
 
 def looks_of(shared: Tensors, rows: Tensors) -> Tensors:
@@ -46,9 +47,8 @@ def looks_of(shared: Tensors, rows: Tensors) -> Tensors:
     (picture, fine, coarse), (masks,) = shared, rows
     inside = inner(masks).float()
     weights = _shares(inside)
-    colours = (picture * picture.new_tensor(PICTURE_STD)[:, None, None]) + picture.new_tensor(PICTURE_MEAN)[
-        :, None, None
-    ]
+    channels = zip(picture, PICTURE_STD, PICTURE_MEAN, strict=True)  # as numbers: a captured step copies nothing
+    colours = torch.stack([channel * std + mean for channel, std, mean in channels])
     logs = colours.clamp(min=_DARKEST).log()
     parts = [
         median_colours(picture, masks),

@@ -54,7 +54,8 @@ class Views(NamedTuple):
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """Both parts, on the host."""
-        return {"looks": self.looks.cpu(), "seen": torch.from_numpy(self.seen.copy())}
+        looks = self.looks.cpu().clone()  # not the storage that it may be a part of
+        return {"looks": looks, "seen": torch.from_numpy(self.seen.copy())}
 
     def like(self, state: dict[str, Any], rows: Sequence[int]) -> "Views":
         """The rows of a `state_dict`, on this device."""

@@ -149,8 +149,3 @@ class ToAndFro(WildWorld):
         self.bodies = tuple(sample_wild_bodies(rng, 8, aspect, 2))
         self.labels = tuple(body.label for body in self.bodies)
         self._pillars = []
-
-
-def view(world: WildWorld, index: int) -> int:
-    """Which view the camera shows on frame ``index``."""
-    return world._camera.view(index / world.fps)
