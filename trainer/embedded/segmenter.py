@@ -45,11 +45,7 @@ CURRICULUM = (
     Phase(1.00, 256, 8, 3, (0.0, 0.0)),
 )
 # for training an already trained model further
-FURTHER = (
-    Phase(0.35, 192, 6, 4, (0.0, 0.0)),
-    Phase(0.75, 256, 6, 3, (0.0, 0.0)),
-    Phase(1.00, 256, 9, 2, (0.0, 0.0)),
-)
+FURTHER = (Phase(0.7, 256, 6, 3, (0.0, 0.0)), Phase(1.0, 256, 9, 2, (0.0, 0.0)))
 
 
 @torch.no_grad()
