@@ -17,7 +17,7 @@ from stages.segmentation.outputs import ABSENT, FrameFeatures, Heads
 from stages.tracking import mask_filter
 from stages.tracking.cues import Cues, median_colours
 from stages.tracking.identity import looks
-from stages.tracking.identity.gallery import Gallery
+from stages.tracking.identity.gallery import Gallery, gallery_bytes
 from stages.tracking.identity.trust import Trust
 from stages.tracking.identity.views import Views
 from stages.tracking.memory.bank import MemoryBank, bank_bytes
@@ -276,7 +276,4 @@ class TrackerState:
 def state_bytes(segmenter: Segmenter, options: TrackerOptions) -> int:
     """The ``nbytes`` of a TrackerState, computed without allocating one."""
     rows = options.max_objects
-    return (
-        bank_bytes(segmenter, rows, options.memory_dtype)
-        + Gallery(rows, sum(looks.sizes(segmenter)), torch.device("meta")).nbytes
-    )
+    return bank_bytes(segmenter, rows, options.memory_dtype) + gallery_bytes(rows, sum(looks.sizes(segmenter)))

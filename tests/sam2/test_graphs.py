@@ -64,7 +64,9 @@ def test_replayed_graphs_track_as_the_steps_do(segmenter, captured, world, shape
     monkeypatch.setattr(segmenter, "static", True)
     assert same(found, film(segmenter, world, shapes_frame))
     assert captured.graphs.fallbacks == 0
-    assert {"_encode", "_segment", "_propagate", "_memorise", "reject_implausible", "next_motion"} == set(replays)
+    assert {"_encode", "_segment", "_propagate", "_memorise", "reject_implausible", "next_motion", "looks_of"} == set(
+        replays
+    )
 
 
 def test_streams_share_graphs(captured, world, shapes_frame):
@@ -131,7 +133,7 @@ def test_where_nothing_can_be_captured_tracking_goes_on(segmenter, world, shapes
     assert made.graphs.captured == 0
     assert made.graphs.fallbacks > 20
     warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    assert len(warnings) == 6
+    assert len(warnings) == 7
     assert all(warning.endswith("capture failed: CUDA error: the driver is too old") for warning in warnings)
     found = film(made, world, shapes_frame, frames=12)
     monkeypatch.setattr(segmenter, "static", True)

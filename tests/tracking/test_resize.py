@@ -211,7 +211,7 @@ def test_the_smaller_model_of_a_compiled_one_is_not_compiled(segmenter, film, wo
     assert same(film(there, 0, 6, best_first(world)), film(here, 0, 6, best_first(world)))
 
 
-@pytest.mark.parametrize(("scale", "size"), [(1.0, 192), (0.75, 128), (0.51, 96), (0.01, 32), (1.5, 288)])
+@pytest.mark.parametrize(("scale", "size"), [(1.0, 256), (0.7, 192), (0.51, 128), (0.01, 32), (1.5, 384)])
 def test_sizes_are_multiples_of_32(scale, size, segmenter):
     assert segmenter.scaled(scale).image_size == size
 
@@ -234,8 +234,8 @@ def test_tracks_and_masks_survive_a_change_of_size_and_back(segmenter, world, fi
     tracker.rescale(1.0)
     assert tracker.nbytes == held
     large = film(tracker, 18, 27)
-    assert {result.masks.shape[-1] for result in small} == {24}
-    assert {result.masks.shape[-1] for result in large} == {48}
+    assert {result.masks.shape[-1] for result in small} == {32}
+    assert {result.masks.shape[-1] for result in large} == {64}
     assert all({track.id for track in result.tracks} == {1, 2, 3, 4} for result in small + large)
     assert not any(e.change in (TrackChange.ENDED, TrackChange.STARTED) for r in small + large for e in r.events)
     assert np.mean(overlaps(world, small)) > np.mean(overlaps(world, film(untouched, 9, 18))) - 0.15

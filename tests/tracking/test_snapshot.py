@@ -347,7 +347,7 @@ def test_pictures_of_another_size_go_on_as_after_a_rescale(made, goes_on, full, 
     other = restored(segmenter, tracker.snapshot(full), scale=goes_on)
     tracker.rescale(goes_on)
     here, there = film(tracker, world, 12, 20), film(other, world, 12, 20)
-    assert there[0].masks.shape[-1] == 48 * goes_on
+    assert there[0].masks.shape[-1] == 64 * goes_on
     assert other.nbytes == tracker.nbytes
     assert [[t.id for t in r.tracks] for r in here] == [[t.id for t in r.tracks] for r in there]
     assert mean_iou(here, there) > 0.93
@@ -492,10 +492,10 @@ def test_other_kinds_of_files_are_refused(refused, uninterrupted):
 def test_a_forged_state_is_refused(part, refused, uninterrupted, segmenter):
     state, _ = snapshot.load(uninterrupted[1][32][0], segmenter)
     for value in (None, {}, torch.zeros(3), [[1, 2]]):
-        refused(snapshot.dump(state | {part: value}, segmenter, 192), "its content makes no sense")
+        refused(snapshot.dump(state | {part: value}, segmenter, 256), "its content makes no sense")
 
 
-@pytest.mark.parametrize("size", [0, -192, 192.5, 1 << 30, "192"])
+@pytest.mark.parametrize("size", [0, -256, 256.5, 1 << 30, "256"])
 def test_a_forged_image_size_is_refused(size, refused, uninterrupted, segmenter):
     state, _ = snapshot.load(uninterrupted[1][32][0], segmenter)
     refused(snapshot.dump(state, segmenter, size), "its content makes no sense")
@@ -505,7 +505,7 @@ def test_a_record_with_a_value_of_another_type_is_refused(refused, uninterrupted
     state, _ = snapshot.load(uninterrupted[1][32][0], segmenter)
     for forged in ({"id": "1"}, {"score": None}, {"id": 1 << 20}):  # the last is one that was never given
         table = state["table"] | {"rows": [state["table"]["rows"][0] | forged, *state["table"]["rows"][1:]]}
-        refused(snapshot.dump(state | {"table": table}, segmenter, 192), "its content makes no sense")
+        refused(snapshot.dump(state | {"table": table}, segmenter, 256), "its content makes no sense")
 
 
 def test_frames_that_were_not_tracked_are_refused(refused, uninterrupted, segmenter):
@@ -515,7 +515,7 @@ def test_frames_that_were_not_tracked_are_refused(refused, uninterrupted, segmen
         ring = {key: tensor.clone() for key, tensor in state["bank"]["memories"].items()}
         ring[name][0, place] = frame
         bank = state["bank"] | {"memories": ring}
-        refused(snapshot.dump(state | {"bank": bank}, segmenter, 192), "its content makes no sense")
+        refused(snapshot.dump(state | {"bank": bank}, segmenter, 256), "its content makes no sense")
 
 
 def test_few_bytes_that_stand_for_many_objects_are_refused(refused, uninterrupted, segmenter):
@@ -534,7 +534,7 @@ def test_few_bytes_that_stand_for_many_objects_are_refused(refused, uninterrupte
     cues = {name: cue[:1].clone().expand(rows, *cue.shape[1:]) for name, cue in state["cues"].items()}
     masks = torch.zeros(1, dtype=torch.uint8).expand(rows * (4 * segmenter.side) ** 2 // 8)
     many = {"bank": rings, "cues": cues, "table": table | {"rows": table["rows"][:1] * rows}, "masks": masks}
-    data = snapshot.dump(state | many, segmenter, 192)
+    data = snapshot.dump(state | many, segmenter, 256)
     assert len(data) < 1 << 20
     refused(data, "its content makes no sense")
 

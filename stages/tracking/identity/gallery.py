@@ -6,8 +6,13 @@ from typing import Any
 
 import torch
 
-from stages.tracking.identity.views import Views
+from stages.tracking.identity.views import VIEWS, Views
 from stages.tracking.track_table import TrackRecord
+
+
+def gallery_bytes(capacity: int, dim: int) -> int:
+    """The ``nbytes`` of a Gallery, computed without allocating one."""
+    return capacity * VIEWS * dim * torch.float32.itemsize
 
 
 class Gallery:
@@ -21,7 +26,7 @@ class Gallery:
     @property
     def nbytes(self) -> int:
         """Bytes of tensor memory held; depends on the capacity alone."""
-        return self._views.looks.numel() * self._views.looks.element_size()
+        return self._views.looks.nbytes
 
     @property
     def views(self) -> Views:
