@@ -161,3 +161,10 @@ def test_a_wild_world_may_be_empty():
     image, truth = WildWorld(1, WIDTH, HEIGHT, objects=0).render(4)
     assert image.shape == (HEIGHT, WIDTH, 3)
     assert truth.masks.shape == (0, HEIGHT, WIDTH)
+
+
+def test_a_larger_picture_shows_the_same_world():
+    small, large = WildWorld(2, WIDTH, HEIGHT), WildWorld(2, 2 * WIDTH, 2 * HEIGHT)
+    for index in (0, 90, 250):
+        assert np.abs(small.truth(index).visible - large.truth(index).visible).max() < 0.15
+        assert np.abs(2 * small.truth(index).boxes - large.truth(index).boxes).max() <= 4

@@ -55,8 +55,9 @@ class WildWorld:
         count = OBJECTS if objects is None else objects
         self.bodies = tuple(sample_wild_bodies(rng, count, aspect, views))
         self.labels = tuple(body.label for body in self.bodies)
-        self._scenes = [draw_scene(rng, int(_MARGIN * width), int(_MARGIN * height)) for _ in range(views)]
         self._pillars = [_Pillar(rng, view, aspect) for view in range(views) for _ in range(int(rng.integers(0, 3)))]
+        # last, because it takes more random numbers for a larger picture
+        self._scenes = [draw_scene(rng, int(_MARGIN * width), int(_MARGIN * height)) for _ in range(views)]
         self._group = lru_cache(maxsize=2)(self._coded)
 
     def render(self, index: int) -> tuple[Image, Truth]:
