@@ -1,5 +1,7 @@
 """Identities persist: through absence, through NaN values, and beside tracks of another prompt on the same object."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -24,6 +26,14 @@ def blank(shapes_frame, world, t):
     frame = shapes_frame(world, t)
     frame.image[:] = 90
     return frame
+
+
+def without(world: ShapesWorld, number: int) -> ShapesWorld:
+    """The same world without one of its objects."""
+    other = copy.copy(world)
+    other.bodies = tuple(body for n, body in enumerate(world.bodies) if n != number)
+    other.labels = tuple(body.label for body in other.bodies)
+    return other
 
 
 def absent_and_back(segmenter, world, shapes_frame, options, painted=None):
@@ -67,9 +77,7 @@ def test_a_returning_object_may_take_the_row_of_the_track_evicted_for_it(segment
         tracker.step(Window(0, (blank(shapes_frame, world, t),), False), None)
     tracker.step(Window(0, (shapes_frame(world, 6),), True), only(world, 6, second))
     tracker.step(Window(0, (blank(shapes_frame, world, 7),), False), None)
-    hidden = shapes_frame(world, 8)
-    hidden.image[world.render(8)[1].masks[second]] = 90
-    result = tracker.step(Window(0, (hidden,), True), only(world, 8, first))[0]
+    result = tracker.step(Window(0, (shapes_frame(without(world, second), 8),), True), only(world, 8, first))[0]
     assert [(track.id, track.prompt) for track in result.tracks] == [(1, first)]
 
 
@@ -78,8 +86,7 @@ def test_a_track_out_of_sight_is_evicted_for_a_new_object_with_an_event(segmente
     first, second, third = biggest(world, 3)
     tracker = Tracker(segmenter, TrackerOptions(max_objects=2))
     tracker.step(Window(0, (shapes_frame(world, 0),), True), only(world, 0, first, second))
-    gone = shapes_frame(world, 1)
-    gone.image[world.render(1)[1].masks[second]] = 90
+    gone = shapes_frame(without(world, second), 1)
     result = tracker.step(Window(0, (gone,), True), only(world, 1, first, third))[0]
     assert {(e.change, e.reason) for e in result.events} >= {(TrackChange.ENDED, "max_objects")}
     assert {track.prompt for track in result.tracks} == {first, third}

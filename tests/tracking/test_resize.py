@@ -181,12 +181,12 @@ def test_on_a_gpu_the_memory_goes_back_to_the_device():
 
 def test_a_smaller_model_shares_every_weight_and_equals_one_built_for_that_size(segmenter, film, world):
     smaller = segmenter.scaled(0.5)
-    assert smaller.image_size == 96
+    assert smaller.image_size == 128
     assert smaller is segmenter.scaled(0.5)
     weights, ours = segmenter.state_dict(), smaller.state_dict()
     assert weights.keys() == ours.keys()
     assert all(weights[name].data_ptr() == ours[name].data_ptr() for name in weights)
-    model = build(EMBEDDED / "segmenter.yaml", image_size=96)
+    model = build(EMBEDDED / "segmenter.yaml", image_size=128)
     model.load_state_dict(weights)
     built = Sam2Segmenter(model, segmenter.device, torch.float32)
     there, here = Tracker(built, PLACES), Tracker(smaller, PLACES)
