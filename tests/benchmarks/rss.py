@@ -1,6 +1,6 @@
 """Resident memory of the whole daemon against frames, on the test source with the embedded models.
 
-python -m tests.benchmarks.rss [--frames N] [--samples N]
+python -m tests.benchmarks.rss [--world plain|hard|wild] [--frames N] [--samples N]
 
 Prints a table and the slope after the first fifth, in bytes per frame.
 """
@@ -16,7 +16,7 @@ import numpy as np
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
-from stages.testsrc.world import ShapesWorld
+from stages.testsrc.open_world import KINDS, open_world
 
 
 def published(url: str) -> int:
@@ -30,11 +30,13 @@ def published(url: str) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.rss", description=__doc__.splitlines()[0])
+    parser.add_argument("--world", choices=KINDS, default="plain")
     parser.add_argument("--frames", type=int, default=10_000)
     parser.add_argument("--samples", type=int, default=20)
     arguments = parser.parse_args()
-    names = ", ".join(dict.fromkeys(ShapesWorld(0).labels))
-    command = [sys.executable, "-m", "daemon", "run", f"testsrc://shapes?frames={arguments.frames}", "--prompt", names]
+    names = ", ".join(dict.fromkeys(open_world(arguments.world, 0).labels))
+    source = f"testsrc://shapes?frames={arguments.frames}" + {"plain": ""}.get(arguments.world, f"&{arguments.world}=1")
+    command = [sys.executable, "-m", "daemon", "run", source, "--prompt", names]
     models = ["--detector", "embedded", "--segmenter", "embedded", "--device", "cpu"]
     ports = ["--publish", "tcp://127.0.0.1:0", "--http", "127.0.0.1:0"]
     program = subprocess.Popen(
