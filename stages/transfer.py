@@ -38,6 +38,11 @@ class Transfer:
         arrived.record(torch.cuda.current_stream(values.device))
         return cls(host, arrived)
 
+    @property
+    def shape(self) -> torch.Size:
+        """The tensor's shape; nothing is waited for."""
+        return self._host.shape
+
     def part(self, index: int) -> "Transfer":
         """The part of the tensor at ``index`` of its first dimension."""
         return Transfer(self._host[index], self._arrived)

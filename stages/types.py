@@ -45,9 +45,7 @@ class Motion:
     """What has changed since the frames before, as far as a small picture shows it (stages.keyframes.motion)."""
 
     cut: bool  # the frame shows another scene than the one before
-    moving: (
-        NDArray[np.bool_] | None
-    )  # (GRID, GRID) cells that move against the rest of the picture; None: not looked at
+    moving: NDArray[np.bool_] | None  # (GRID, GRID) cells that move against the rest; None: not looked at
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -50,8 +50,8 @@ class KeyframeChoice:
                 continue
             if other.lane.overload.is_recent(now) or _is_late(other, now):
                 return float("inf")
-            competes = other is not stream and now - other.served < ACTIVE and other.pace.may(None, timed=True)
-            if competes and other.lane.prompt_set.asked:
+            competes = other is not stream and now - other.served < ACTIVE and other.lane.prompt_set.asked
+            if competes and other.pace.may(None, timed=True) and self._budget.allows(other.detection.share):
                 greatest = max(greatest, other.pace.need())
         return greatest
 

@@ -38,7 +38,7 @@ class _FirstLine(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
-    maskcast: Literal["snapshot/1"]
+    maskcast: Literal["snapshot/2"]
     session: SessionId
     picture: Annotated[list[Annotated[int, Field(ge=1, le=1 << 16)]], Field(min_length=3, max_length=3)] | None
     prompts: list[str]
@@ -61,7 +61,7 @@ class Handover:
         """The bytes that `unpack` reads."""
         picture = list(self.picture) if self.picture else None
         line = _FirstLine(
-            maskcast="snapshot/1",
+            maskcast="snapshot/2",
             session=self.session,
             picture=picture,
             prompts=list(self.prompts),

@@ -23,9 +23,7 @@ OVERLAP = 0.15  # of two neighbouring tiles, as a share of a tile's side
 LEAST_SCALE = 0.64  # of a tile, with "auto": then 4K has 2 x 2 tiles, and full HD (0.69 as a whole) none
 LEAST_SIDE = 32  # pixels of a tile
 CUT = 0.03  # of a tile's side: a box that ends within this distance of an inner border is cut by it
-PART = (
-    0.7  # share of a tile's box that is in a larger box of the same prompt, from which on it is a part of that object
-)
+PART = 0.7  # a box of a tile with this share of it in a larger box of its prompt is a part of that object
 MERGE_IOU = 0.5  # of two boxes of one prompt with a larger IoU, the one with the lower score is dropped
 
 

@@ -15,6 +15,7 @@ RESIZED = 1.6  # a mask that grows or shrinks by this factor from one frame to t
 CORRECTED = 1.25  # a mask that a keyframe makes larger or smaller by this factor was wrong
 UNEXPLAINED = 2  # cells in which something moves that is no track's, at least
 MOTION_HINTS = 0.3  # hints that they are worth, each time that motion is looked at
+MOST_HINTS, LONGEST = 30.0, 300  # hints and frames since a keyframe; a stream without prompts has no further one
 
 
 class Activity:
@@ -32,7 +33,7 @@ class Activity:
         self._hints = 0.0  # since the last keyframe
         self._since = 0  # frames since then
         self._looked = False  # there was a keyframe: on the first one all is new, which says nothing
-        self._last: dict[int, tuple[float, int, TrackState]] = {}  # presence, area and state by track id
+        self._last: dict[int, tuple[float, float, TrackState]] = {}  # presence, area and state by track id
         self._meeting = 0  # cells with several tracks on the last frame
 
     @property
@@ -46,20 +47,21 @@ class Activity:
 
     def observe(self, result: Result) -> None:
         """The next frame's result, in order."""
+        pixels = math.prod(result.logits.shape[1:])  # of a mask: areas are shares, since masks may change their size
         now = {
-            track.id: (track.presence, area, track.state)
+            track.id: (track.presence, area / pixels, track.state)
             for track, area in zip(result.tracks, result.areas, strict=True)
         }
-        if result.detections is not None and self._looked:
+        if self._looked and result.detections is not None:
             self._learn(self._found(result, now))
-        elif result.detections is None:
-            self._hints += self._doubts(result, now) + self._unexplained(result)
+        elif self._looked:
+            self._hints = min(MOST_HINTS, self._hints + self._doubts(result, now) + self._unexplained(result))
         self._looked |= result.detections is not None
-        self._since += 1
+        self._since = min(self._since + self._looked, LONGEST)
         self._last = now
         self._meeting = 0 if result.coverage is None else int((result.coverage > 1).sum())
 
-    def _found(self, result: Result, now: dict[int, tuple[float, int, TrackState]]) -> float:
+    def _found(self, result: Result, now: dict[int, tuple[float, float, TrackState]]) -> float:
         """The changes that a keyframe has found. A new track that is not confirmed later takes its own back."""
         count = 0.0
         for event in result.events:
@@ -80,7 +82,7 @@ class Activity:
         self._announced = self._announced * kept + min(max(0.0, changes), self._hints)
         self._hints, self._since = 0.0, 0
 
-    def _doubts(self, result: Result, now: dict[int, tuple[float, int, TrackState]]) -> float:
+    def _doubts(self, result: Result, now: dict[int, tuple[float, float, TrackState]]) -> float:
         """Hints of the tracker, each counted on the frame on which it begins."""
         hidden = sum(event.change in (TrackChange.OCCLUDED, TrackChange.RETURNED) for event in result.events)
         known = now.keys() & self._last
@@ -89,7 +91,7 @@ class Activity:
         meets = result.coverage is not None and int((result.coverage > 1).sum()) > self._meeting == 0
         return float(hidden + unsure + resized + meets)
 
-    def _resized(self, track: int, now: dict[int, tuple[float, int, TrackState]], factor: float) -> bool:
+    def _resized(self, track: int, now: dict[int, tuple[float, float, TrackState]], factor: float) -> bool:
         before, area = self._last[track][1], now[track][1]
         return min(before, area) > 0 and not 1 / factor <= area / before <= factor
 

@@ -13,7 +13,7 @@ ROUNDING = 1e-6  # keyframes
 
 
 class KeyframePace:
-    """Counts the frames since a stream's last keyframe, and says how much the next one is needed.
+    """Counts the tracked frames since a stream's last keyframe, and says how much the next one is needed.
 
     Limits are frames from one keyframe to the next: not below ``least``, not above ``every``. Between them it goes by
     `need`. A stream that is not timed, as a file, decides only on every ``least``-th frame and on cuts, and saves up

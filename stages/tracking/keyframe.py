@@ -53,7 +53,8 @@ def update(
     seen = _observe(state, segmenter, frame, features, detections)
     evidence = _evidence(state, seen)
     matches = association.associate(evidence, reidentify)
-    learn(state.trust, evidence, matches, seen.compared)
+    in_view = np.array([not record.away for record in state.table.rows], bool)
+    learn(state.trust, evidence, matches, seen.compared, in_view)
     ending = _tracks_to_end(state, matches, seen.track_areas, frame)
     starting = _detections_to_start(state, matches, seen, ending)
     returning = {d: state.gallery.records[g] for d, g in matches.reidentified if d in starting}

@@ -64,7 +64,8 @@ class TrackerState:
         self.masks = segmenter.empty_heads().masks  # (N, 4 S, 4 S) logits on the last frame
         # (N, padded N) pairs that share no pixel
         self._rivals = torch.zeros(0, 0, dtype=torch.bool, device=segmenter.device)
-        self._away = torch.zeros(0, dtype=torch.bool, device=segmenter.device)  # (N,) rows of another view
+        self._away_rows: list[bool] = []  # rows whose object is in another view
+        self._away = self._prompted = torch.zeros(0, dtype=torch.bool, device=segmenter.device)  # (N,) as these rows
         self._overlaps: dict[tuple[int, int], int] = {}  # by track ids: keyframes in a row on which their masks overlap
 
     @property
@@ -81,8 +82,8 @@ class TrackerState:
         """Find all objects on the next frame."""
         if not self.bank.count:
             return self._segmenter.empty_heads()
-        if len(self._rivals) != self.bank.count:
-            self.update_rivals()  # a window that failed has left them out of date
+        if self._away_rows != [record.away for record in self.table.rows]:
+            self.update_rivals()  # a correction by hand, or a window that failed, has left them out of date
         groups = self.bank.groups()
         heads = self._segmenter.propagate(features, [self.bank.stored(self.clock, rows) for rows in groups])
         if len(groups) > 1:
@@ -236,11 +237,12 @@ class TrackerState:
     def leave_view(self) -> None:
         """The picture now shows another view: tracks have no mask until a detection looks like their object.
 
-        Objects added without a prompt are never detected, so they are looked for as before.
+        Objects added without a prompt are never detected, so they are looked for as before. Inside a window nothing is
+        sent to the device.
         """
         for record in self.table.rows:
             record.away = record.prompt is not None
-        self.update_rivals()
+        self._away_rows, self._away = [record.away for record in self.table.rows], self._prompted
 
     def update_rivals(self) -> None:
         """Recompute which rows are away, and which are rivals, of whose masks only one may have a pixel.
@@ -258,7 +260,9 @@ class TrackerState:
                 first, second = (rows[track] for track in pair)
                 rivals[first, second] = rivals[second, first] = False
         self._rivals = torch.from_numpy(rivals).to(self._segmenter.device)
-        self._away = torch.tensor([record.away for record in records], dtype=torch.bool, device=self._segmenter.device)
+        self._away_rows = [record.away for record in records]
+        flags = self._away_rows, [record.prompt is not None for record in records]
+        self._away, self._prompted = torch.tensor(flags, dtype=torch.bool).to(self._segmenter.device)
 
     def lost_rows(self, frame: int) -> dict[int, str]:
         """The rows without a visible pixel for more than ``lost_after`` frames, with the reason to end them."""

@@ -193,7 +193,7 @@ def test_what_cannot_be_handed_over_is_refused_with_the_reason_and_no_stream_is_
             assert (answer.status_code, reason in answer.json()["error"]) == (422, True), answer.text
     opened = new.ask("POST", "/sources", json={"name": "gate", "source": "testsrc://shapes"})
     assert (opened.status_code, "only a live source" in opened.json()["error"]) == (422, True)
-    for content in (b"", b"{}\n", tracker, line, line.replace(b"snapshot/1", b"snapshot/2") + b"\n" + tracker):
+    for content in (b"", b"{}\n", tracker, line, line.replace(b"snapshot/2", b"snapshot/1") + b"\n" + tracker):
         answer = new.keep(content)
         assert (answer.status_code, "this is no snapshot of a stream" in answer.json()["error"]) == (422, True)
     assert new.load()["streams"] == []

@@ -1,6 +1,9 @@
 """How much the next keyframe is expected to bring follows from what the last ones brought, and from hints."""
 
+from dataclasses import replace
+
 import pytest
+import torch
 
 from stages.keyframes.activity import Activity
 from stages.types import TrackChange, TrackState
@@ -45,6 +48,22 @@ def test_a_track_that_was_never_confirmed_takes_its_change_back():
         activity.observe(result(index, STARTED, looked=True, state=TrackState.NEW))
         activity.observe(result(index + APART, ENDED, looked=True, state=TrackState.NEW))
     assert activity.rate < 0.01
+
+
+def test_masks_of_another_size_are_no_change():
+    """The governor has made pictures smaller: areas are a quarter of what they were."""
+    calm, smaller = shown(Activity(), 3), shown(Activity(), 3)
+    calm.observe(result(1))
+    smaller.observe(replace(result(1, area=25), logits=torch.zeros(1, 2, 2)))
+    assert smaller.expected(5) == calm.expected(5)
+
+
+def test_what_moved_while_nothing_was_looked_for_is_forgotten_soon():
+    """A stream without prompts has no keyframe; then it gets some."""
+    activity = shown(Activity(), 3)
+    for index in range(20_000):
+        activity.observe(result(index, motion=moving((9, 9), (9, 10))))
+    assert shown(activity, 20, STARTED).rate == pytest.approx(1 / APART, rel=0.3)
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ def test_what_was_learned_of_a_prompt_goes_on_under_its_place_among_others():
         b"{}\n",
         b"\x80" * 100,
         b" " * (1 << 21) + b"\n",
-        Handover(SESSION, None, (), b"").pack().replace(b"snapshot/1", b"snapshot/2"),
+        Handover(SESSION, None, (), b"").pack().replace(b"snapshot/2", b"snapshot/1"),
         Handover(SESSION, None, (), b"").pack()[:-1],
         Handover(SESSION, None, (), b"").pack().replace(b"7b1f", b"7b1F"),
         Handover(SESSION, (1, 1, 3), (), b"").pack().replace(b"[1,1,3]", b"[1,-1,3]"),

@@ -41,7 +41,7 @@ CARRIED = {
 }
 FIXED = {
     "Tracker": {"_full_size", "_segmenter", "_options", "_last", "_last_features", "_points"},  # the last picture's
-    "TrackerState": {"_segmenter", "_options", "_rivals", "_away", "parts"},
+    "TrackerState": {"_segmenter", "_options", "_rivals", "_away", "_away_rows", "_prompted", "parts"},
     "MemoryBank": {"_segmenter", "_endless", "_dtype", "_stored", "_conditioning", "_indices"},
     "Ring": {"_length", "_compact"},
     "Cues": {"moments"},

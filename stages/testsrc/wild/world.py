@@ -38,7 +38,7 @@ class _Pillar:
 
 
 class WildWorld:
-    """The frames of ``testsrc://shapes?wild=1``; see `stages.testsrc.wild` for what each part does."""
+    """The frames of ``testsrc://shapes?wild=1``; each module beside this one makes a part of them."""
 
     def __init__(
         self, seed: int = 0, width: int = 640, height: int = 360, objects: int | None = None, fps: float = 30.0

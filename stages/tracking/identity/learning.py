@@ -37,10 +37,11 @@ def compare(described: torch.Tensor, known: Views, parts: tuple[int, ...], trust
     return Comparison(nearest, np.take_along_axis(ratios, view, 2)[..., 0].clip(-LIMIT), view[..., 0])
 
 
-def learn(trust: Trust, evidence: Evidence, matches: Matches, compared: Comparison) -> None:
+def learn(trust: Trust, evidence: Evidence, matches: Matches, compared: Comparison, in_view: NDArray[np.bool_]) -> None:
     """Learn from tracks matched in place, each against itself and against the others of its prompt.
 
-    What motion is worth is learned from all pairs that looks alone tell to be of one object, or of two.
+    What motion is worth is learned from all pairs that looks alone tell to be of one object, or of two, but not from
+    tracks that a cut has put out of view: ``in_view`` (T,) is false for them.
     """
     matched = matches.matched
     same = [compared.distances[d, t] for d, t in matched]
@@ -56,5 +57,5 @@ def learn(trust: Trust, evidence: Evidence, matches: Matches, compared: Comparis
         one, two = best & (likeness >= CERTAIN), (likeness <= -CERTAIN) & np.isfinite(likeness)
         hidden = np.broadcast_to(~evidence.whole, likeness.shape)
         near = np.where(hidden, evidence.proximity >= MIN_PROXIMITY, evidence.in_place)
-        known = one | two
+        known = (one | two) & in_view
         trust.learn_motion(one[known], hidden[known], near[known])

@@ -6,7 +6,7 @@
 - ``texture``: a histogram of the orientation of the gradients of log brightness, by their size (Dalal and Triggs 2005).
 - ``fine`` and ``coarse``: mean and standard deviation, over the mask, of the encoder's features at a quarter and at an
   eighth of the image size. Those of the coarsest level know classes of objects and hardly their patterns.
-- ``shape``: logarithms of area and aspect.
+- ``shape``: logarithms of the share of the picture and of the aspect.
 
 All is measured inside the mask without its outermost pixels. Object pointers tell classes of objects apart, not
 instances, so they are not used.
@@ -113,8 +113,8 @@ def _pooled(level: torch.Tensor, inside: torch.Tensor) -> torch.Tensor:
 
 
 def _shape(masks: torch.Tensor) -> torch.Tensor:
-    """Logarithms of area and of height over width, (N, 2)."""
+    """Logarithms of the share of the picture and of height over width, (N, 2)."""
     visible = masks > 0
     area, height, width = (visible.flatten(1).sum(1), visible.any(2).sum(1), visible.any(1).sum(1))
     logs = [each.clamp(min=1).float().log() for each in (area, height, width)]
-    return torch.stack([logs[0], logs[1] - logs[2]], dim=1)
+    return torch.stack([logs[0] - math.log(visible[0].numel()), logs[1] - logs[2]], dim=1)

@@ -90,11 +90,9 @@ class Trust:
 
     def learn_motion(self, one: NDArray[np.bool_], hidden: NDArray[np.bool_], near: NDArray[np.bool_]) -> None:
         """Learn from pairs of detection and track that looks alone tell to be of one object or of two."""
-        for of_one, out_of_sight, is_near in zip(one, hidden, near, strict=True):
-            counts = self.near[int(not of_one), int(out_of_sight)]
-            counts[int(not is_near)] += 1
-            counts *= min(1.0, MEMORY / counts.sum())
-            counts[:] = counts.clip(min=0.5)
+        np.add.at(self.near, (1 - one.astype(int), hidden.astype(int), 1 - near.astype(int)), 1)
+        self.near *= (MEMORY / self.near.sum(2, keepdims=True)).clip(max=1)
+        self.near = self.near.clip(min=0.5)
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """All numbers."""

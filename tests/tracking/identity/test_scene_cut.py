@@ -64,10 +64,22 @@ def test_tracks_of_the_old_view_have_no_mask_in_the_new_one(segmenter, show):
         assert not (result.masks[old] > 0).any()
 
 
-def test_a_flash_that_is_taken_for_a_cut_costs_no_id(segmenter, show):
-    world, tracker = ShapesWorld(4), Tracker(segmenter, TrackerOptions(lost_after=90))
+@pytest.mark.parametrize("reidentify", [True, False])
+def test_a_flash_that_is_taken_for_a_cut_costs_no_id(reidentify, segmenter, show):
+    world, tracker = ShapesWorld(4), Tracker(segmenter, TrackerOptions(lost_after=90, reidentify=reidentify))
     before = ids(show(tracker, world, 0, 9, cut=False)[-1])
     assert ids(show(tracker, world, 9, 1, cut=True)[0]) == before
+
+
+def test_a_track_of_another_view_that_is_corrected_by_hand_has_a_mask_again(segmenter, show):
+    world, tracker = ShapesWorld(4), Tracker(segmenter, TrackerOptions(lost_after=90))
+    track = ids(show(tracker, world, 0, 9, cut=False)[-1])[0]
+    elsewhere = ShapesWorld(7)
+    show(tracker, elsewhere, 0, 3)
+    box = largest(elsewhere, 2).boxes[0]
+    tracker.refine(track, (box[:2] + box[2:])[None] / 2, np.array([1]))
+    result = show(tracker, elsewhere, 3, 1, cut=False)[0]
+    assert {each.id: each.state for each in result.tracks}[track] is not TrackState.OCCLUDED
 
 
 def test_an_object_added_by_hand_is_looked_for_in_each_view(segmenter, show):
