@@ -39,10 +39,10 @@ class KeyframeDetector:
     def detect(self, stream: StreamState, image: Image) -> tuple[Detections, float]:
         """The detections on a keyframe, for the prompts that the stream looks for now, and the seconds they took.
 
-        Boxes are those above the configured thresholds, or for automatic ones all from `FLOOR` on, with those of
-        contrasts, which are numbered behind the prompts. Raises what the detector does.
+        Boxes are those above the configured thresholds, or all from `FLOOR` on for automatic ones. Raises what the
+        detector does.
         """
-        request = self._request(stream, stream.lane.prompt_set.prompts, image)
+        request = _request(stream, stream.lane.prompt_set.prompts, image)
         ahead, stream.ahead = stream.ahead, None
         if ahead is None or not ahead.is_same(request):
             ahead = self._shared(stream, request) or self._alone(request)
@@ -87,7 +87,7 @@ class KeyframeDetector:
         """The requests of other streams that can be one call with ``request`` and are not answered yet."""
         found = []
         for other, image in self._waiting():
-            theirs = self._request(other, other.lane.prompt_set.asked, image)
+            theirs = _request(other, other.lane.prompt_set.asked, image)
             answered = other.ahead is not None and other.ahead.is_same(theirs)
             if other is not stream and not answered and theirs.together_with(request):
                 found.append((other, theirs))
@@ -103,10 +103,8 @@ class KeyframeDetector:
         self._spent(seconds * sum(each.live for each in requests))
         return [replace(each, detections=one, seconds=seconds) for each, one in zip(requests, found, strict=True)]
 
-    def _request(self, stream: StreamState, prompts: tuple[Prompt, ...], image: Image) -> KeyframeRequest:
-        detection, live = stream.detection, stream.lane.live
-        if not stream.auto:
-            thresholds = detection.box_threshold, detection.text_threshold
-            return KeyframeRequest(image, prompts, thresholds, detection.tiles, live)
-        phrases = (*prompts, *self._detector.contrasts(prompts))
-        return KeyframeRequest(image, phrases, (FLOOR, FLOOR), detection.tiles, live)
+
+def _request(stream: StreamState, prompts: tuple[Prompt, ...], image: Image) -> KeyframeRequest:
+    detection = stream.detection
+    thresholds = (FLOOR, FLOOR) if stream.auto else (detection.box_threshold, detection.text_threshold)
+    return KeyframeRequest(image, prompts, thresholds, detection.tiles, stream.lane.live)

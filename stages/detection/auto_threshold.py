@@ -3,8 +3,7 @@
 Scores are compared as log odds. Most boxes that a detector proposes show no prompted object, so the scores of all
 prompts together have a background distribution and, if objects are present, a second one above it. A prompt for
 something absent cannot measure that background: on the same frames one such prompt scored a thirtieth of what other
-absent prompts scored that share a colour or a shape with an object in the picture. One prompt alone has too few boxes
-for a background: boxes of contrasts (`stages.detection.contrasts`) are counted, too.
+absent prompts scored that share a colour or a shape with an object in the picture.
 """
 
 from collections.abc import Sequence
@@ -49,18 +48,16 @@ class AutoThresholds:
         self._start_score = start
         self._start = float(_log_odds(np.array(start)))
         self._thresholds = np.full(prompts, self._start)  # log odds
-        self._histograms = np.zeros((prompts + 1, _BINS))  # the last one is of all contrasts
+        self._histograms = np.zeros((prompts, _BINS))
         self._warm_up = WARM_UP - 1  # keyframes left that are counted without moving a threshold
 
     def select(self, found: Detections) -> Detections:
         """The detections of a keyframe that reach their prompt's threshold; then learn from all of them.
 
-        ``found`` is the detector's output at ``FLOOR``, best first. Boxes of contrasts, which are numbered behind the
-        prompts, are counted and never selected. Thresholds may be applied after non-maximum suppression, because only a
-        better box of the same prompt suppresses a box.
+        ``found`` is the detector's output at ``FLOOR``, best first. Thresholds may be applied after non-maximum
+        suppression, because only a better box of the same prompt suppresses a box.
         """
-        thresholds = np.array([*self.values, np.inf])
-        reached = found.scores >= thresholds[found.prompts.clip(max=len(self.values))]
+        reached = found.scores >= np.array(self.values)[found.prompts]
         self._count(found)
         if self._warm_up:
             self._warm_up -= 1
@@ -71,15 +68,14 @@ class AutoThresholds:
     def rearrange(self, origins: Sequence[int | None]) -> None:
         """Change the prompts: for each new one the index that it had before, or None for one that was not there."""
         kept = [(place, origin) for place, origin in enumerate(origins) if origin is not None]
-        thresholds, histograms = np.full(len(origins), self._start), np.zeros((len(origins) + 1, _BINS))
-        histograms[-1] = self._histograms[-1]
+        thresholds, histograms = np.full(len(origins), self._start), np.zeros((len(origins), _BINS))
         for place, origin in kept:
             thresholds[place], histograms[place] = self._thresholds[origin], self._histograms[origin]
         self._thresholds, self._histograms = thresholds, histograms
         self.values = tuple(self.values[origin] if origin is not None else self._start_score for origin in origins)
 
     def state_dict(self) -> dict[str, Any]:
-        """What has been learned, as plain values that JSON can hold: 62 numbers for each prompt, 60 more."""
+        """What has been learned, as plain values that JSON can hold: 62 numbers for each prompt."""
         return {
             "values": list(self.values),
             "thresholds": self._thresholds.tolist(),
@@ -94,15 +90,14 @@ class AutoThresholds:
         """
         self.values, self._warm_up = tuple(map(float, state["values"])), int(state["warm_up"])
         self._thresholds = np.array(state["thresholds"], np.float64)
-        self._histograms = np.array(state["histograms"], np.float64).reshape(len(self.values) + 1, _BINS)
+        self._histograms = np.array(state["histograms"], np.float64).reshape(-1, _BINS)
         self.rearrange(origins)
 
     def _count(self, found: Detections) -> None:
         """Add the scores of a keyframe to the histograms, and reduce the weight of older ones."""
         self._histograms *= 0.5 ** (1 / HALF_LIFE)
         bins = np.searchsorted(_EDGES, _log_odds(found.scores[:MAX_BOXES]), "right") - 1
-        rows = found.prompts[:MAX_BOXES].clip(max=len(self.values))
-        np.add.at(self._histograms, (rows, bins.clip(0, _BINS - 1)), 1)
+        np.add.at(self._histograms, (found.prompts[:MAX_BOXES], bins.clip(0, _BINS - 1)), 1)
 
     def _move(self) -> None:
         """Move every threshold towards its goal."""
@@ -110,10 +105,9 @@ class AutoThresholds:
         if not pooled.any():
             return
         level = separating_level(pooled)
-        histograms = self._histograms[:-1]
-        above = histograms * (_EDGES[:-1] >= level)
+        above = self._histograms * (_EDGES[:-1] >= level)
         excess = (above @ _CENTRES) / np.maximum(above.sum(1), 1e-9) - level
-        sure_boxes = (histograms * (max(level, self._start) <= _CENTRES)).sum(1)
+        sure_boxes = (self._histograms * (max(level, self._start) <= _CENTRES)).sum(1)
         present = (sure_boxes >= MIN_SURE_BOXES) & (excess >= MIN_EXCESS)
         low, high = _log_odds(np.array(LIMITS))
         goal = np.where(present, level, max(level, self._start)).clip(min(low, self._start), max(high, self._start))

@@ -36,12 +36,6 @@ class Detector(Protocol):
         Raises ConfigError as `passes` does.
         """
 
-    def contrasts(self, prompts: Sequence[Prompt]) -> tuple[Prompt, ...]:
-        """Phrases that the detector reads beside few ``prompts``, and reports nothing of, to tell other things apart.
-
-        Raises ConfigError as `passes` does.
-        """
-
     def detect(
         self, images: Sequence[Image], prompts: Sequence[Prompt], box_threshold: float, text_threshold: float
     ) -> list[Detections]:

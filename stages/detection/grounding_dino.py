@@ -10,7 +10,6 @@ from torchvision.ops import batched_nms, box_convert, clip_boxes_to_image
 
 from stages.detection.caption_cache import CaptionCache, CaptionTensors
 from stages.detection.captions import Caption, build_captions
-from stages.detection.contrasts import choose_contrasts
 from stages.detection.graphed_parts import GraphedPart
 from stages.detection.load import load_grounding_dino
 from stages.detection.prompts import Prompt
@@ -79,26 +78,12 @@ class GroundingDino:
         return float(min(tall / height, wide / width))
 
     def captions(self, prompts: Sequence[Prompt]) -> tuple[Caption, ...]:
-        """The text inputs for ``prompts``, and for their contrasts, which are numbered behind them.
-
-        Raises ConfigError naming a prompt that the model cannot read.
-        """
+        """The text inputs for ``prompts``. Raises ConfigError naming a prompt that the model cannot read."""
         return self._written(tuple(prompts))
 
     def _write(self, prompts: tuple[Prompt, ...]) -> tuple[Caption, ...]:
-        return self._join((*prompts, *self.contrasts(prompts)))
-
-    def _join(self, phrases: Sequence[Prompt]) -> tuple[Caption, ...]:
-        tokens = [self._vocabulary.tokens(phrase) for phrase in phrases]
-        return tuple(build_captions(phrases, tokens, self._longest_caption))
-
-    def contrasts(self, prompts: Sequence[Prompt]) -> tuple[Prompt, ...]:
-        """Phrases that are read beside few ``prompts``; none where they would need a further caption.
-
-        Raises ConfigError as `captions` does.
-        """
-        chosen = choose_contrasts(prompts, self._vocabulary.knows) if prompts else ()
-        return chosen if chosen and len(self._join((*prompts, *chosen))) == 1 else ()
+        tokens = [self._vocabulary.tokens(prompt) for prompt in prompts]
+        return tuple(build_captions(prompts, tokens, self._longest_caption))
 
     def doubts(self, prompts: Sequence[Prompt]) -> list[str]:
         """A line for each prompt with a word that the model does not know. Raises ConfigError as `captions` does."""
@@ -118,7 +103,7 @@ class GroundingDino:
         A query is kept when its best token scores at least ``box_threshold``; this score becomes the detection's. Its
         prompt is the one with the best mean score over its tokens (as in the reference's COCO evaluation), and the best
         token of that prompt must score at least ``text_threshold``. Then non-maximum suppression per prompt at IoU 0.7.
-        Boxes are clipped to the image. Queries of contrasts, which the model may read beside few prompts, are dropped.
+        Boxes are clipped to the image.
 
         Raises ConfigError for a prompt that the model cannot read, WindowError when the scores are not finite.
         """
@@ -135,7 +120,6 @@ class GroundingDino:
         queries = torch.cat([self._forward(pictures, caption, text_threshold) for caption in captions], 1).cpu()
         if not queries.isfinite().all():
             raise WindowError(f"detector {self.name}: scores are not numbers; try precision float32")
-        queries[queries[..., 5] >= len(prompts)] = 0  # of contrasts
         return [_select(found, image.shape[:2], box_threshold) for found, image in zip(queries, images, strict=True)]
 
     def _forward(self, pictures: Any, caption: Caption, text_threshold: float) -> torch.Tensor:

@@ -31,7 +31,7 @@ class Vocabulary:
 
     def doubt(self, prompt: Prompt) -> str | None:
         """A line that names the words of the prompt that are unknown or only spelled; None where there are none."""
-        unknown = [word for word in prompt.phrase.split() if not self.knows(word)]
+        unknown = [word for word in prompt.phrase.split() if not self._knows(word)]
         if not unknown:
             return None
         words = ", ".join(repr(word[:60]) for word in unknown)
@@ -46,8 +46,7 @@ class Vocabulary:
         letters = piece.removeprefix("##")
         return piece != self._tokenizer.unk_token and letters not in _ARTICLES and any(map(str.isalnum, letters))
 
-    def knows(self, word: str) -> bool:
-        """Whether the word has a token of its own, or tokens of several letters."""
+    def _knows(self, word: str) -> bool:
         pieces = self._pieces(word)
         spelled = all(len(piece.removeprefix("##")) == 1 and not piece.isascii() for piece in pieces)
         return self._tokenizer.unk_token not in pieces and not (spelled and pieces)

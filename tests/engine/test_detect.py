@@ -170,18 +170,6 @@ def test_automatic_thresholds_of_streams_are_learned_from_one_call():
     assert all(boxes(stream) == [[1, 8, 1, 0]] for stream in made)
 
 
-def test_automatic_thresholds_learn_from_contrasts_too():
-    """They are asked for behind the prompts, and the stream's tracker gets no box of them."""
-    detector = BatchDetector()
-    detector.contrasts = lambda prompts: parse_prompts(["wall", "floor"])
-    streams = Streams(detector)
-    auto = streams.add("auto", keyframe(picture(1)), auto=AutoThresholds(1, 0.3))
-    fixed = streams.add("fixed", keyframe(picture(2)))
-    streams.run()
-    assert boxes(auto) == [[1, 8, 3, 0]], "the fake's box tells the number of phrases"
-    assert boxes(fixed) == [[2, 8, 1, 0]]
-
-
 def test_prompts_that_change_in_between_are_detected_anew():
     """The call with the old prompts was made for nothing; the stream's tracker gets boxes for the new ones."""
     detector = BatchDetector()

@@ -34,9 +34,6 @@ class FakeDetector:
     def passes(self, prompts) -> int:
         return 1
 
-    def contrasts(self, prompts) -> tuple:
-        return ()
-
     def doubts(self, prompts) -> list[str]:
         """A snowman is refused, a zebra doubted."""
         for prompt in prompts:

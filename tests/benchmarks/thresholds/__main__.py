@@ -140,7 +140,7 @@ def measure(
         batch = shown[start : start + BATCH]
         detector.network.forget(condition.shift)
         usual = detector.detect(batch, asked, default.box_threshold, default.text_threshold)
-        everything = detector.detect(batch, (*asked, *detector.contrasts(asked)), FLOOR, FLOOR)
+        everything = detector.detect(batch, asked, FLOOR, FLOOR)
         for index, image, one, other in zip(indices[start:], batch, usual, everything, strict=False):
             observe(fixed, index, image, one)
             observe(auto, index, image, thresholds.select(other))

@@ -175,23 +175,6 @@ def test_a_new_stream_detects_what_the_fixed_thresholds_do():
     assert total > 60
 
 
-def test_boxes_of_contrasts_are_counted_as_background_and_never_selected():
-    """They are numbered behind the prompts; one prompt alone has too few boxes to tell background from objects."""
-    rng = np.random.default_rng(0)
-    alone, compared = AutoThresholds(1, START), AutoThresholds(1, START)
-    for _ in range(60):
-        scores = np.array([0.05, *rng.uniform(0.8, 0.9, 6), *rng.uniform(0.004, 0.03, 20)], np.float32)
-        prompts = np.array([0] + [1 + n % 3 for n in range(26)])
-        order = np.argsort(-scores)
-        found = Detections(np.zeros((27, 4), np.float32), scores[order], prompts[order])
-        assert set(compared.select(found).prompts.tolist()) <= {0}
-        alone.select(found.take(np.flatnonzero(found.prompts == 0).tolist()))
-    assert len(compared.values) == len(alone.values) == 1
-    assert compared.state_dict()["histograms"][-1] != alone.state_dict()["histograms"][-1]
-    compared.rearrange([None, 0])
-    assert len(compared.state_dict()["histograms"]) == 3, "two prompts, and the contrasts"
-
-
 @pytest.mark.parametrize(("objects", "moves"), [(0.5, False), (3.5, True)])
 def test_thresholds_stay_where_the_scores_are_as_expected(objects, moves):
     """And move where a model's scores run high."""
