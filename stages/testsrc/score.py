@@ -14,11 +14,20 @@ from scipy.optimize import linear_sum_assignment
 from torchvision.ops import box_iou
 
 from stages.detection.prompts import Prompt
+from stages.testsrc.bodies import COLOURS, SHAPES
 from stages.testsrc.truth import Truth, World
 from stages.types import Detections, Result
 
 CLEARLY_VISIBLE = 0.3
 FOUND = 0.5  # minimum IoU of a box or mask with the true one
+
+
+def absent_labels(world: World) -> list[str]:
+    """Two absent labels: one shares its colour with the first object, one its shape."""
+    rng = np.random.default_rng(len(world.labels))
+    colour, shape = world.labels[0].split()
+    near = [f"{colour} {other}" for other in SHAPES], [f"{other} {shape}" for other in COLOURS]
+    return [str(rng.choice([name for name in names if name not in world.labels])) for names in near]
 
 
 class Quality:
@@ -39,8 +48,24 @@ class Quality:
         """Add one frame; ``masks``, bool (N, H, W), are those of ``result.tracks`` at the frame's size."""
         truth = self._world.truth(result.frame.index)
         if result.detections is not None:
-            self._observe_keyframe(truth, result.detections)
+            self.observe_detections(truth, result.detections)
         self._observe_masks(truth, result, masks)
+
+    def observe_detections(self, truth: Truth, detections: Detections) -> None:
+        """Add the detections on a keyframe."""
+        self.keyframes += 1
+        self.keyframes_absent += bool(self._absent & set(detections.prompts.tolist()))
+        present = [(n, p) for n, p in self._prompted(truth) if truth.visible[n] > 0]
+        self._shown |= {n for n, _ in present if truth.visible[n] >= CLEARLY_VISIBLE}
+        boxes = torch.from_numpy(truth.boxes[[n for n, _ in present]].reshape(-1, 4))
+        ious = box_iou(torch.from_numpy(detections.boxes).reshape(-1, 4), boxes).numpy()
+        ious *= detections.prompts[:, None] == np.array([p for _, p in present], np.int64)[None]
+        rows, columns = linear_sum_assignment(-ious)
+        found = {int(c): int(r) for r, c in zip(rows, columns, strict=True) if ious[r, c] >= FOUND}
+        clear = {c for c, (n, _) in enumerate(present) if truth.visible[n] >= CLEARLY_VISIBLE}
+        self.true_positives += len(clear & found.keys())
+        self.false_negatives += len(clear - found.keys())
+        self.false_positives += len(detections) - len(found)
 
     def summary(self) -> dict[str, float]:
         """f1, precision, recall, absent_rate (share of keyframes), mask_iou, switches (of identity)."""
@@ -58,21 +83,6 @@ class Quality:
     def _prompted(self, truth: Truth) -> list[tuple[int, int]]:
         """(object, prompt) for each object whose label is a prompt."""
         return [(n, self._phrases.index(label)) for n, label in enumerate(truth.labels) if label in self._phrases]
-
-    def _observe_keyframe(self, truth: Truth, detections: Detections) -> None:
-        self.keyframes += 1
-        self.keyframes_absent += bool(self._absent & set(detections.prompts.tolist()))
-        present = [(n, p) for n, p in self._prompted(truth) if truth.visible[n] > 0]
-        self._shown |= {n for n, _ in present if truth.visible[n] >= CLEARLY_VISIBLE}
-        boxes = torch.from_numpy(truth.boxes[[n for n, _ in present]].reshape(-1, 4))
-        ious = box_iou(torch.from_numpy(detections.boxes).reshape(-1, 4), boxes).numpy()
-        ious *= detections.prompts[:, None] == np.array([p for _, p in present], np.int64)[None]
-        rows, columns = linear_sum_assignment(-ious)
-        found = {int(c): int(r) for r, c in zip(rows, columns, strict=True) if ious[r, c] >= FOUND}
-        clear = {c for c, (n, _) in enumerate(present) if truth.visible[n] >= CLEARLY_VISIBLE}
-        self.true_positives += len(clear & found.keys())
-        self.false_negatives += len(clear - found.keys())
-        self.false_positives += len(detections) - len(found)
 
     def _observe_masks(self, truth: Truth, result: Result, masks: NDArray[np.bool_]) -> None:
         present = [(n, p) for n, p in self._prompted(truth) if truth.visible[n] >= CLEARLY_VISIBLE and n in self._shown]

@@ -8,7 +8,6 @@ The prompts of each world are the labels of all its objects and of two absent on
 import argparse
 import json
 
-import numpy as np
 import torch
 
 from stages.detection.grounding_dino import GroundingDino
@@ -16,22 +15,12 @@ from stages.detection.prompts import parse_prompts
 from stages.output.masks import full_masks
 from stages.sam2.load import EMBEDDED, load_segmenter
 from stages.segmentation.base import Segmenter
-from stages.testsrc.bodies import COLOURS, SHAPES
 from stages.testsrc.open_world import KINDS, Kind
-from stages.testsrc.score import Quality
-from stages.testsrc.truth import World
+from stages.testsrc.score import Quality, absent_labels
 from tests.benchmarks.support.worlds import WINDOW, keyframes_from, measured_world, track
 
 HELD_OUT = range(100, 120)
 COUNTS = ("true_positives", "false_positives", "false_negatives", "keyframes", "keyframes_absent", "switches")
-
-
-def absent_labels(world: World) -> list[str]:
-    """Two absent labels: one shares its colour with the first object, one its shape."""
-    rng = np.random.default_rng(len(world.labels))
-    colour, shape = world.labels[0].split()
-    near = [f"{colour} {other}" for other in SHAPES], [f"{other} {shape}" for other in COLOURS]
-    return [str(rng.choice([name for name in names if name not in world.labels])) for names in near]
 
 
 def measure(

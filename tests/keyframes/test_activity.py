@@ -63,7 +63,7 @@ def test_what_moved_while_nothing_was_looked_for_is_forgotten_soon():
     activity = shown(Activity(), 3)
     for index in range(20_000):
         activity.observe(result(index, motion=moving((9, 9), (9, 10))))
-    assert shown(activity, 20, STARTED).rate == pytest.approx(1 / APART, rel=0.3)
+    assert shown(activity, 80, STARTED).rate == pytest.approx(1 / APART, rel=0.3)
 
 
 @pytest.mark.parametrize(

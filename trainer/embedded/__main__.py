@@ -1,6 +1,7 @@
 """Retrain an embedded model: ``python -m trainer.embedded segmenter|detector|classifier [--steps N] --out PATH``.
 
-On a GPU: ``--device cuda --workers 8 --factor 8``.
+Segmenter and detector on a GPU: ``--device cuda --workers 8 --factor 8``. A training that was cut off goes on with
+``--start PATH.training``.
 """
 
 import argparse

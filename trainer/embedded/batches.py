@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
+import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 T = TypeVar("T")
@@ -23,4 +24,6 @@ class _Steps(IterableDataset[T]):
 
 def batches(draw: Callable[[int], T], first: int, last: int, workers: int) -> Iterator[T]:
     """``draw(step)`` for each step in order. It must be picklable, and depend on nothing but the step."""
+    if workers:  # else each tensor on its way holds an open file, and there may be 1024
+        torch.multiprocessing.set_sharing_strategy("file_system")
     return iter(DataLoader(_Steps(draw, first, last), batch_size=None, num_workers=workers))

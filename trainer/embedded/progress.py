@@ -7,6 +7,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from trainer.embedded.run import Run
+
 EVERY = 100  # steps between two writes of the state
 SUFFIX = ".training"
 PARTS = ("model", "average", "optimizer")
@@ -18,18 +20,26 @@ class Progress:
     It is written beside the result, as ``NAME.training``, every ``EVERY`` steps, and removed at the end.
     """
 
-    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer, out: Path) -> None:
+    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer, run: Run) -> None:
         self.model, self.average, self.optimizer = model, copy.deepcopy(model), optimizer
         self.step = 0
         self.further = False  # whether it began with a trained model
-        self._path = out.with_name(out.name + SUFFIX)
+        self._start, self._path = run.start, run.out.with_name(run.out.name + SUFFIX)
+        self._schedule = {"steps": run.steps, "seed": run.seed, "factor": run.factor}
 
-    def start(self, path: Path | None, read: Callable[[Path], dict[str, torch.Tensor]]) -> None:
-        """Begin with a trained model, whose weights ``read`` reads, or go on from an unfinished training."""
+    def start(self, read: Callable[[Path], dict[str, torch.Tensor]]) -> None:
+        """Begin with a trained model, whose weights ``read`` reads, or go on from an unfinished training.
+
+        Exits with a line where that had another number of steps, seed or factor: its learning rate would jump.
+        """
+        path = self._start
         if path is None:
             return
         if path.suffix == SUFFIX:
-            state = torch.load(path, weights_only=True)
+            state = torch.load(path, map_location="cpu", weights_only=True)
+            if state["schedule"] != self._schedule:
+                asked = " ".join(f"--{name} {value}" for name, value in state["schedule"].items())
+                raise SystemExit(f"{path}: this training was begun with {asked}; give the same")
             for name in PARTS:
                 getattr(self, name).load_state_dict(state[name])
             self.step, self.further = state["step"], state["further"]
@@ -46,7 +56,8 @@ class Progress:
         if self.step % EVERY == 0:
             partial = self._path.with_name(self._path.name + ".tmp")
             parts = {name: getattr(self, name).state_dict() for name in PARTS}
-            torch.save({**parts, "step": self.step, "further": self.further}, partial)
+            rest = {"step": self.step, "further": self.further, "schedule": self._schedule}
+            torch.save(parts | rest, partial)
             partial.replace(self._path)
 
     def finish(self) -> None:

@@ -198,11 +198,12 @@ def train(run: Run, report_every: int = 50) -> None:
     A model that is trained further gets a smaller learning rate, and larger inputs from the start.
     """
     steps, out = run.steps, run.out
+    torch.manual_seed(run.seed)
     model = build(EMBEDDED / "segmenter.yaml").to(run.device)
     init_memory(model)
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.0, weight_decay=0.01, betas=(0.9, 0.98))
-    training = Progress(model, optimizer, out)
-    training.start(run.start, lambda path: torch.load(path, weights_only=True)["model"])
+    training = Progress(model, optimizer, run)
+    training.start(lambda path: torch.load(path, map_location="cpu", weights_only=True)["model"])
     learning_rate, curriculum = (5e-4, FURTHER) if training.further else (1.5e-3, CURRICULUM)
     average = training.average
     outputs, average_outputs = DecoderOutputs(model), DecoderOutputs(average)
@@ -240,11 +241,13 @@ def train(run: Run, report_every: int = 50) -> None:
                 f"  loss {np.mean(losses[-report_every:]):.3f}  IoU first {first:.3f} last {last:.3f}",
                 flush=True,
             )
-        if (step + 1) % (report_every * 6) == 0 or step + 1 == steps:
-            resize(average, curriculum[-1].size if progress > 0.6 else phase.size)
+        if (step + 1) % (report_every * 6) == 0:
+            resize(average, phase.size)
             print(f"  held out: {evaluate(average, average_outputs)}", flush=True)
-            resize(average, curriculum[-1].size)
             save(average, out)
+    resize(average, curriculum[-1].size)
+    print(f"held out: {evaluate(average, average_outputs)}", flush=True)
+    save(average, out)
     training.finish()
 
 
@@ -261,5 +264,5 @@ def resize(model: SAM2Base, size: int) -> None:
 def save(model: SAM2Base, out: Path) -> None:
     """Write the weights atomically."""
     partial = out.with_suffix(".tmp")
-    torch.save({"model": {k: v.clone() for k, v in model.state_dict().items()}}, partial)
+    torch.save({"model": {k: v.cpu().clone() for k, v in model.state_dict().items()}}, partial)
     partial.replace(out)

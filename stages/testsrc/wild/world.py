@@ -4,8 +4,6 @@ Each frame is a function of the seed and its index, with exact ground truth: a m
 picture, without what blur, rain and noise add to it or hide of it.
 """
 
-from functools import lru_cache
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -58,11 +56,11 @@ class WildWorld:
         self._pillars = [_Pillar(rng, view, aspect) for view in range(views) for _ in range(int(rng.integers(0, 3)))]
         # last, because it takes more random numbers for a larger picture
         self._scenes = [draw_scene(rng, int(_MARGIN * width), int(_MARGIN * height)) for _ in range(views)]
-        self._group = lru_cache(maxsize=2)(self._coded)
+        self._last_group: tuple[int, list[Image]] = (-1, [])  # number and pictures of what was coded last
 
     def render(self, index: int) -> tuple[Image, Truth]:
         """Render frame ``index``: uint8 (height, width, 3) RGB, and its ground truth."""
-        image = self._paint(index) if self._crf is None else self._group(index // GROUP)[index % GROUP]
+        image = self._paint(index) if self._crf is None else self._coded(index // GROUP)[index % GROUP]
         return image, self.truth(index)
 
     def truth(self, index: int) -> Truth:
@@ -83,9 +81,12 @@ class WildWorld:
         return ground_truth(self.labels, masks, areas)
 
     def _coded(self, group: int) -> list[Image]:
-        """The frames of a group of pictures that are coded together."""
+        """The frames of a group of pictures that are coded together; the last group is kept."""
         assert self._crf is not None
-        return through_h264([self._paint(index) for index in range(group * GROUP, (group + 1) * GROUP)], self._crf)
+        if self._last_group[0] != group:
+            painted = [self._paint(index) for index in range(group * GROUP, (group + 1) * GROUP)]
+            self._last_group = group, through_h264(painted, self._crf)
+        return self._last_group[1]
 
     def _paint(self, index: int) -> Image:
         """Frame ``index`` before it is coded."""

@@ -117,4 +117,4 @@ def _shape(masks: torch.Tensor) -> torch.Tensor:
     visible = masks > 0
     area, height, width = (visible.flatten(1).sum(1), visible.any(2).sum(1), visible.any(1).sum(1))
     logs = [each.clamp(min=1).float().log() for each in (area, height, width)]
-    return torch.stack([logs[0] - math.log(visible[0].numel()), logs[1] - logs[2]], dim=1)
+    return torch.stack([logs[0] - math.log(math.prod(masks.shape[1:])), logs[1] - logs[2]], dim=1)

@@ -30,10 +30,9 @@ from stages.detection.grounding_dino import EMBEDDED, GroundingDino
 from stages.detection.prompts import Prompt
 from stages.testsrc.bodies import LABELS
 from stages.testsrc.open_world import KINDS, Kind
-from stages.testsrc.score import Quality
+from stages.testsrc.score import Quality, absent_labels
 from stages.testsrc.truth import World
 from stages.types import Clock, Detections, Frame, Image, Result
-from tests.benchmarks.quality import absent_labels
 from tests.benchmarks.support.worlds import measured_world
 
 HELD_OUT = range(400, 440)

@@ -27,10 +27,9 @@ from stages.detection.grounding_dino import EMBEDDED, GroundingDino
 from stages.detection.prompts import Prompt, parse_prompts
 from stages.detection.tiles import choose_grid, detect_in_tiles
 from stages.testsrc.open_world import KINDS, open_world
-from stages.testsrc.score import CLEARLY_VISIBLE, FOUND
+from stages.testsrc.score import CLEARLY_VISIBLE, FOUND, absent_labels
 from stages.testsrc.truth import Truth
 from stages.types import Detections
-from tests.benchmarks.quality import absent_labels
 
 HELD_OUT = range(400, 420)
 EDGES = (0.06, 0.12, 0.24)  # between the sizes, as shares of the picture's height

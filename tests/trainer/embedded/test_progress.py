@@ -8,11 +8,12 @@ import pytest
 import torch
 from torch import nn
 
-from trainer.embedded import progress
+from trainer.embedded import detector, progress
 from trainer.embedded.batches import batches
 from trainer.embedded.clips import Phase
 from trainer.embedded.detector import draw_step as draw_detector_step
 from trainer.embedded.progress import Progress
+from trainer.embedded.run import Run
 from trainer.embedded.segmenter import draw_step, phase_of
 
 CURRICULUM = (Phase(0.5, 64, 2, 1, (0.0, 0.0)), Phase(1.0, 64, 3, 2, (1.0, 0.0)))
@@ -23,11 +24,11 @@ def _often(monkeypatch):
     monkeypatch.setattr(progress, "EVERY", 1)
 
 
-def begin(out, start=None):
+def begin(out, start=None, steps=6):
     torch.manual_seed(0)
     model = nn.Linear(3, 2)
-    training = Progress(model, torch.optim.AdamW(model.parameters(), 0.1), out)
-    training.start(start, torch.load)
+    training = Progress(model, torch.optim.AdamW(model.parameters(), 0.1), Run(steps, out, start=start))
+    training.start(torch.load)
     return training
 
 
@@ -41,6 +42,17 @@ def train(training, steps):
     return training
 
 
+def same(one, other):
+    """Whether parts of two batches are equal: tensors, and containers of them."""
+    if isinstance(one, torch.Tensor):
+        return torch.equal(one, other)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[name], other[name]) for name in one)
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(same, one, other))
+    return one == other
+
+
 def weights(training):
     return [*training.model.state_dict().values(), *training.average.state_dict().values()]
 
@@ -51,6 +63,33 @@ def test_a_training_that_was_cut_off_goes_on_to_the_same_weights(tmp_path):
     resumed = train(begin(tmp_path / "cut", tmp_path / "cut.training"), 6)
     assert resumed.step == whole.step == 6
     assert all(torch.equal(a, b) for a, b in zip(weights(whole), weights(resumed), strict=True))
+
+
+def test_another_schedule_is_refused_with_the_one_to_give(tmp_path):
+    """The learning rate follows from the number of steps; it would jump."""
+    train(begin(tmp_path / "cut", steps=2600), 3)
+    with pytest.raises(SystemExit, match=r"was begun with --steps 2600 --seed 0 --factor 1; give the same$"):
+        begin(tmp_path / "other", tmp_path / "cut.training", steps=9000)
+
+
+@pytest.mark.slow
+def test_a_detector_s_training_that_was_interrupted_ends_with_the_same_model(tmp_path, monkeypatch):
+    monkeypatch.setattr(detector, "CALIBRATION", range(10_000, 10_004))
+    monkeypatch.setattr(detector, "CHECK", range(10_200, 10_202))
+    detector.train(Run(2, tmp_path / "whole"), batch=2)
+
+    def interrupted(*arguments):
+        if arguments[-1] == 1:
+            raise KeyboardInterrupt
+        return draw_detector_step(*arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(detector, "draw_step", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            detector.train(Run(2, tmp_path / "cut"), batch=2)
+    detector.train(Run(2, tmp_path / "cut", start=tmp_path / "cut.training"), batch=2)
+    whole, cut = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "cut"))
+    assert whole == cut
 
 
 def test_the_state_goes_when_the_training_is_complete(tmp_path):
@@ -79,7 +118,7 @@ def test_a_cut_off_further_training_still_is_one(tmp_path):
 def test_the_pictures_of_a_step_are_the_same_whoever_draws_them_and_from_whatever_step_on(draw):
     alone, with_workers = (list(batches(draw, 0, 4, workers)) for workers in (0, 2))
     for first, second in zip((*alone, draw(2)), (*with_workers, next(batches(draw, 2, 4, 0))), strict=True):
-        assert torch.equal(first[0], second[0])
+        assert all(same(one, other) for one, other in zip(first, second, strict=True))
     assert not np.array_equal(alone[2][0], alone[3][0])
 
 
