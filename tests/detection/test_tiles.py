@@ -207,11 +207,11 @@ def test_nothing_is_found_on_no_picture_and_for_no_prompt():
 
 @pytest.mark.slow
 def test_the_embedded_model_finds_more_of_a_mosaic_in_tiles():
-    """16 pictures of the test source in one: shapes are a quarter of the size that the model was trained on."""
+    """36 pictures of the test source in one: shapes are a sixth of the size of most that the model was trained on."""
     detector = GroundingDino(EMBEDDED, torch.device("cpu"), torch.float32)
-    worlds = [ShapesWorld(seed, objects=1) for seed in range(500, 516)]
+    worlds = [ShapesWorld(seed, objects=1) for seed in range(500, 536)]
     side = worlds[0].width
-    rows = [np.concatenate([world.render(0)[0] for world in worlds[i : i + 4]], 1) for i in range(0, 16, 4)]
+    rows = [np.concatenate([world.render(0)[0] for world in worlds[i : i + 6]], 1) for i in range(0, 36, 6)]
     mosaic = np.ascontiguousarray(np.concatenate(rows))
     prompts = parse_prompts(dict.fromkeys(world.labels[0] for world in worlds))
     hits = {}
@@ -219,9 +219,7 @@ def test_the_embedded_model_finds_more_of_a_mosaic_in_tiles():
         [found] = detect_in_tiles(detector, [mosaic], prompts, THRESHOLDS, tiles)
         hits[tiles] = 0
         for place, world in enumerate(worlds):
-            box = world.truth(0).boxes[:1] + np.array([place % 4 * side, place // 4 * side] * 2, np.float32)
+            box = world.truth(0).boxes[:1] + np.array([place % 6 * side, place // 6 * side] * 2, np.float32)
             same = [prompts[prompt].phrase == world.labels[0] for prompt in found.prompts]
             hits[tiles] += bool((box_iou(torch.from_numpy(found.boxes[same]), torch.from_numpy(box)) > 0.5).any())
-    assert hits["auto"] >= 10
-    assert hits[16] >= 12
-    assert hits["off"] <= 8
+    assert min(hits["auto"], hits[16]) >= 24 >= 2 * hits["off"]

@@ -112,7 +112,7 @@ def _owners(result: Result, truth: Truth, prompts: NDArray[np.int64]) -> list[in
 def returns_of(n: int, visible: NDArray[np.float32], owners: list[list[int | None]]) -> Iterator[Return]:
     """The returns of object ``n``; visible shares (T, N) and the id of each object, at T looks."""
     last, visit, absent = Counter[int](), Counter[int](), 0
-    known = {track for row in owners for m, track in enumerate(row) if m != n and track is not None}
+    others, known = set[int](), set[int]()  # ids that others have had so far, and before this visit
 
     def ended() -> Iterator[Return]:
         if last and visit.total() >= LOOKS:
@@ -126,10 +126,12 @@ def returns_of(n: int, visible: NDArray[np.float32], owners: list[list[int | Non
             continue
         if run >= ABSENT:
             yield from ended()
-            last, visit, absent = (visit if visit.total() >= LOOKS else last), Counter(), run
+            last, absent = (visit, run) if visit.total() >= LOOKS else (last, absent + run)
+            visit, known = Counter(), set(others)
         run = 0
         if visible[t, n] >= SEEN and owners[t][n] is not None:
             visit[owners[t][n]] += 1
+        others |= {track for m, track in enumerate(owners[t]) if m != n and track is not None}
     yield from ended()
 
 
