@@ -51,7 +51,7 @@ def test_the_memory_benchmark_sees_upstream_grow_and_the_tracker_not(tmp_path):
     assert [one["frame"] for one in ours] == [one["frame"] for one in theirs] == [10, 20, 30]
     assert len({one["held"] for one in ours}) == 1
     assert theirs[0]["held"] < theirs[1]["held"] < theirs[2]["held"]
-    pixels = 4 * 3 * 192 * 192
+    pixels = 4 * 3 * 256 * 256
     assert theirs[2]["frames_held"] == 30 * pixels
     assert theirs[2]["held"] - theirs[1]["held"] > 10 * pixels
     ratios = [value for name, value in report["figures"].items() if "/" in name]
@@ -76,6 +76,12 @@ def test_the_tiles_benchmark_compares_tiles_with_the_whole_picture():
     assert settings["2"]["time_over_first"] > 0
     assert settings["off"]["objects"] == settings["2"]["objects"]
     assert all(0 <= figure <= 1 for row in settings.values() for figure in (row["f1"], *row["f1_by_size"]))
+
+
+def test_the_benchmark_of_cues_tells_the_time_of_each_and_of_the_tracker():
+    spent = run("cues", "--world", "plain", "--seeds", "300", "--frames", "8")
+    assert set(spent) == {"looks", "motion", "need", "tracker"}
+    assert all(0 < spent[name] <= spent["tracker"] for name in spent)
 
 
 @pytest.mark.parametrize(
