@@ -299,7 +299,7 @@ def test_pictures_of_different_shapes_are_padded_together(copy: Path) -> None:
             kept += bool((box_iou(same, torch.from_numpy(box[None])) > 0.5).any())
             seen += 1
     assert seen > 15
-    assert kept >= 0.9 * seen
+    assert kept >= 0.8 * seen
 
 
 # --- Damage
