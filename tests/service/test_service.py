@@ -88,7 +88,7 @@ class Saboteur(ProgressLines):
         frames = service.streams["gate"].metrics.frames_published
         if frames != self._seen:
             self._seen, self._since = frames, time.monotonic()
-        if frames and not service.streams["gate"].lane.outbox.fits(1) and time.monotonic() - self._since > 2:
+        if frames and not service.streams["gate"].lane.inbox.fits(1) and time.monotonic() - self._since > 2:
             os.kill(os.getpid(), signal.SIGTERM)
 
 
