@@ -1,7 +1,7 @@
 """The whole pipeline on the built-in test source: no network, no GPU, no file needed.
 
-Two pairs of look-alikes are found by two names, followed, published and recorded: they cross, leave and come back, and
-the light goes out for a second. The summary says how much of it was right, since the source knows the truth.
+Two pairs of look-alikes are found by two names, followed, published and recorded: they cross, hide and leave, and
+the light goes out for a while. The summary says how much of it was right, since the source knows the truth.
 
 examples:
   maskcast demo
