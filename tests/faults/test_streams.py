@@ -103,6 +103,7 @@ def shapes(name: str, width: int) -> dict:
 def service_settings(endpoint: str, folder: Path) -> Settings:
     return Settings(
         models={"detector": "embedded", "segmenter": "embedded", "device": "cpu"},
+        detection={"share": 0},  # windows of 8 frames, whatever is found
         publish={"endpoint": endpoint, "wait_for": 1, "when_full": "wait"},
         http={"listen": "127.0.0.1:0"},
         record={"dir": str(folder)},

@@ -363,7 +363,10 @@ def test_closing_wakes_a_live_test_source_that_waits_for_its_next_frame():
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("testsrc://shapes?colour=red", "unknown key 'colour'.*seed, frames, size, fps, objects, live, hard, since"),
+        (
+            "testsrc://shapes?colour=red",
+            "unknown key 'colour'.*seed, frames, size, fps, objects, live, hard, wild, since",
+        ),
         ("testsrc://shapes?fps=0", "fps=0 .*number above 0"),
         ("testsrc://shapes?since=5", "since=5 .*only live=1 has a clock"),
         ("testsrc://shapes?live=1&since=yesterday", "since=yesterday .*Unix seconds"),

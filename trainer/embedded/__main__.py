@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from trainer.embedded import classifier, detector, segmenter
-from trainer.embedded.run import Run
+from trainer.embedded.progress import Run
 
 
 def main() -> None:

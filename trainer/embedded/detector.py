@@ -19,8 +19,7 @@ from trainer.embedded.calibration import CALIBRATION, CHECK, best_threshold, cou
 from trainer.embedded.captions import Inputs, draw_sample, encode, encode_captions
 from trainer.embedded.grounding_dino import build_model, build_processor, calibrate, vocabulary
 from trainer.embedded.losses import batch_loss
-from trainer.embedded.progress import Progress
-from trainer.embedded.run import Run
+from trainer.embedded.progress import Progress, Run
 from trainer.embedded.worlds import draw_world
 
 SIZES = ((0.0, 128), (0.55, 256))  # from this fraction of the steps on: side of the input in pixels

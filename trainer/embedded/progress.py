@@ -1,17 +1,29 @@
-"""The state of an unfinished training, from which it goes on after it was cut off."""
+"""What a training is asked for, and the state of an unfinished one, from which it goes on after it was cut off."""
 
 import copy
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from trainer.embedded.run import Run
-
 EVERY = 100  # steps between two writes of the state
 SUFFIX = ".training"
 PARTS = ("model", "average", "optimizer")
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One training. Its result depends on ``steps``, ``seed``, ``start`` and ``factor``, not on the workers."""
+
+    steps: int
+    out: Path
+    seed: int = 0
+    start: Path | None = None  # a trained model to train further, or the state of a training that was cut off
+    device: torch.device = torch.device("cpu")
+    workers: int = 0  # processes that draw the pictures; 0: none but this one
+    factor: int = 1  # times the pictures of a step, for a device that has room for them
 
 
 class Progress:

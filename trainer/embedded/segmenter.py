@@ -34,8 +34,7 @@ from trainer.embedded.clips import (
     on_device,
     prepare,
 )
-from trainer.embedded.progress import Progress
-from trainer.embedded.run import Run
+from trainer.embedded.progress import Progress, Run
 
 CURRICULUM = (
     Phase(0.08, 128, 2, 8, (1.0, 1.0)),

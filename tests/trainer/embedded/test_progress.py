@@ -12,8 +12,7 @@ from trainer.embedded import detector, progress
 from trainer.embedded.batches import batches
 from trainer.embedded.clips import Phase
 from trainer.embedded.detector import draw_step as draw_detector_step
-from trainer.embedded.progress import Progress
-from trainer.embedded.run import Run
+from trainer.embedded.progress import Progress, Run
 from trainer.embedded.segmenter import draw_step, phase_of
 
 CURRICULUM = (Phase(0.5, 64, 2, 1, (0.0, 0.0)), Phase(1.0, 64, 3, 2, (1.0, 0.0)))
