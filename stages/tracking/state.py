@@ -242,7 +242,8 @@ class TrackerState:
         """
         for record in self.table.rows:
             record.away = record.prompt is not None
-        self._away_rows, self._away = [record.away for record in self.table.rows], self._prompted
+        if len(self._prompted) == len(self.table.rows):  # else they are out of date, which `propagate` sees
+            self._away_rows, self._away = [record.away for record in self.table.rows], self._prompted
 
     def update_rivals(self) -> None:
         """Recompute which rows are away, and which are rivals, of whose masks only one may have a pixel.

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from stages.testsrc.world import ShapesWorld
+from stages.tracking import keyframe
 from stages.tracking.tracker import Tracker, TrackerOptions
 from stages.types import Detections, Frame, Motion, Result, TrackState, Window
 
@@ -80,6 +81,18 @@ def test_a_track_of_another_view_that_is_corrected_by_hand_has_a_mask_again(segm
     tracker.refine(track, (box[:2] + box[2:])[None] / 2, np.array([1]))
     result = show(tracker, elsewhere, 3, 1, cut=False)[0]
     assert {each.id: each.state for each in result.tracks}[track] is not TrackState.OCCLUDED
+
+
+def test_a_cut_after_a_keyframe_that_failed_half_way_is_tracked_on(segmenter, show, monkeypatch):
+    """Its new tracks have started, and nothing that follows from the rows has been computed."""
+    world, tracker = ShapesWorld(4), Tracker(segmenter, TrackerOptions(lost_after=90))
+    show(tracker, world, 0, 1, cut=False)
+    with monkeypatch.context() as patched:
+        patched.setattr(keyframe, "_record_overlaps", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            show(tracker, ShapesWorld(7), 0, 1, cut=False)
+    [result] = show(tracker, ShapesWorld(7), 1, 1)
+    assert len(result.tracks) == len(tracker.ids) > PROMPTS
 
 
 def test_an_object_added_by_hand_is_looked_for_in_each_view(segmenter, show):
