@@ -62,6 +62,11 @@ class Frame:
     motion: Motion | None = None  # None where nobody has looked
     due: float = 0.0  # monotonic seconds until which a live frame may wait: it came in a burst (stages.source.pacing)
 
+    @property
+    def cut(self) -> bool:
+        """Whether somebody has looked and seen another scene than on the frame before."""
+        return self.motion is not None and self.motion.cut
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Window:

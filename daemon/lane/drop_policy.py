@@ -16,7 +16,7 @@ def fold_window(lost: Window, following: Window) -> Window:
     """Fold a dropped window into the next: add its number of frames, keep its keyframe flag and its scene cuts."""
     first, *rest = following.frames
     gone = sum(1 + frame.dropped_before for frame in lost.frames)
-    cut = next((frame.motion for frame in lost.frames if frame.motion is not None and frame.motion.cut), None)
+    cut = next((frame.motion for frame in lost.frames if frame.cut), None)
     first = replace(first, dropped_before=first.dropped_before + gone, motion=cut or first.motion)
     return replace(following, frames=(first, *rest), keyframe=following.keyframe or lost.keyframe)
 

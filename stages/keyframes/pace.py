@@ -85,7 +85,7 @@ class KeyframePace:
         for number, frame in enumerate(window.frames):
             if self._opens(frame, 0) and not (window.keyframe and number == 0):
                 self._new_scene = True
-            self._since_cut = 1 if _is_cut(frame) else min(self._every, self._since_cut + 1)
+            self._since_cut = 1 if frame.cut else min(self._every, self._since_cut + 1)
         self._waited += len(window.frames)
         self._saved = min(SAVED, self._saved + self._share * len(window.frames))
 
@@ -96,8 +96,4 @@ class KeyframePace:
 
     def _opens(self, frame: Frame, ahead: int) -> bool:
         """Whether a frame, ``ahead`` frames after the next one, opens a scene: a cut, and the first for a while."""
-        return _is_cut(frame) and self._since_cut + ahead >= self._every
-
-
-def _is_cut(frame: Frame) -> bool:
-    return frame.motion is not None and frame.motion.cut
+        return frame.cut and self._since_cut + ahead >= self._every

@@ -20,3 +20,8 @@ def open_world(
     if kind == "wild":
         return WildWorld(seed, width, height, objects, fps)
     return ShapesWorld(seed, width, height, objects, fps, hard=kind == "hard")
+
+
+def measured_world(kind: Kind, seed: int, objects: int | None = None) -> World:
+    """The world of a seed at the size at which figures are taken: wild ones 640 x 360, the others 256 x 256."""
+    return open_world(kind, seed, *(640, 360) if kind == "wild" else (256, 256), objects=objects)

@@ -22,12 +22,13 @@ CLEARLY_VISIBLE = 0.3
 FOUND = 0.5  # minimum IoU of a box or mask with the true one
 
 
-def absent_labels(world: World) -> list[str]:
-    """Two absent labels: one shares its colour with the first object, one its shape."""
+def measured_labels(world: World) -> list[str]:
+    """The labels of all objects, and two absent ones: one shares its colour with the first object, one its shape."""
     rng = np.random.default_rng(len(world.labels))
     colour, shape = world.labels[0].split()
     near = [f"{colour} {other}" for other in SHAPES], [f"{other} {shape}" for other in COLOURS]
-    return [str(rng.choice([name for name in names if name not in world.labels])) for names in near]
+    absent = [str(rng.choice([name for name in names if name not in world.labels])) for names in near]
+    return [*dict.fromkeys(world.labels), *absent]
 
 
 class Quality:

@@ -51,10 +51,10 @@ def update(
 ) -> Heads:
     """Track the objects on a keyframe and update them with its detections; returns the heads of all rows afterwards."""
     seen = _observe(state, segmenter, frame, features, detections)
-    evidence = _evidence(state, seen)
+    away = np.array([record.away for record in state.table.rows], bool)
+    evidence = _evidence(state, seen, away)
     matches = association.associate(evidence, reidentify)
-    in_view = np.array([not record.away for record in state.table.rows], bool)
-    learn(state.trust, evidence, matches, seen.compared, in_view)
+    learn(state.trust, evidence, matches, seen.compared, ~away)
     ending = _tracks_to_end(state, matches, seen.track_areas, frame)
     starting = _detections_to_start(state, matches, seen, ending)
     returning = {d: state.gallery.records[g] for d, g in matches.reidentified if d in starting}
@@ -97,7 +97,7 @@ def _observe(
     )
 
 
-def _evidence(state: TrackerState, seen: _Observation) -> association.Evidence:
+def _evidence(state: TrackerState, seen: _Observation, away: NDArray[np.bool_]) -> association.Evidence:
     records, ended = state.table.rows, state.gallery.records
     prompts = np.array([-1 if record.prompt is None else record.prompt for record in [*records, *ended]], np.int64)
     track_prompts = prompts[: len(records)]
@@ -107,7 +107,6 @@ def _evidence(state: TrackerState, seen: _Observation) -> association.Evidence:
     centres, _ = state.cues.centres_and_areas(seen.found.masks)
     proximity = mask_ops.to_numpy(torch.exp(-torch.cdist(centres, predicted) / usual_areas.sqrt()))
     track_overlap = mask_ops.to_numpy(mask_ops.mask_iou(seen.tracked.masks, seen.tracked.masks))
-    away = np.array([record.away for record in records], bool)
     return association.Evidence(
         same_prompt=seen.detections.prompts[:, None] == prompts[None],
         overlap=seen.overlap,

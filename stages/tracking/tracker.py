@@ -53,7 +53,7 @@ class Tracker:
         encoded_at = time.perf_counter()
         heads: list[Heads] = []
         for number, (frame, features) in enumerate(zip(window.frames, encoded, strict=True)):
-            if frame.motion is not None and frame.motion.cut and self._options.gate and self._options.reidentify:
+            if frame.cut and self._options.gate and self._options.reidentify:
                 self._state.leave_view()
             if number == 0 and detections is not None:
                 reidentify = self._options.reidentify

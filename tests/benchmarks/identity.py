@@ -34,11 +34,11 @@ from stages.detection.prompts import parse_prompts
 from stages.output.masks import full_masks
 from stages.sam2.load import EMBEDDED, load_segmenter
 from stages.sam2.segmenter import Sam2Segmenter
-from stages.testsrc.open_world import KINDS, Kind
+from stages.testsrc.open_world import KINDS, Kind, measured_world
 from stages.testsrc.score import CLEARLY_VISIBLE
 from stages.testsrc.truth import Truth
 from stages.tracking.tracker import TrackerOptions
-from tests.benchmarks.support.worlds import keyframes_from, measured_world, track
+from tests.benchmarks.support.worlds import keyframes_from, track
 
 HELD_OUT = range(500, 520)  # seeds that were not used for training or tuning
 MATCH = 0.5  # a track with at least this IoU with a barely visible object is ignored

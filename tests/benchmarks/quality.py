@@ -15,9 +15,9 @@ from stages.detection.prompts import parse_prompts
 from stages.output.masks import full_masks
 from stages.sam2.load import EMBEDDED, load_segmenter
 from stages.segmentation.base import Segmenter
-from stages.testsrc.open_world import KINDS, Kind
-from stages.testsrc.score import Quality, absent_labels
-from tests.benchmarks.support.worlds import WINDOW, keyframes_from, measured_world, track
+from stages.testsrc.open_world import KINDS, Kind, measured_world
+from stages.testsrc.score import Quality, measured_labels
+from tests.benchmarks.support.worlds import WINDOW, keyframes_from, track
 
 HELD_OUT = range(100, 120)
 COUNTS = ("true_positives", "false_positives", "false_negatives", "keyframes", "keyframes_absent", "switches")
@@ -27,7 +27,7 @@ def measure(
     kind: Kind, seed: int, frames: int, every: int | None, window: int, detector: GroundingDino, segmenter: Segmenter
 ) -> Quality:
     world = measured_world(kind, seed)
-    prompts = parse_prompts([*dict.fromkeys(world.labels), *absent_labels(world)])
+    prompts = parse_prompts(measured_labels(world))
     quality = Quality(world, prompts)
     for result, _ in track(world, prompts, detector, segmenter, frames, keyframes_from(every), window):
         quality.observe(result, full_masks(result).full())

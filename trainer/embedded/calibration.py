@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from stages.detection.grounding_dino import GroundingDino
 from stages.detection.prompts import parse_prompts
-from stages.testsrc.open_world import KINDS, Kind, open_world
-from stages.testsrc.score import Quality, absent_labels
+from stages.testsrc.open_world import KINDS, Kind, measured_world
+from stages.testsrc.score import Quality, measured_labels
 from stages.testsrc.truth import World
 
 CALIBRATION = range(10_000, 10_200)  # seeds of the worlds for choosing the threshold; not used for training or tests
@@ -24,8 +24,7 @@ Counts = dict[Kind, NDArray[np.int64]]  # (thresholds, 3) true positives, false 
 def calibration_world(seed: int) -> tuple[Kind, World]:
     """The world of a seed, and its kind; of four one is plain, one is hard and two are wild."""
     kind: Kind = ("plain", "wild", "hard", "wild")[seed % 4]
-    size = (640, 360) if kind == "wild" else (256, 256)
-    return kind, open_world(kind, seed, *size, objects=1 + seed // 4 % 6 if kind == "plain" else None)
+    return kind, measured_world(kind, seed, 1 + seed // 4 % 6 if kind == "plain" else None)
 
 
 def count(folder: Path, seeds: Iterable[int]) -> Counts:
@@ -34,7 +33,7 @@ def count(folder: Path, seeds: Iterable[int]) -> Counts:
     counts: Counts = {kind: np.zeros((len(THRESHOLDS), 3), np.int64) for kind in KINDS}
     for seed in seeds:
         kind, world = calibration_world(seed)
-        prompts = parse_prompts([*dict.fromkeys(world.labels), *absent_labels(world)])
+        prompts = parse_prompts(measured_labels(world))
         qualities = [Quality(world, prompts) for _ in THRESHOLDS]
         for index in FRAMES:
             image, truth = world.render(index)

@@ -16,18 +16,15 @@ from contextlib import ExitStack
 from typing import ParamSpec, TypeVar
 from unittest.mock import patch
 
-import torch
-
-from stages.detection.grounding_dino import EMBEDDED, GroundingDino
 from stages.detection.prompts import parse_prompts
 from stages.keyframes.activity import Activity
 from stages.keyframes.motion import MotionWatch
-from stages.sam2.load import load_segmenter
-from stages.testsrc.open_world import KINDS
+from stages.testsrc.open_world import KINDS, measured_world
 from stages.tracking import keyframe
 from stages.tracking.identity import looks
 from stages.tracking.tracker import Tracker
-from tests.benchmarks.support.worlds import keyframes_from, measured_world, track
+from tests.benchmarks.identity import models
+from tests.benchmarks.support.worlds import keyframes_from, track
 
 P, R = ParamSpec("P"), TypeVar("R")
 HELD_OUT = range(500, 504)
@@ -61,10 +58,8 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=150)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    cpu, spent = torch.device("cpu"), Counter[str]()
-    detector = GroundingDino(EMBEDDED, cpu, torch.float32)
-    segmenter = load_segmenter("embedded", cpu, torch.float32)
+    spent = Counter[str]()
+    detector, segmenter = models()
     with ExitStack() as patches:
         for name, owner, function in PARTS:
             patches.enter_context(patch.object(owner, function, timed(spent, name, getattr(owner, function))))

@@ -22,13 +22,13 @@ from stages.detection.prompts import Prompt, parse_prompts
 from stages.keyframes.motion import MotionWatch
 from stages.output.masks import full_masks
 from stages.segmentation.base import Segmenter
+from stages.testsrc.open_world import measured_world
 from stages.testsrc.truth import Truth, World
 from stages.testsrc.world import ShapesWorld
 from stages.tracking.tracker import Tracker
 from stages.types import Clock, Detections, Image, Result, Window
 from tests.benchmarks.identity import Observed, models, score
 from tests.benchmarks.support.engine_run import EngineRun, VirtualTime, frame_of
-from tests.benchmarks.support.worlds import measured_world
 
 HELD_OUT = (500, 502, 504)  # each with the next one
 SHARES = (0.1, 0.2, 0.3)

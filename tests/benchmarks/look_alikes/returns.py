@@ -73,7 +73,7 @@ def windows(world: WildWorld, frames: int, every: int) -> Iterator[tuple[Window,
 
 
 def _is_keyframe(frame: Frame, every: int) -> bool:
-    return frame.index % every == 0 or (frame.motion is not None and frame.motion.cut)
+    return frame.index % every == 0 or frame.cut
 
 
 def measure(job: Job) -> list[Return]:

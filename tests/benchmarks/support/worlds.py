@@ -7,18 +7,12 @@ from daemon.settings.schema import Detection
 from stages.detection.base import Detector
 from stages.detection.prompts import Prompt
 from stages.segmentation.base import Segmenter
-from stages.testsrc.open_world import Kind, open_world
 from stages.testsrc.truth import Truth, World
 from stages.tracking.tracker import Tracker, TrackerOptions
 from stages.types import Frame, Result
 from tests.benchmarks.support.engine_run import EngineRun, frame_of
 
 WINDOW = 8  # the daemon's default
-
-
-def measured_world(kind: Kind, seed: int) -> World:
-    """The world of a seed at the size at which figures are taken: wild ones 640 x 360, the others 256 x 256."""
-    return open_world(kind, seed, *(640, 360) if kind == "wild" else (256, 256))
 
 
 def track(

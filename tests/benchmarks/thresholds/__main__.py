@@ -29,21 +29,16 @@ from stages.detection.auto_threshold import FLOOR, AutoThresholds
 from stages.detection.grounding_dino import EMBEDDED, GroundingDino
 from stages.detection.prompts import Prompt
 from stages.testsrc.bodies import LABELS
-from stages.testsrc.open_world import KINDS, Kind
-from stages.testsrc.score import Quality, absent_labels
+from stages.testsrc.open_world import KINDS, Kind, measured_world
+from stages.testsrc.score import Quality, measured_labels
 from stages.testsrc.truth import World
 from stages.types import Clock, Detections, Frame, Image, Result
-from tests.benchmarks.support.worlds import measured_world
 
 HELD_OUT = range(400, 440)
 BATCH = 20  # keyframes per call of the detector
 COUNTS = ("true_positives", "false_positives", "false_negatives", "keyframes", "keyframes_absent")
 
 Floats = NDArray[np.float32]
-
-
-def _named_and_two(world: World) -> list[str]:
-    return [*dict.fromkeys(world.labels), *absent_labels(world)]
 
 
 @dataclass(frozen=True)
@@ -55,7 +50,7 @@ class Condition:
     spoil: Callable[[Floats, np.random.Generator], Floats] = lambda picture, _: picture
     word: Callable[[str, int], str] = lambda label, _: label  # the prompt, by label and its index
     shift: float = 0.0  # added to the detector's logits
-    ask: Callable[[World], list[str]] = _named_and_two
+    ask: Callable[[World], list[str]] = measured_labels
 
 
 def _compressed(picture: Floats, _: np.random.Generator) -> Floats:

@@ -27,7 +27,7 @@ from stages.detection.grounding_dino import EMBEDDED, GroundingDino
 from stages.detection.prompts import Prompt, parse_prompts
 from stages.detection.tiles import choose_grid, detect_in_tiles
 from stages.testsrc.open_world import KINDS, open_world
-from stages.testsrc.score import CLEARLY_VISIBLE, FOUND, absent_labels
+from stages.testsrc.score import CLEARLY_VISIBLE, FOUND, measured_labels
 from stages.testsrc.truth import Truth
 from stages.types import Detections
 
@@ -112,7 +112,7 @@ def observe(scores: dict[str, Score], detector: GroundingDino, seed: int, argume
     width, height = map(int, arguments.size.split("x"))
     default = Detection()
     world = open_world(arguments.world, seed, width, height, arguments.objects)
-    prompts = parse_prompts([*dict.fromkeys(world.labels), *absent_labels(world)])
+    prompts = parse_prompts(measured_labels(world))
     for index in range(0, arguments.frames, arguments.every):
         image, truth = world.render(index)
         for setting, score in scores.items():
