@@ -81,6 +81,8 @@ class FleetSettings(Settings):
             raise ValueError(f"fleet.endpoint = {endpoint} can be reached from other machines and needs keys; {_KEYS}")
         if not daemons.startswith("tcp://"):
             raise ValueError(f"publish.endpoint = {daemons}: daemons of a fleet publish on tcp://, for the forwarder")
+        if self.state.dir:
+            raise ValueError("state.dir: daemons of a fleet keep nothing, fleet.state does; leave it out")
         return self
 
 

@@ -3,7 +3,9 @@
 ``Settings(...)`` uses only its arguments; `daemon.settings.load` reads file, environment and flags.
 """
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -113,6 +115,16 @@ class Record(_Table):
     resume: bool = False  # continue an earlier recording
 
 
+class State(_Table):
+    dir: str = ""  # "" = $STATE_DIRECTORY, which systemd sets; without that nothing is kept
+
+    @property
+    def folder(self) -> Path | None:
+        """Where the daemon keeps what must outlive it; None where it keeps nothing."""
+        chosen = self.dir or os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
+        return Path(chosen) if chosen else None
+
+
 class Limits(_Table):
     gpu_memory: kind.Memory = "80%"
 
@@ -172,6 +184,7 @@ class Settings(BaseSettings):
     publish: Publish = Publish()
     http: Http = Http()
     record: Record = Record()
+    state: State = State()
     limits: Limits = Limits()
     streams: Annotated[tuple[StreamSettings, ...], Field(strict=False)] = ()
 

@@ -76,6 +76,7 @@ def test_masks_leave_a_node_with_keys_or_to_everybody(file, bare_machine):
         ),
         (STREAM + '[publish]\nendpoint = "ipc:///run/masks"\n', r"publish on tcp://"),
         (STREAM + "[fleet]\nfull = 0.0\n", r"fleet\.full"),
+        (STREAM + '[state]\ndir = "kept"\n', r"state\.dir: daemons of a fleet keep nothing"),
     ],
 )
 def test_wrong_values_are_named(file, bare_machine, text, message):

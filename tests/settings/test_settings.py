@@ -194,6 +194,16 @@ def test_the_fewest_frames_between_keyframes_give_way_to_a_smaller_most(file: Pa
     assert settings.streams[0].resolved(settings).detection.fewest == 20
 
 
+def test_state_is_kept_in_the_chosen_folder_else_in_that_of_systemd_else_nowhere(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("STATE_DIRECTORY", raising=False)
+    assert Settings().state.folder is None
+    monkeypatch.setenv("STATE_DIRECTORY", "/var/lib/maskcast:/var/lib/more")
+    assert Settings().state.folder == Path("/var/lib/maskcast")
+    assert Settings(state={"dir": "kept"}).state.folder == Path("kept")
+
+
 def test_every_table_refuses_unknown_keys_and_changes() -> None:
     tables = [getattr(Settings(), name) for name in Settings.model_fields if name != "streams"]
     for table in tables:

@@ -145,13 +145,15 @@ def _follow(stream: IO[str], last: deque[str]) -> None:
 def environment_of_raylet(extra: tuple[str, ...] = ("CUDA_VISIBLE_DEVICES",)) -> dict[str, str]:
     """The environment that the node's Ray was started with, without the settings of ``maskcast`` in it.
 
-    Ray gives its workers more, such as OMP_NUM_THREADS=1, which a daemon must not have; of that only ``extra``. Call it
-    in a worker of Ray's, whose parent is the raylet. Raises ConfigError.
+    Nor has it systemd's STATE_DIRECTORY, the node's, which may have many daemons. Ray gives its workers more, such as
+    OMP_NUM_THREADS=1, which a daemon must not have; of that only ``extra``. Call it in a worker of Ray's, whose parent
+    is the raylet. Raises ConfigError.
     """
     try:
         lines = Path(f"/proc/{os.getppid()}/environ").read_bytes().decode(errors="surrogateescape").split("\0")
     except OSError as error:
         raise ConfigError(f"the environment of Ray's raylet cannot be read: {error.strerror}") from None
     given = dict(line.split("=", 1) for line in lines if "=" in line)
-    kept = {name: value for name, value in given.items() if not name.startswith(("MASKCAST_", "RAY_"))}
+    left_out = ("MASKCAST_", "RAY_", "STATE_DIRECTORY")
+    kept = {name: value for name, value in given.items() if not name.startswith(left_out)}
     return kept | {name: os.environ[name] for name in extra if name in os.environ}
