@@ -106,7 +106,7 @@ def _build_stream(shared: _Shared, stream: StreamSettings, origin: Origin, obser
     engine, publisher = shared.engine, shared.publisher
     lane = _build_lane(shared, stream, origin)
     # a new sink joins these
-    hurry, preview = threading.Event(), Preview()
+    hurry, preview = threading.Event(), Preview(stream.publish.jpeg_quality)
     publishing = Publishing(stream.name, publisher, lane.metrics, stream.publish.frames, hurry, lane.lease)
     recording = Recording(stream.name, partial(_open_recorder, stream), lane.metrics, stream.record.frames)
     sinks = (publishing, recording, preview)

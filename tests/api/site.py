@@ -20,7 +20,7 @@ from daemon.lane.lease import Lease
 from daemon.metrics.registry import Metrics
 from daemon.service.snapshots import Snapshots
 from daemon.settings.schema import Http, StreamSettings
-from daemon.sinks.preview import Preview
+from daemon.sinks.preview import Picture, Preview
 from stages.detection.prompts import Prompt
 from stages.errors import ConfigError
 from tests.support.program import PATIENCE
@@ -119,7 +119,7 @@ class MemoryControl:
             self.streams[settings.name] = replace(view, fence=fence, predecessor=predecessor)
             self.leases[settings.name] = Lease(fence)
             preview = self.previews[settings.name] = Preview()
-            preview.show(b"\xff\xd8 a picture \xff\xd9")
+            preview.annotated.show(Picture(b"\xff\xd8 a picture \xff\xd9"))
             preview.finish()
 
     def remove(self, name: str) -> None:

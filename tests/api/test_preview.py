@@ -1,18 +1,25 @@
 """Pictures over HTTP: who watches, who only seems to, and how it ends."""
 
+import json
 import threading
 import time
 import urllib.request
+from fractions import Fraction
 
 import av
+import cv2
 import numpy as np
 import pytest
+import torch
 
 from daemon.api import server
 from daemon.api.routes.preview import MAX_VIEWERS
-from daemon.sinks.preview import PAUSE, Preview
-from daemon.sinks.sink import Need
+from daemon.sinks.preview import PAUSE, Picture, Preview
+from daemon.sinks.sink import FrameOutput, Need
+from stages.output import wire
 from stages.output.annotate import encode_jpeg
+from stages.output.masks import full_masks
+from stages.types import Clock, Frame, Result
 from tests.api.site import PREVIEW, Site
 from tests.support.program import PATIENCE, wait_until
 
@@ -31,7 +38,7 @@ def test_a_video_player_reads_the_preview(site, preview):
         for number in range(10_000):
             if stop.wait(0.01):
                 break
-            preview.show(encode_jpeg(np.full((48, 64, 3), number % 2 * 255, np.uint8), 90))
+            preview.annotated.show(Picture(encode_jpeg(np.full((48, 64, 3), number % 2 * 255, np.uint8), 90)))
 
     player = threading.Thread(target=play)
     player.start()
@@ -50,11 +57,12 @@ def test_a_video_player_reads_the_preview(site, preview):
 def test_a_preview_ends_with_its_stream(site, preview):
     with site.watch() as client:
         wait_until(lambda: preview.need() is Need.JPEG)
-        preview.show(b"\xff\xd8 one \xff\xd9")
+        preview.annotated.show(Picture(b"\xff\xd8 one \xff\xd9", 12, "5d0c"))
         preview.finish()
         client.settimeout(PATIENCE)
         received = b"".join(iter(lambda: client.recv(65536), b""))
-    assert b"Content-Type: image/jpeg\r\nContent-Length: 9\r\n\r\n\xff\xd8 one \xff\xd9\r\n--frame" in received
+    head = b"Content-Type: image/jpeg\r\nContent-Length: 9\r\nX-Frame: 12\r\nX-Session: 5d0c\r\n\r\n"
+    assert head + b"\xff\xd8 one \xff\xd9\r\n--frame" in received
 
 
 def test_pictures_are_asked_for_only_while_somebody_watches(site, preview):
@@ -64,6 +72,42 @@ def test_pictures_are_asked_for_only_while_somebody_watches(site, preview):
     wait_until(lambda: preview.need() is Need.JPEG)
     client.close()
     wait_until(lambda: preview.need() is Need.NOTHING)
+
+
+def output(index: int) -> FrameOutput:
+    """A grey frame, whose annotated picture is white."""
+    frame = Frame(index, index, Fraction(1, 10), index / 10, Clock.FILE, np.full((48, 64, 3), 100, np.uint8))
+    result = Result(frame, 0, False, (), torch.zeros(0, 12, 16), ())
+    masks = full_masks(result)
+    header = wire.masks_header(result, masks, stream="gate", session="5d0c", seq=9, prompts=(), published_at=0.0)
+    white = np.full((48, 64, 3), 255, np.uint8)
+    return FrameOutput(result, header, masks, white, encode_jpeg(white))
+
+
+def test_plain_pictures_come_each_after_the_masks_of_its_frame_and_are_made_only_for_who_asks(site, preview):
+    with site.watch():
+        wait_until(lambda: preview.need() is Need.JPEG)
+        preview.frame(output(6))
+    assert preview.plain.next(0, 0) is None
+    wait_until(lambda: preview.need() is Need.NOTHING)
+    with urllib.request.urlopen(f"{site.api.url}{PREVIEW}?plain=1", timeout=PATIENCE) as reading:
+        wait_until(preview.plain.due)
+        assert preview.need() is Need.NOTHING  # nothing is drawn
+        preview.frame(output(7))
+        preview.finish()
+        _, masks, picture, end = reading.read().split(b"--frame")
+    assert end == b"--\r\n"
+    for part, kind in ((masks, b"application/json"), (picture, b"image/jpeg")):
+        assert part.startswith(b"\r\nContent-Type: %b\r\n" % kind)
+        assert b"\r\nX-Frame: 7\r\nX-Session: 5d0c\r\n\r\n" in part
+    assert json.loads(masks.partition(b"\r\n\r\n")[2]) == output(7).header
+    pixels = cv2.imdecode(np.frombuffer(picture.partition(b"\r\n\r\n")[2], np.uint8), cv2.IMREAD_COLOR)
+    assert abs(pixels.astype(int) - 100).max() < 3
+
+
+def test_what_is_not_yes_or_no_is_refused_in_a_line(site, preview):
+    answer = site.ask("GET", f"{PREVIEW}?plain=maybe")
+    assert (answer.status, answer.error) == (422, "plain should be a valid boolean, unable to interpret input")
 
 
 def test_more_watchers_than_there_is_room_for_are_told_to_come_back(site, preview):
@@ -86,7 +130,7 @@ def test_a_watcher_that_does_not_read_holds_up_nobody(site, preview):
         with urllib.request.urlopen(site.api.url + PREVIEW, timeout=PATIENCE) as reading:
             for number in range(40):
                 picture = b"\xff\xd8" + bytes([number]) * 200_000 + b"\xff\xd9"
-                preview.show(picture)
+                preview.annotated.show(Picture(picture))
                 received = b""
                 while picture not in received:
                     received += reading.read1(1 << 20)
@@ -102,7 +146,7 @@ def test_a_watcher_that_never_reads_is_cut_off(monkeypatch):
             wait_until(lambda: preview.need() is Need.JPEG)
 
             def gone() -> bool:
-                preview.show(b"x" * 1_000_000)
+                preview.annotated.show(Picture(b"x" * 1_000_000))
                 time.sleep(2 * PAUSE)
                 return preview.need() is Need.NOTHING
 

@@ -1,20 +1,29 @@
-"""Route for a stream's annotated pictures as motion JPEG, which browsers show in an image element."""
+"""Route for a stream's pictures as motion JPEG, which browsers show in an image element."""
 
 import threading
 from collections.abc import Callable
+from typing import Annotated
 
 import anyio
 from anyio import CapacityLimiter, to_thread
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from starlette.types import Receive, Scope, Send
 
-from daemon.api.access import BUSY, NOT_FOUND, ControlDep, Name
+from daemon.api.access import BUSY, INVALID, NOT_FOUND, ControlDep, Name
 from daemon.api.errors import busy
-from daemon.sinks.preview import Preview
+from daemon.sinks.preview import Feed, Picture
 
 MAX_VIEWERS = 16  # at a time; each takes a thread
 WAIT = 0.5  # seconds; the longest wait for a picture between two checks whether the server closes
 _BOUNDARY = b"--frame"
+
+PlainQuery = Annotated[
+    bool,
+    Query(
+        description="Pictures without masks. Before each comes a part of type `application/json`: the header of the "
+        "frame's `masks` message."
+    ),
+]
 
 router = APIRouter(tags=["watch"], responses={**BUSY, **NOT_FOUND})
 
@@ -29,14 +38,14 @@ class Viewers:
 
 
 class MotionJpeg(Response):
-    """Multipart response. Each picture is followed at once by the next boundary: until then browsers do not show it."""
+    """Multipart response. Each part is followed at once by the next boundary: until then browsers do not show it."""
 
     media_type = "multipart/x-mixed-replace; boundary=frame"
 
-    def __init__(self, preview: Preview, viewers: Viewers) -> None:
+    def __init__(self, feed: Feed, viewers: Viewers) -> None:
         super().__init__()
         del self.headers["content-length"]
-        self._preview = preview
+        self._feed = feed
         self._viewers = viewers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -63,22 +72,32 @@ class MotionJpeg(Response):
 
         number = 0
         await send_body(_BOUNDARY)
-        with self._preview.watching():
+        with self._feed.watching():
             while not self._viewers.closing.is_set():
                 try:
-                    picture = await self._next_picture(number)
+                    newest = await self._next_picture(number)
                 except EOFError:
                     break
-                if picture is not None:
-                    number, jpeg = picture
-                    header = f"\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n".encode()
-                    await send_body(header + jpeg + b"\r\n" + _BOUNDARY)
+                if newest is not None:
+                    number, picture = newest
+                    await send_body(_parts(picture))
         await send_body(b"--\r\n", more=False)
 
-    async def _next_picture(self, seen: int) -> tuple[int, bytes] | None:
-        """The next picture and its number, as of ``Preview.next``, awaited in a thread."""
-        wait = self._preview.next
+    async def _next_picture(self, seen: int) -> tuple[int, Picture] | None:
+        """The next picture and its number, as of ``Feed.next``, awaited in a thread."""
+        wait = self._feed.next
         return await to_thread.run_sync(wait, seen, WAIT, limiter=self._viewers.threads, abandon_on_cancel=True)
+
+
+def _parts(picture: Picture) -> bytes:
+    """The picture as a part, after its masks as one if it has any."""
+    masks = b"" if picture.masks is None else _part("application/json", picture.masks, picture)
+    return masks + _part("image/jpeg", picture.jpeg, picture)
+
+
+def _part(kind: str, body: bytes, of: Picture) -> bytes:
+    head = f"Content-Type: {kind}\r\nContent-Length: {len(body)}\r\nX-Frame: {of.frame}\r\nX-Session: {of.session}"
+    return b"\r\n" + head.encode() + b"\r\n\r\n" + body + b"\r\n" + _BOUNDARY
 
 
 async def _call_on_disconnect(receive: Receive, callback: Callable[[], None]) -> None:
@@ -89,16 +108,18 @@ async def _call_on_disconnect(receive: Receive, callback: Callable[[], None]) ->
 
 @router.get(
     "/api/streams/{name}/preview.mjpeg",
-    summary="Annotated pictures",
-    description="Motion JPEG for as long as the stream lasts; pictures are made only while somebody watches.",
+    summary="Pictures as they come",
+    description="Motion JPEG for as long as the stream lasts; pictures are made only while somebody watches. "
+    "Each part names its frame in the headers `X-Frame` and `X-Session`.",
     response_class=Response,
     responses={
+        422: INVALID[422],
         200: {
             "description": "One JPEG after the other.",
             "content": {"multipart/x-mixed-replace": {"schema": {"type": "string", "format": "binary"}}},
-        }
+        },
     },
 )
-def preview(name: Name, request: Request, control: ControlDep) -> MotionJpeg:
+def preview(name: Name, request: Request, control: ControlDep, plain: PlainQuery = False) -> MotionJpeg:
     """A response whose parts are pictures."""
-    return MotionJpeg(control.preview(name), request.app.state.viewers)
+    return MotionJpeg(control.preview(name).feed(plain), request.app.state.viewers)

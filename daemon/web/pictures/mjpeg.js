@@ -2,15 +2,15 @@
 
 const MAX_HEADER = 4096; // bytes
 
-/** The JPEGs of `body`, a ReadableStream, as Uint8Arrays. Each part must have a Content-Length. */
-export async function* jpegs(body) {
+/** The parts of `body`, a ReadableStream: {type, frame, session, bytes}. Each part must have a Content-Length. */
+export async function* parts(body) {
   const reader = body.getReader();
   let bytes = new Uint8Array(0);
   try {
     for (;;) {
       const part = firstPart(bytes);
       if (part) {
-        yield bytes.slice(part.start, part.end);
+        yield { ...part.fields, bytes: bytes.slice(part.start, part.end) };
         bytes = bytes.slice(part.end);
         continue;
       }
@@ -30,15 +30,17 @@ function concatenate(first, second) {
   return both;
 }
 
-/** Start and end of the first part's JPEG, or null while it is incomplete. */
+/** The fields of the first part's header, and start and end of its bytes; null while it is incomplete. */
 function firstPart(bytes) {
   const text = new TextDecoder("latin1").decode(bytes.subarray(0, MAX_HEADER));
-  const header = /content-length:\s*(\d+)[^]*?\r\n\r\n/i.exec(text);
+  const header = /content-length:\s*\d+[^]*?\r\n\r\n/i.exec(text);
   if (!header) {
     if (bytes.length > MAX_HEADER) throw new Error("a part without Content-Length");
     return null;
   }
   const start = header.index + header[0].length;
-  const end = start + Number(header[1]);
-  return end <= bytes.length ? { start, end } : null;
+  const field = (name) => new RegExp(`^${name}:\\s*(.*?)\r$`, "im").exec(text.slice(0, start))?.[1] ?? "";
+  const end = start + Number(field("content-length"));
+  const fields = { type: field("content-type"), frame: Number(field("x-frame")), session: field("x-session") };
+  return end <= bytes.length ? { fields, start, end } : null;
 }

@@ -1,7 +1,7 @@
 // Shows the annotated pictures of one stream on a canvas: as video if a slot is free, else a still every few seconds.
 
 import { openPreview } from "../api.js";
-import { jpegs } from "./mjpeg.js";
+import { parts } from "./mjpeg.js";
 import { runInTurn, takeSlot } from "./slots.js";
 
 const RETRY_AFTER = 2000; // ms
@@ -13,6 +13,7 @@ export class Player {
   #onPicture;
   #stop = null;
   #up = false;
+  shown = null; // the frame on the canvas, {frame, session}; null before the first
 
   /** `onPicture()` is called after each picture. */
   constructor(canvas, name, onPicture = () => {}) {
@@ -50,20 +51,21 @@ export class Player {
     if (stopped.aborted) return;
     let drawn = 0;
     // Reading waits for drawing, so that the daemon skips pictures that the browser cannot draw in time.
-    for await (const jpeg of jpegs(await openPreview(this.#name, stopped))) {
-      await this.#draw(jpeg);
+    for await (const part of parts(await openPreview(this.#name, stopped))) {
+      await this.#draw(part);
       drawn += 1;
       if (drawn >= limit || stopped.aborted) return;
     }
   }
 
-  async #draw(jpeg) {
-    const picture = await createImageBitmap(new Blob([jpeg], { type: "image/jpeg" }));
+  async #draw({ bytes, frame, session }) {
+    const picture = await createImageBitmap(new Blob([bytes], { type: "image/jpeg" }));
     const { width, height } = picture;
     if (this.#canvas.width !== width) this.#canvas.width = width;
     if (this.#canvas.height !== height) this.#canvas.height = height;
     this.#canvas.getContext("2d").drawImage(picture, 0, 0);
     picture.close();
+    this.shown = { frame, session };
     this.#onPicture();
   }
 }
