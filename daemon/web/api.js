@@ -22,8 +22,11 @@ export function setTokenPrompt(ask) {
 }
 
 function headers(token) {
-  return token ? { Authorization: `Bearer ${token}` } : {};
+  return token ? { Authorization: `Bearer ${asBytes(token)}` } : {};
 }
+
+/** The UTF-8 bytes of `text`, a character each: a header takes nothing above U+00FF. */
+const asBytes = (text) => String.fromCharCode(...new TextEncoder().encode(text));
 
 async function send(method, path, body, signal, token) {
   const json = body === undefined ? {} : { "Content-Type": "application/json" };
