@@ -5,12 +5,12 @@ import gc
 import os
 import sys
 import threading
-import traceback
 from collections.abc import Sequence
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NoReturn
 
+from daemon.cli.log import print_error
 from daemon.cli.standard_streams import guarded, prepare_streams
 from stages.errors import ConfigError, MaskcastError
 
@@ -111,14 +111,12 @@ def _missing_package(error: ModuleNotFoundError) -> ConfigError:
 
 
 def _report(error: Exception, debug: bool) -> int:
-    if debug:
-        traceback.print_exception(error)
-    line = " ".join(str(error).split())
+    line, shown = " ".join(str(error).split()), error if debug else None
     if isinstance(error, MaskcastError):
-        print(f"maskcast: error: {line}", file=sys.stderr)
+        print_error(line, shown)
         return error.exit_code
     hint = "" if debug else "; run again with --debug for the traceback"
-    print(f"maskcast: error: unexpected {type(error).__name__}: {line}{hint}", file=sys.stderr)
+    print_error(f"unexpected {type(error).__name__}: {line}{hint}", shown)
     return 1
 
 

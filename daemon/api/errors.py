@@ -112,7 +112,7 @@ async def _maskcast_error(_: Request, error: Exception) -> JSONResponse:
     if status != 503:
         return refusal(status, str(error))
     if not isinstance(error, BusyError):
-        log.warning("http: %s", one_line(error))
+        log.warning("http: %s", one_line(error), extra={"event": "http"})
     return busy(str(error))
 
 
@@ -129,6 +129,8 @@ def status_of(error: Exception) -> int:
 
 
 async def _unexpected_error(request: Request, error: Exception) -> JSONResponse:
-    log.error("http: %s %s: %s", request.method, request.scope.get("path"), type(error).__name__)
+    log.error(
+        "http: %s %s: %s", request.method, request.scope.get("path"), type(error).__name__, extra={"event": "http"}
+    )
     log.debug("http:", exc_info=error)
     return refusal(500, "the daemon made a mistake here; its log names it")

@@ -1,13 +1,15 @@
-"""Logging: to stderr as ``maskcast: warning: ...``, and to a file with times."""
+"""Logging: to stderr as ``maskcast: warning: ...``, and to a file with times; to both as JSON where that is set."""
 
 import logging
 import signal
 import sys
 import threading
+import traceback
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from daemon.cli.log_lines import Format, formatter, message
 from stages.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -16,23 +18,53 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def set_up(debug: bool, path: Path | None = None) -> "LogFile | None":
-    """Log warnings and errors to stderr. With ``path``, info and above go to that file and only errors also to stderr.
+def set_up(debug: bool, path: Path | None = None, kind: Format = "text", level: str = "") -> "LogFile | None":
+    """Log to stderr, and with ``path`` to that file, too: then only errors go to stderr.
 
-    ``debug`` adds debug messages and tracebacks. Raises ConfigError if the file cannot be opened.
+    ``level`` is the least that is logged: debug, info, warning or error; "" is info in a file, else warning. ``debug``
+    adds debug messages and tracebacks. Raises ConfigError if the file cannot be opened.
     """
-    file = LogFile(path) if path is not None else None
-    stderr = _StderrHandler(logging.ERROR if file else logging.NOTSET)
-    stderr.setFormatter(_OneLineFormatter("%(message)s"))
-    logging.basicConfig(handlers=[stderr, file] if file else [stderr], level=logging.WARNING, force=True)
-    level = logging.INFO if file else logging.WARNING
-    logging.getLogger("daemon").setLevel(logging.DEBUG if debug else level)
+    file = LogFile(path, kind) if path is not None else None
+    stderr = _StderrHandler(kind, logging.ERROR if file else logging.NOTSET)
+    least = "debug" if debug else level or ("info" if file else "warning")
+    number = logging.getLevelNamesMapping()[least.upper()]
+    # of libraries only what is wrong
+    logging.basicConfig(handlers=[stderr, file] if file else [stderr], level=max(number, logging.WARNING), force=True)
+    logging.getLogger("daemon").setLevel(number)
+    logging.captureWarnings(kind == "json")  # else Python writes them to stderr as text
     return file
 
 
-def print_message(text: str, prefix: str = "maskcast: ") -> None:
-    """Print a line to the current ``sys.stderr``, which progress bars may replace."""
-    print(f"{prefix}{text}", file=sys.stderr, flush=True)
+def is_json() -> bool:
+    """Whether stderr gets JSON."""
+    return any(
+        isinstance(handler, _StderrHandler) and handler.kind == "json" for handler in logging.getLogger().handlers
+    )
+
+
+def print_message(text: str, prefix: str = "maskcast: ", stream: str | None = None, event: str | None = None) -> None:
+    """Print a line to the current ``sys.stderr``, which progress bars may replace.
+
+    ``stream`` and ``event`` are fields of JSON, which has no ``prefix``.
+    """
+    if is_json():
+        _print_line(formatter("json", "").format(message(text, logging.INFO, stream, event)))
+    else:
+        _print_line(f"{prefix}{text}")
+
+
+def print_error(text: str, error: Exception | None = None) -> None:
+    """Print why the program ends; with ``error`` also its traceback."""
+    if is_json():
+        _print_line(formatter("json", "").format(message(text, logging.ERROR, event="error", error=error)))
+        return
+    if error is not None:
+        traceback.print_exception(error)
+    print_message(f"error: {text}")
+
+
+def _print_line(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 class LogFile(logging.FileHandler):
@@ -41,19 +73,19 @@ class LogFile(logging.FileHandler):
     The constructor raises ConfigError if the file cannot be opened.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, kind: Format = "text") -> None:
         self._failed = self._warned = False
         try:
             super().__init__(path, encoding="utf-8", errors="backslashreplace")
         except OSError as error:
             raise ConfigError(f"--log {path}: {error.strerror}; choose a file that can be written") from None
-        self.setFormatter(_OneLineFormatter("{asctime} {levelname} {message}", "%Y-%m-%dT%H:%M:%S%z", "{"))
+        self.setFormatter(formatter(kind, "{asctime} {levelname} {message}"))
 
     def reopen(self) -> None:
         """Open the path again, after a rename. Takes the logging lock, so do not call it in a signal handler."""
         with suppress(OSError):
             self.close()
-        log.info("the log file was opened again")
+        log.info("the log file was opened again", extra={"event": "log_reopened"})
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a line; the base class opens a closed file."""
@@ -97,11 +129,16 @@ class Rotation:
 
 
 class _StderrHandler(logging.Handler):
+    def __init__(self, kind: Format, level: int) -> None:
+        super().__init__(level)
+        self.kind = kind
+        self.setFormatter(formatter(kind, "{message}"))
+
     def emit(self, record: logging.LogRecord) -> None:
-        if record.levelno < logging.CRITICAL:  # critical errors end the program, which prints them itself
-            print_message(f"{record.levelname.lower()}: {self.format(record)}")
-
-
-class _OneLineFormatter(logging.Formatter):
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - name of the base class
-        return " ".join(super().formatMessage(record).split())
+        if record.levelno >= logging.CRITICAL:  # such errors end the program, which prints them itself
+            return
+        line = self.format(record)
+        if self.kind == "json":
+            _print_line(line)
+        elif not getattr(record, "printed", False):  # for people, in its own words
+            print_message(f"{record.levelname.lower()}: {line}")

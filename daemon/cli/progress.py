@@ -1,4 +1,8 @@
-"""Progress of the streams: start messages, then bars on a terminal or a line every ten seconds elsewhere."""
+"""Progress of the streams: start messages, then bars on a terminal.
+
+Elsewhere files get a line every ten seconds, and live streams none: nobody looks at what never ends, and its lines
+would fill a log.
+"""
 
 import logging
 import sys
@@ -7,7 +11,7 @@ import time
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from daemon.cli.log import print_message
+from daemon.cli.log import is_json, print_message
 from daemon.service.service import Service
 from daemon.service.status import introduce, introduce_stream, report
 from daemon.settings.schema import Settings
@@ -19,9 +23,9 @@ log = logging.getLogger(__name__)
 
 
 def progress_display() -> "ProgressBars | ProgressLines":
-    """ProgressBars if stderr is a terminal, else lines."""
+    """ProgressBars if stderr is a terminal that gets text, else lines."""
     console = Console(stderr=True)
-    return ProgressBars(console) if console.is_terminal else ProgressLines()
+    return ProgressBars(console) if console.is_terminal and not is_json() else ProgressLines()
 
 
 class StartMessages:
@@ -38,7 +42,7 @@ class StartMessages:
     def started(self, service: Service) -> None:
         """Print the addresses: all ports are open."""
         self._service = service
-        self._print(introduce(service, self._settings))
+        self._print(introduce(service, self._settings), None, "listening")
 
     def tick(self, service: Service) -> None:
         """Print the messages of streams that have come up."""
@@ -46,24 +50,24 @@ class StartMessages:
             stream = service.streams.get(settings.name)
             if stream is not None and (stream.up or stream.metrics.frames_published):
                 self._waiting.remove(settings)
-                self._print(introduce_stream(settings, self._settings))
+                self._print(introduce_stream(settings, self._settings), settings.name, "stream_started")
 
     def close(self) -> None:
         """Print the messages of streams that started and ended since the last tick."""
         if self._service is not None:
             self.tick(self._service)
 
-    def _print(self, text: str) -> None:
+    def _print(self, text: str, stream: str | None, event: str) -> None:
         for line in text.splitlines():
-            log.info("%s", line)
-        if self._to_stderr:
-            print_message(text, prefix="")
-        else:
+            log.info("%s", line, extra={"stream": stream, "event": event, "printed": True})
+        if not self._to_stderr:
             print(text, flush=True)
+        elif not is_json():
+            print_message(text, prefix="")
 
 
 class ProgressLines:
-    """Prints one line per stream to stderr, every LINE_EVERY seconds."""
+    """Prints one line per stream that ends by itself to stderr, every LINE_EVERY seconds."""
 
     def __init__(self) -> None:
         self._last = time.monotonic()
@@ -79,12 +83,12 @@ class ProgressLines:
         self._last = time.monotonic()
         if not service.models_loaded:  # no stream has frames before
             if not self._loading_told:
-                print_message("loading the models")
+                print_message("loading the models", event="loading")
             self._loading_told = True
             return
         for stream in service.streams.values():
-            if not stream.ended:
-                print_message(str(report(stream)))
+            if not (stream.ended or stream.live):
+                print_message(str(report(stream)), stream=stream.name, event="progress")
 
     def close(self) -> None:
         """Nothing to remove."""

@@ -30,16 +30,21 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--log", type=Path, metavar="FILE", help="append what happens to FILE; errors still go to stderr too"
     )
+    parser.add_argument("--log-format", dest="log.format", metavar="FORMAT", help="text, or json: one object a line")
+    parser.add_argument(
+        "--log-level", dest="log.level", metavar="LEVEL", help="debug, info, warning or error: the least that is logged"
+    )
     add_settings_flags(parser)
 
 
 def run(arguments: Namespace) -> int:
     """Process the streams; return 0, or the exit code of the first stream that failed."""
-    log.set_up(arguments.debug)
+    log.set_up(arguments.debug, kind="json" if vars(arguments)["log.format"] == "json" else "text")
     settings = load_settings(arguments)
     if not (settings.streams or arguments.stay):
         raise ConfigError("nothing to do: name a SOURCE, or give [[streams]] in the configuration file")
-    rotation = log.Rotation(log.set_up(arguments.debug, arguments.log))
+    chosen = settings.log
+    rotation = log.Rotation(log.set_up(arguments.debug, arguments.log, chosen.format, chosen.level))
     from daemon.cli.progress import StartMessages, progress_display
     from daemon.service.build import build
     from daemon.service.refused_subscribers import RefusedSubscribers
@@ -51,7 +56,7 @@ def run(arguments: Namespace) -> int:
         service.stay()
     # with --json, stdout holds only the summary
     messages = StartMessages(settings, to_stderr=arguments.json)
-    # under systemd, STATUS= shows the progress; lines would fill the journal
+    # under systemd, STATUS= shows the progress
     progress = [] if "NOTIFY_SOCKET" in os.environ else [progress_display()]
     code = service.run(rotation, messages, RefusedSubscribers(settings.publish), *progress, Systemd())
     reports = [report(stream) for stream in service.streams.values()]

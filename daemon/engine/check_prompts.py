@@ -28,4 +28,4 @@ def check_prompts(detector: Detector, stream: StreamState) -> None:
         stream.lane.inbox.close(discard=True)
         return
     for doubt in doubts:
-        log.warning("stream %s: %s", stream.lane.name, doubt)
+        log.warning("stream %s: %s", stream.lane.name, doubt, extra={"event": "prompt_doubt"})

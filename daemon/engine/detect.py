@@ -81,7 +81,9 @@ class KeyframeDetector:
 
     def _one_at_a_time(self, error: Exception) -> None:
         self._together = 1
-        log.warning("detecting on one keyframe at a time from now on: %s", one_line(error))
+        log.warning(
+            "detecting on one keyframe at a time from now on: %s", one_line(error), extra={"event": "out_of_memory"}
+        )
 
     def _others(self, stream: StreamState, request: KeyframeRequest) -> list[tuple[StreamState, KeyframeRequest]]:
         """The requests of other streams that can be one call with ``request`` and are not answered yet."""

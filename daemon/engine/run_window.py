@@ -53,7 +53,7 @@ def _stepped(stream: StreamState, step: str | None) -> list[Notice]:
     """The notice of a governor's step; none where it took none."""
     if step is None:
         return []
-    log.info("stream %s: %s", stream.lane.name, step)
+    log.info("stream %s: %s", stream.lane.name, step, extra={"event": "governor"})
     stream.lane.metrics.governor_step.set(stream.lane.governor.step)
     return [Notice(StreamEvent.GOVERNOR, step)]
 

@@ -80,7 +80,7 @@ class StreamState:
         """Log a warning, at most one in ten seconds."""
         if time.monotonic() >= self._quiet_until:
             self._quiet_until = time.monotonic() + WARN_EVERY
-            log.warning("stream %s: %s", self.lane.name, text)
+            log.warning("stream %s: %s", self.lane.name, text, extra={"event": "error"})
 
 
 def tracks_nothing(stream: str) -> ConfigError:

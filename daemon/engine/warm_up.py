@@ -71,7 +71,13 @@ def _tracked(segmenter: Segmenter, max_objects: int, window: int) -> bool:
             raise
         sizes = f"{max_objects} {plural(max_objects, 'object')} and windows of {window} {plural(window, 'frame')}"
         advice = "lower tracking.max_objects or tracking.window"
-        log.warning("warm-up: too little memory for %s; %s: %s", sizes, advice, one_line(error))
+        log.warning(
+            "warm-up: too little memory for %s; %s: %s",
+            sizes,
+            advice,
+            one_line(error),
+            extra={"event": "out_of_memory"},
+        )
         free_memory_of(error)
         return False
     return True

@@ -7,6 +7,7 @@ from pathlib import Path
 from daemon.service.service import Service
 from daemon.settings.schema import Publish
 from stages.output.curve_keys import allowed_clients
+from stages.plural import plural
 
 LINE_EVERY = 10.0  # seconds
 
@@ -27,15 +28,24 @@ class RefusedSubscribers:
             return
         clients, problems = allowed_clients(self._folder)
         for problem in problems:
-            log.warning("%s", problem)
+            log.warning("%s", problem, extra={"event": "client_key"})
         if not clients:
-            log.warning("nobody may subscribe yet: maskcast keys new --client NAME --dir %s", self._folder)
+            log.warning(
+                "nobody may subscribe yet: maskcast keys new --client NAME --dir %s",
+                self._folder,
+                extra={"event": "client_key"},
+            )
 
     def tick(self, service: Service) -> None:
         """Log one line for all handshakes that failed since the last one."""
         refused = service.publisher.refused  # read also while nothing is published: libzmq queues its events
         if refused > self._told and time.monotonic() - self._last >= LINE_EVERY:
-            log.warning("subscribers were refused %d times: no key, or a wrong one", refused - self._told)
+            log.warning(
+                "subscribers were refused %d %s: no key, or a wrong one",
+                refused - self._told,
+                plural(refused - self._told, "time"),
+                extra={"event": "subscribers_refused"},
+            )
             self._told, self._last = refused, time.monotonic()
 
     def close(self) -> None:

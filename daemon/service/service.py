@@ -93,10 +93,10 @@ class Service:
                         watcher.started(self)
                     self.main_loop(watchers)
             except Exception as error:
-                log.critical("the daemon stops: %s", one_line(error))
+                log.critical("the daemon stops: %s", one_line(error), extra={"event": "stopped"})
                 raise
         code = next((_exit_code(error) for error in self._failed.values()), 0)
-        log.info("stopped, exit code %d", code)
+        log.info("stopped, exit code %d", code, extra={"event": "stopped"})
         return code
 
     def startup(self) -> None:
@@ -120,7 +120,7 @@ class Service:
                 raise self.engine.error
             if self.ended:
                 return
-        log.info("%s: stopping", signal.Signals(self._signals.number or 0).name)
+        log.info("%s: stopping", signal.Signals(self._signals.number or 0).name, extra={"event": "stopping"})
 
     def shutdown(self) -> None:
         """Publish what was read, within bounded time, and close everything that was opened."""
@@ -132,7 +132,11 @@ class Service:
             for stream in streams:
                 stream.stop() if self.models_loaded else stream.abort()
             if not _join(streams, time.monotonic() + DRAIN):
-                log.warning("not all results could leave within %.0f s; the rest is dropped", DRAIN)
+                log.warning(
+                    "not all results could leave within %.0f s; the rest is dropped",
+                    DRAIN,
+                    extra={"event": "results_dropped"},
+                )
                 for stream in streams:
                     stream.abort()
             end = time.monotonic() + ABORT
@@ -198,7 +202,7 @@ class Service:
             self._leaving -= {name}
             self._failed.pop(name, None)
             stream.metrics.close()
-        log.info("stream %s: removed", name)
+        log.info("stream %s: removed", name, extra={"event": "stream_removed"})
 
     def find(self, name: str) -> Stream:
         """The stream with this name. Raises UnknownNameError."""
@@ -212,7 +216,7 @@ class Service:
         """Take no more streams, and end once none is left. Those there are run on until they are removed or end."""
         with self._lock:
             self._draining = True
-        log.info("draining: no more streams; the daemon ends once none is left")
+        log.info("draining: no more streams; the daemon ends once none is left", extra={"event": "draining"})
 
     @property
     def draining(self) -> bool:
@@ -256,7 +260,7 @@ class Service:
         for name, stream in self._staying().items():
             if stream.error is not None and name not in self._failed:
                 self._failed[name] = stream.error
-                log.error("stream %s: %s", name, one_line(stream.error))
+                log.error("stream %s: %s", name, one_line(stream.error), extra={"event": "error"})
 
 
 def _find(streams: Mapping[str, Stream], name: str) -> Stream:

@@ -36,7 +36,7 @@ class StartTimes:
         total, parts = process_age(), self._seconds
         other = max(0.0, total - sum(parts.values()))  # ports, device, memory budget
         told = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in {**parts, "other": other}.items())
-        log.info("ready %.1f s after the start: %s", total, told)
+        log.info("ready %.1f s after the start: %s", total, told, extra={"event": "ready"})
         of_start = self._metrics.start
         of_start.labels("imports").set(parts["imports"])
         of_start.labels("models").set(sum(parts.get(model, 0.0) for model in MODELS))

@@ -70,7 +70,7 @@ class _Manager:
             self._reached = True
         except OSError as error:
             if self._reached:
-                log.warning("cannot tell systemd %s: %s", lines[0], error.strerror or error)
+                log.warning("cannot tell systemd %s: %s", lines[0], error.strerror or error, extra={"event": "systemd"})
             self._reached = False
 
 

@@ -125,6 +125,11 @@ class State(_Table):
         return Path(chosen) if chosen else None
 
 
+class Log(_Table):
+    format: Literal["text", "json"] = "text"
+    level: Literal["", "debug", "info", "warning", "error"] = ""  # "" = info in a file, else warning
+
+
 class Limits(_Table):
     gpu_memory: kind.Memory = "80%"
 
@@ -185,6 +190,7 @@ class Settings(BaseSettings):
     http: Http = Http()
     record: Record = Record()
     state: State = State()
+    log: Log = Log()
     limits: Limits = Limits()
     streams: Annotated[tuple[StreamSettings, ...], Field(strict=False)] = ()
 

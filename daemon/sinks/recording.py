@@ -79,7 +79,12 @@ class Recording:
             self._metrics.record_errors.inc()
             expected = isinstance(error, OutputError)
             why = error if expected else OutputError(f"cannot record: {one_line(error)}")
-            log.warning("stream %s: %s; the stream goes on without a recording", self._stream, why)
+            log.warning(
+                "stream %s: %s; the stream goes on without a recording",
+                self._stream,
+                why,
+                extra={"event": "recording_failed"},
+            )
             if expected:
                 raise
             if recorder is not None:

@@ -158,7 +158,12 @@ class Reader:
         why = "ended" if error is None else "stalled" if isinstance(error, SourceStalled) else "error"
         reason = one_line(error) if error is not None else "the connection has ended"
         self._lost, self.trouble = (why, time.monotonic()), reason
-        log.warning("stream %s: source down: %s; trying again until it is back", self._lane.name, reason)
+        log.warning(
+            "stream %s: source down: %s; trying again until it is back",
+            self._lane.name,
+            reason,
+            extra={"event": "source_down"},
+        )
         self._lane.tell(Notice(StreamEvent.SOURCE_DOWN, reason), self._epoch)
 
     def _read(self, connection: Connection) -> None:
@@ -214,7 +219,8 @@ class Reader:
             reason = f"connected again after {time.monotonic() - since:.0f} s"
             self._metrics.reconnects[why].inc()
         # a return is logged at the level of its loss
-        log.log(logging.WARNING if self._lost else logging.INFO, "stream %s: source up: %s", self._lane.name, reason)
+        level = logging.WARNING if self._lost else logging.INFO
+        log.log(level, "stream %s: source up: %s", self._lane.name, reason, extra={"event": "source_up"})
         self._lane.tell(Notice(StreamEvent.SOURCE_UP, reason), connection.epoch)
 
     def _hand_on(self, connection: Connection, window: Window) -> bool:

@@ -57,5 +57,10 @@ class Reconnect:
                 return
             if self.stuck_since is None:
                 self.stuck_since = time.monotonic()
-                log.error("stream %s: %d connections hang; waiting for one to end", self._stream, MOST_STUCK)
+                log.error(
+                    "stream %s: %d connections hang; waiting for one to end",
+                    self._stream,
+                    MOST_STUCK,
+                    extra={"event": "connections_hang"},
+                )
             stop.wait(LOOK)

@@ -1,19 +1,25 @@
 """The log of the daemon: one line a message in a file that outlives rotation and full disks."""
 
+import json
 import logging
 import re
 import signal
-import time
+import urllib.request
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
-from daemon.cli import log
-from daemon.cli.progress import LINE_EVERY
+from daemon.__main__ import main
+from daemon.cli import log, progress
+from daemon.service.service import Service
 from stages.errors import ConfigError
 from tests.support.program import PATIENCE, Program, get, wait_until
 
+STREAMS = ("camera", "film", "over")
 LIVE = "testsrc://shapes?live=1&size=96x96"
 STARTED = ("looking for", " s after the start: ", "ERROR stream missing")  # in no fixed order
 SECONDS = r"\d+\.\d s"
@@ -30,6 +36,7 @@ def daemon_log(monkeypatch: pytest.MonkeyPatch) -> Iterator[logging.Logger]:
     root, ours = logging.getLogger(), logging.getLogger("daemon")
     before, level, our_level = root.handlers[:], root.level, ours.level
     yield logging.getLogger("daemon.test")
+    logging.captureWarnings(False)
     for handler in root.handlers:
         handler.close()
     root.handlers[:] = before
@@ -174,20 +181,65 @@ def test_a_folder_is_no_log(tmp_path):
         log.LogFile(tmp_path)
 
 
-@pytest.mark.process
-def test_a_daemon_whose_stderr_nobody_reads_any_more_goes_on() -> None:
-    """Past the line every ten seconds; when it is stopped its exit code is that of a daemon that was well."""
-    program = Program(LIVE, "--prompt", "red circle")
+def test_json_has_the_stream_the_event_and_the_text_of_a_message(daemon_log, capsys, tmp_path):
+    log.set_up(debug=False, path=tmp_path / "log", kind="json", level="debug")
+    daemon_log.error("stream %s: gone:\n%s", "gate", "日本", extra={"event": "source_down"})
     try:
-        metrics = program.address("metrics")
+        raise ValueError("odd")
+    except ValueError:
+        daemon_log.debug("failed", exc_info=True)
+    first, second = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    assert json.loads(capsys.readouterr().err) == first, "stderr has errors only"
+    assert datetime.fromisoformat(first.pop("time")).tzinfo is not None
+    assert first == {"level": "error", "stream": "gate", "event": "source_down", "text": "gone: 日本"}
+    assert (second["stream"], second["event"], second["text"]) == (None, None, "failed")
+    assert second["traceback"].endswith("ValueError: odd")
+
+
+def test_the_level_is_the_least_that_is_logged(daemon_log, capsys):
+    log.set_up(debug=False, level="error")
+    daemon_log.warning("odd")
+    log.set_up(debug=False, level="info")
+    daemon_log.info("usual")
+    daemon_log.debug("detail")
+    assert capsys.readouterr().err == "maskcast: info: usual\n"
+
+
+def test_only_streams_that_end_have_a_line_every_ten_seconds(daemon_log, monkeypatch, capsys):
+    log.set_up(debug=False)
+    monkeypatch.setattr(progress, "LINE_EVERY", 0.0)
+    monkeypatch.setattr(progress, "report", lambda stream: f"{stream.name}: 5 frames")
+    streams = [SimpleNamespace(name=name, live=name == "camera", ended=name == "over") for name in STREAMS]
+    service = SimpleNamespace(models_loaded=True, streams={stream.name: stream for stream in streams})
+    progress.ProgressLines().tick(cast(Service, service))
+    assert capsys.readouterr().err == "maskcast: film: 5 frames\n"
+
+
+@pytest.mark.process
+def test_a_daemon_says_all_in_json_and_goes_on_when_nobody_reads_it_any_more():
+    """When it is stopped its exit code is that of a daemon that was well."""
+    program = Program(LIVE, "--prompt", "red circle", "--log-format", "json", "--log-level", "info", "--stay")
+    try:
+        api = program.address("metrics").removesuffix("/metrics")
         assert program.process.stderr is not None
+        said = [json.loads(program.process.stderr.readline())]
+        while said[-1]["event"] != "source_up":
+            said.append(json.loads(program.process.stderr.readline()))
+        assert all(list(line) == ["time", "level", "stream", "event", "text"] for line in said)
+        assert said[-1]["stream"] == "shapes"
         program.process.stderr.close()
-        started = time.monotonic()
-        while time.monotonic() - started < LINE_EVERY + 3:
-            assert program.process.poll() is None
-            time.sleep(0.5)
-        assert get(metrics)[0] == 200
+        gone = urllib.request.Request(f"{api}/api/streams/shapes", method="DELETE")
+        urllib.request.urlopen(gone, timeout=PATIENCE).close()  # which is logged
+        assert get(f"{api}/metrics")[0] == 200
         program.process.send_signal(signal.SIGTERM)
         assert program.process.wait(PATIENCE) == 0
     finally:
         program.process.kill()
+
+
+def test_why_the_program_ends_is_json_too(bare_machine, daemon_log, capsys):
+    wrong = ("--log-format", "json", "--log-level", "loud")
+    assert main(["run", LIVE, "--prompt", "red circle", *wrong]) == 2
+    assert json.loads(capsys.readouterr().err)["text"].startswith('command line: log.level = "loud" should be ')
+    assert main(["run", LIVE, "--prompt", "red circle", "--log-format", "xml"]) == 2
+    assert capsys.readouterr().err.startswith('maskcast: error: command line: log.format = "xml" should be ')

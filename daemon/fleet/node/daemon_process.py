@@ -1,5 +1,6 @@
 """The process of a daemon: started, watched, and started again when it ends."""
 
+import json
 import logging
 import os
 import secrets
@@ -10,6 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -128,9 +130,16 @@ class DaemonProcess:
                 self.problem = ""
         code = process.wait()
         errors.join(STOP)
-        why = last[0].removeprefix("maskcast: ").removeprefix("error: ") if last else f"exit code {code}"
+        why = _reason(last[0]) if last else f"exit code {code}"
         self.problem = f"the daemon ended: {why if code >= 0 else f'signal {-code}'}"
         return code
+
+
+def _reason(line: str) -> str:
+    """The text of a line of stderr, which is an object where the settings have log.format = "json"."""
+    with suppress(ValueError, KeyError, TypeError):
+        return str(json.loads(line)["text"])
+    return line.removeprefix("maskcast: ").removeprefix("error: ")
 
 
 def _follow(stream: IO[str], last: deque[str]) -> None:
