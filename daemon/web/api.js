@@ -81,6 +81,26 @@ export async function openPreview(name, signal) {
   return response.body;
 }
 
+/**
+ * An address for `src` of the file at `path`, and a function that gives it up. Elements cannot send the token, so where
+ * there is one the file is fetched; without one the browser asks for the parts that it needs.
+ */
+export async function openFile(path, signal) {
+  const token = sessionStorage.getItem(TOKEN_KEY);
+  if (!token) return { src: path, release() {} };
+  const response = await send("GET", path, undefined, signal, token);
+  if (!response.ok) throw await refusal(response);
+  const src = URL.createObjectURL(await response.blob());
+  return { src, release: () => URL.revokeObjectURL(src) };
+}
+
+/** Throws Refused or Unreachable if there is no file at `path`. */
+export async function probe(path) {
+  const response = await send("GET", path, undefined, undefined, sessionStorage.getItem(TOKEN_KEY));
+  if (!response.ok) throw await refusal(response);
+  await response.body.cancel();
+}
+
 export const path = (name, ...rest) => ["api/streams", encodeURIComponent(name), ...rest].join("/");
 
 export const streams = () => call("GET", "api/streams", undefined, () => AbortSignal.timeout(10_000));
@@ -90,3 +110,9 @@ export const setPrompts = (name, prompts) => call("PUT", path(name, "prompts"), 
 export const addObject = (name, object) => call("POST", path(name, "objects"), object);
 export const refineObject = (name, id, points) => call("POST", path(name, "objects", id, "points"), { points });
 export const removeObject = (name, id) => call("DELETE", path(name, "objects", id));
+
+/** `asked`: URLSearchParams. */
+export const events = (asked, signal) =>
+  call("GET", `api/events?${asked}`, undefined, () => AbortSignal.any([signal, AbortSignal.timeout(10_000)]));
+export const eventCounts = (asked) => call("GET", `api/events/counts?${asked}`, undefined, () => AbortSignal.timeout(10_000));
+export const eventPath = (id, file) => `api/events/${id}/${file}`;

@@ -7,6 +7,8 @@ import { recordHistory } from "./stream/figures.js";
 import { plural } from "./parts/format.js";
 import { Overview, address } from "./overview.js";
 import { Stream } from "./stream/stream.js";
+import { address as timelineAddress, parse as parseTimeline } from "./timeline/query.js";
+import { Timeline } from "./timeline/timeline.js";
 
 const POLL_INTERVAL = 1000; // ms
 const get = (id) => document.getElementById(id);
@@ -16,6 +18,7 @@ let revision = 0; // counts the changes of `streams`; a poll sent before a chang
 let failure = null; // the error of the last poll
 let view = null;
 let route = "";
+let timeline = null; // what the address asks of the timeline, if it is its address
 let wake = () => {};
 
 function setStreams(newest) {
@@ -62,10 +65,14 @@ function render() {
   const name = selectedName();
   const locked = failure instanceof Refused && failure.status === 401;
   const stream = locked ? null : streams?.find((one) => one.name === name);
-  document.title = name ? `${name} · maskcast` : "maskcast";
+  document.title = [timeline ? "Timeline" : name, "maskcast"].filter(Boolean).join(" · ");
   updateSummary();
   updateSwitcher(name);
-  if (stream) {
+  setAttributes(get("timeline-link"), { href: timelineAddress({ stream: route }), "aria-current": timeline ? "page" : null });
+  if (timeline && streams && !locked) {
+    show("timeline", () => new Timeline(readAddress));
+    view.update(streams, active, timeline);
+  } else if (stream) {
     show(`stream ${name}`, () => new Stream(name, { changed: streamChanged, remove: removeStream }));
     view.update(stream, active);
   } else if (streams?.length && !name && !locked) {
@@ -74,9 +81,9 @@ function render() {
   } else show(...placeholder(name, locked));
 }
 
-/** Name of the stream to show alone: the one in the address, or the only one; "" for the overview. */
+/** Name of the stream to show alone: the one in the address, or the only one; "" for the overview and the timeline. */
 function selectedName() {
-  return route || (streams?.length === 1 ? streams[0].name : "");
+  return timeline ? "" : route || (streams?.length === 1 ? streams[0].name : "");
 }
 
 function show(key, create) {
@@ -144,7 +151,8 @@ async function removeStream(name) {
 
 function readAddress() {
   if (location.hash && !location.hash.startsWith("#/")) return;
-  route = decode(location.hash.slice(2));
+  timeline = parseTimeline(location.hash);
+  route = timeline ? "" : decode(location.hash.slice(2));
   render();
 }
 

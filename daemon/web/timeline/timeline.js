@@ -1,0 +1,148 @@
+// The timeline: a day's bar, the events that fit the viewer's choice, and the clip of the chosen one.
+
+import { Refused, eventCounts } from "../api.js";
+import { element, setAttributes, setText } from "../parts/dom.js";
+import { count } from "../parts/format.js";
+import { Clip } from "./clip.js";
+import { DayBar, STEP } from "./day.js";
+import { Feed } from "./feed.js";
+import { Filters } from "./filters.js";
+import { EventList } from "./list.js";
+import { address, parameters } from "./query.js";
+import { PromptColours, dayOf } from "./words.js";
+
+const REFRESH_AFTER = 5000; // ms, while the newest events are shown
+
+export class Timeline {
+  #query = null;
+  #feed = null;
+  #counts = [];
+  #day = null; // of the counts
+  #problem = null; // the error of the last request
+  #busy = false;
+  #askedAt = 0;
+  #selected = null; // id of an event
+  #streams = [];
+  #readAddress;
+  #colours = new PromptColours();
+  #filters = new Filters((part) => this.#go({ ...this.#query, ...part }));
+  #bar = new DayBar(this.#colours, (to) => this.#go({ ...this.#query, to: to > Date.now() / 1000 ? null : to }));
+  #clip = new Clip(() => this.#choose(null));
+  #list = new EventList(this.#colours, (event) => this.#choose(event));
+  #total = element("span", { class: "total" });
+  #status = element("p", { class: "none", role: "status" });
+  #more = element("button", { class: "button", type: "button", onclick: () => this.#ask(() => this.#feed.loadMore()) }, "Load older events");
+  #again = element("button", { class: "button", type: "button", onclick: () => this.#refresh() }, "Try again");
+  #events = element("section", { class: "card", "aria-labelledby": "events-title" });
+  node = element("article", { class: "timeline" });
+
+  /** `readAddress()` is called once the address says what the viewer has chosen. */
+  constructor(readAddress) {
+    this.#readAddress = readAddress;
+    this.#events.append(element("h2", { id: "events-title" }, "Events ", this.#total), this.#list.node, this.#status, this.#more, this.#again);
+    const heading = element("header", { class: "heading" }, element("h1", {}, "Timeline"), this.#filters.node);
+    this.node.append(heading, this.#bar.node, this.#clip.node, this.#events);
+  }
+
+  /** `active`: the page is visible and the daemon answers; `query`: what the address asks for. */
+  update(streams, active, query) {
+    this.#streams = streams;
+    this.#colours.add(streams.flatMap((stream) => stream.prompts));
+    if (JSON.stringify(query) !== JSON.stringify(this.#query)) this.#start(query);
+    else if (active && this.#isDue()) this.#refresh();
+    this.#render();
+  }
+
+  close() {
+    this.#feed.close();
+    this.#list.close();
+    this.#bar.close();
+    this.#clip.show(null);
+  }
+
+  #go(query) {
+    history.replaceState(null, "", address(query));
+    this.#readAddress();
+  }
+
+  #start(query) {
+    this.#feed?.close();
+    this.#feed = new Feed(query);
+    this.#query = query;
+    this.#refresh();
+  }
+
+  /** Whether to ask again by itself: for what is new, or after a failure that may pass. */
+  #isDue() {
+    if (this.#busy || Date.now() - this.#askedAt < REFRESH_AFTER) return false;
+    return this.#problem ? !isLasting(this.#problem) : this.#query.to === null;
+  }
+
+  #refresh() {
+    return this.#ask(async (feed) => {
+      const day = dayOf((this.#query.to ?? Date.now() / 1000 + 1) - 1);
+      const isNew = await feed.refresh();
+      if (!isNew && this.#day?.start === day.start) return;
+      const { counts } = await eventCounts(parameters(this.#query, { from: day.start, to: day.end, step: STEP }));
+      if (feed !== this.#feed) return;
+      [this.#counts, this.#day] = [counts, day];
+      this.#colours.add(counts.map(({ prompt }) => prompt).sort());
+    });
+  }
+
+  async #ask(work) {
+    const feed = this.#feed;
+    this.#busy = true;
+    this.#render();
+    let problem = null;
+    try {
+      await work(feed);
+    } catch (error) {
+      problem = error;
+    }
+    if (feed !== this.#feed) return;
+    this.#busy = false;
+    this.#askedAt = Date.now();
+    this.#problem = problem;
+    this.#render();
+  }
+
+  #choose(event) {
+    this.#selected = event?.id ?? null;
+    this.#clip.show(event);
+    this.#render();
+  }
+
+  #render() {
+    const { events, loaded, more } = this.#feed;
+    const none = this.#problem instanceof Refused && this.#problem.status === 404 && !loaded;
+    this.#colours.add(events.map((event) => event.prompt));
+    setAttributes(this.node, { "data-none": none });
+    this.#filters.update(this.#query, dayOf((this.#query.to ?? Date.now() / 1000 + 1) - 1), this.#names(events), this.#colours.known);
+    this.#bar.update(this.#day ?? dayOf(Date.now() / 1000), none ? [] : this.#counts, this.#query.to);
+    this.#list.update(events, this.#selected);
+    setText(this.#total, loaded ? `${count(events.length)}${more ? " newest" : ""}` : "");
+    setText(this.#status, this.#message(events, loaded));
+    setAttributes(this.#events, { "aria-busy": this.#busy && !loaded });
+    this.#more.hidden = !more || isLasting(this.#problem);
+    this.#again.hidden = !isLasting(this.#problem);
+  }
+
+  #names(events) {
+    return [...new Set([...this.#streams, ...events.map((event) => ({ name: event.stream }))].map(({ name }) => name))];
+  }
+
+  #message(events, loaded) {
+    if (this.#problem) return this.#problem.message;
+    if (!loaded) return "Loading the events…";
+    if (events.length) return "";
+    const { stream, prompt, to } = this.#query;
+    if (stream || prompt || to) return "Nothing that fits your choice.";
+    return "Nothing yet. What is seen appears here by itself.";
+  }
+}
+
+/** Whether asking again cannot help: the daemon refuses. */
+function isLasting(problem) {
+  return problem instanceof Refused && problem.status < 500;
+}
