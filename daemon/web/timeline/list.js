@@ -27,6 +27,11 @@ export class EventList {
     );
   }
 
+  /** Moves the keyboard's focus to the event with this id, if it is still listed. */
+  focus(id) {
+    this.node.querySelector(`[data-key="${id}"] button`)?.focus();
+  }
+
   close() {
     this.#thumbnails.close();
   }
@@ -43,7 +48,8 @@ export class EventList {
   }
 
   #updateRow(row, event, selected) {
-    row.event = event;
+    if (row.event === event && row.selected === selected) return; // the usual case, with many rows
+    Object.assign(row, { event, selected });
     const find = (name) => row.querySelector(name);
     setAttributes(row, { class: selected ? "selected" : null });
     setAttributes(row.firstChild, { "aria-pressed": String(selected), "aria-label": label(event) });

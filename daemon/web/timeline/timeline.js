@@ -23,11 +23,12 @@ export class Timeline {
   #askedAt = 0;
   #selected = null; // id of an event
   #streams = [];
+  #active = false;
   #readAddress;
   #colours = new PromptColours();
   #filters = new Filters((part) => this.#go({ ...this.#query, ...part }));
   #bar = new DayBar(this.#colours, (to) => this.#go({ ...this.#query, to: to > Date.now() / 1000 ? null : to }));
-  #clip = new Clip(() => this.#choose(null));
+  #clip = new Clip(() => this.#leave());
   #list = new EventList(this.#colours, (event) => this.#choose(event));
   #total = element("span", { class: "total" });
   #status = element("p", { class: "none", role: "status" });
@@ -42,11 +43,12 @@ export class Timeline {
     this.#events.append(element("h2", { id: "events-title" }, "Events ", this.#total), this.#list.node, this.#status, this.#more, this.#again);
     const heading = element("header", { class: "heading" }, element("h1", {}, "Timeline"), this.#filters.node);
     this.node.append(heading, this.#bar.node, this.#clip.node, this.#events);
+    this.node.addEventListener("keydown", (event) => event.key === "Escape" && this.#selected !== null && this.#leave());
   }
 
   /** `active`: the page is visible and the daemon answers; `query`: what the address asks for. */
   update(streams, active, query) {
-    this.#streams = streams;
+    [this.#streams, this.#active] = [streams, active];
     this.#colours.add(streams.flatMap((stream) => stream.prompts));
     if (JSON.stringify(query) !== JSON.stringify(this.#query)) this.#start(query);
     else if (active && this.#isDue()) this.#refresh();
@@ -80,9 +82,11 @@ export class Timeline {
 
   #refresh() {
     return this.#ask(async (feed) => {
-      const day = dayOf((this.#query.to ?? Date.now() / 1000 + 1) - 1);
+      const day = this.#shownDay();
+      const isFirst = !feed.loaded;
       const isNew = await feed.refresh();
-      if (!isNew && this.#day?.start === day.start) return;
+      if (feed !== this.#feed || (!isFirst && !isNew && this.#day?.start === day.start)) return;
+      this.#render();
       const { counts } = await eventCounts(parameters(this.#query, { from: day.start, to: day.end, step: STEP }));
       if (feed !== this.#feed) return;
       [this.#counts, this.#day] = [counts, day];
@@ -113,14 +117,20 @@ export class Timeline {
     this.#render();
   }
 
+  #leave() {
+    const left = this.#selected;
+    this.#choose(null);
+    this.#list.focus(left);
+  }
+
   #render() {
     const { events, loaded, more } = this.#feed;
     const none = this.#problem instanceof Refused && this.#problem.status === 404 && !loaded;
     this.#colours.add(events.map((event) => event.prompt));
     setAttributes(this.node, { "data-none": none });
-    this.#filters.update(this.#query, dayOf((this.#query.to ?? Date.now() / 1000 + 1) - 1), this.#names(events), this.#colours.known);
+    this.#filters.update(this.#query, this.#shownDay(), this.#names(events), this.#colours.known);
     this.#bar.update(this.#day ?? dayOf(Date.now() / 1000), none ? [] : this.#counts, this.#query.to);
-    this.#list.update(events, this.#selected);
+    if (loaded || this.#problem) this.#list.update(events, this.#selected); // until then the last choice stays
     setText(this.#total, loaded ? `${count(events.length)}${more ? " newest" : ""}` : "");
     setText(this.#status, this.#message(events, loaded));
     setAttributes(this.#events, { "aria-busy": this.#busy && !loaded });
@@ -128,12 +138,16 @@ export class Timeline {
     this.#again.hidden = !isLasting(this.#problem);
   }
 
+  #shownDay() {
+    return dayOf(this.#query.to === null ? Date.now() / 1000 : this.#query.to - 1);
+  }
+
   #names(events) {
     return [...new Set([...this.#streams, ...events.map((event) => ({ name: event.stream }))].map(({ name }) => name))];
   }
 
   #message(events, loaded) {
-    if (this.#problem) return this.#problem.message;
+    if (this.#problem) return this.#active ? this.#problem.message : ""; // else the banner says it
     if (!loaded) return "Loading the events…";
     if (events.length) return "";
     const { stream, prompt, to } = this.#query;
