@@ -96,7 +96,8 @@ def daemon_toml(settings: FleetSettings, address: str, number: int, token: str) 
 
     It listens on ``address``, its node's, so that the forwarder reaches it. Its ports are those of the settings plus
     ``number``, which counts the daemons of a node from 0; port 0 stays 0, any free one. Where the settings have no
-    token, HTTP stays on loopback, with the daemon's own ``token``, or is open to everybody if they say so.
+    token, HTTP stays on loopback, with the daemon's own ``token``, or is open to everybody if they say so. A folder of
+    recordings is of one daemon: the others of a node have theirs in it.
     """
     tables = settings.model_dump(mode="json", exclude_unset=True, exclude={"streams", "fleet"})
     open_to_others = settings.http.token or settings.http.insecure
@@ -106,6 +107,8 @@ def daemon_toml(settings: FleetSettings, address: str, number: int, token: str) 
         "listen": f"{http_host}:{_port(settings.http.listen, number)}",
         "token": settings.http.token if open_to_others else token,
     }
+    if settings.record.dir and number:
+        tables["record"] = {**tables["record"], "dir": str(Path(settings.record.dir) / f"daemon-{number}")}
     endpoint = f"tcp://{address}:{_port(settings.publish.endpoint, number)}"
     tables["publish"] = {**tables.get("publish", {}), "endpoint": endpoint}
     return "\n".join(_table(name, values) for name, values in tables.items())

@@ -35,6 +35,7 @@ class Metrics:
         self.decode_errors = self._counter("decode_errors", "Packets that could not be decoded.", *by)
         self.last_frame = self._gauge("last_frame_timestamp_seconds", "Unix time of the last decoded frame.", *by)
         self.record_errors = self._counter("record_errors", "Recordings that broke off, as on a full disk.", *by)
+        self.database_dropped = self._counter("database_dropped", "Events and tracks that the database lost.")
         self.tracks = self._gauge("tracks", "Tracks alive.", "stream", "prompt")
         self.tracks_started = self._counter("tracks_started", "Tracks that began.")
         self.tracks_ended = self._counter("tracks_ended", "Tracks that ended.", "stream", "reason")

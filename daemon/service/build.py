@@ -15,6 +15,8 @@ from daemon.engine.classify import ClassifySchedule
 from daemon.engine.engine import Engine
 from daemon.engine.models import Models
 from daemon.engine.stream_state import StreamState
+from daemon.events.place import place
+from daemon.events.store import EventStore
 from daemon.lane.handover import Origin
 from daemon.lane.lane import WINDOWS, Lane, size_of
 from daemon.lane.lease import Lease
@@ -33,6 +35,8 @@ from daemon.settings.schema import Settings, StreamSettings
 from daemon.sinks.preview import Preview
 from daemon.sinks.publishing import Publishing
 from daemon.sinks.recording import Recording
+from daemon.sinks.remembering import Remembering
+from daemon.sinks.sink import Sink
 from daemon.stream.latency import Latency
 from daemon.stream.reader import Reader, SourceOpener
 from daemon.stream.rendering import Renderer
@@ -65,6 +69,8 @@ def build(settings: Settings, observers: Mapping[str, Observer] | None = None) -
         return models
 
     engine = Engine(load)
+    database = place(settings)
+    events = None if database is None else EventStore(database, metrics.database_dropped.inc)
 
     def open_publisher() -> Publisher:
         publish = settings.publish
@@ -78,13 +84,13 @@ def build(settings: Settings, observers: Mapping[str, Observer] | None = None) -
         return Api(settings.http, metrics.registry, Controller(service))
 
     def new_stream(stream: StreamSettings, publisher: Publisher, origin: Origin) -> Stream:
-        shared = _Shared(settings, engine, metrics, publisher, gpu)
+        shared = _Shared(settings, engine, metrics, publisher, gpu, events)
         return _build_stream(shared, stream.resolved(settings), origin, (observers or {}).get(stream.name))
 
     def source_of(stream: StreamSettings) -> Callable[[], Source]:
         return build_source(stream.resolved(settings), gpu)
 
-    return Service(Parts(engine, open_publisher, open_api, new_stream, source_of), settings.streams)
+    return Service(Parts(engine, open_publisher, open_api, new_stream, source_of, events), settings.streams)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +102,7 @@ class _Shared:
     metrics: Metrics
     publisher: Publisher
     gpu: int | None  # that decodes video
+    events: EventStore | None
 
 
 def _build_stream(shared: _Shared, stream: StreamSettings, origin: Origin, observe: Observer | None) -> Stream:
@@ -109,7 +116,9 @@ def _build_stream(shared: _Shared, stream: StreamSettings, origin: Origin, obser
     hurry, preview = threading.Event(), Preview(stream.publish.jpeg_quality)
     publishing = Publishing(stream.name, publisher, lane.metrics, stream.publish.frames, hurry, lane.lease)
     recording = Recording(stream.name, partial(_open_recorder, stream), lane.metrics, stream.record.frames)
-    sinks = (publishing, recording, preview)
+    sinks: tuple[Sink, ...] = (publishing, recording, preview)
+    if shared.events is not None:
+        sinks = (*sinks, Remembering(stream.name, shared.events))
 
     def wait_for_start(stop: threading.Event) -> bool:
         while not engine.ready.wait(0.02):

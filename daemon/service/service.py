@@ -13,6 +13,7 @@ from typing import Protocol
 from daemon.api import Api
 from daemon.engine.engine import Engine
 from daemon.errors import ConflictError, UnknownNameError
+from daemon.events.store import EventStore
 from daemon.lane.handover import NOWHERE, Origin
 from daemon.service.opened_sources import OpenedSources
 from daemon.settings.schema import StreamSettings
@@ -40,6 +41,7 @@ class Parts:
     open_api: Callable[["Service"], Api]
     new_stream: Callable[[StreamSettings, Publisher, Origin], Stream]
     source_of: Callable[[StreamSettings], Callable[[], Source]]  # opens it
+    events: EventStore | None = None  # None: they are not kept
 
 
 class Watcher(Protocol):
@@ -66,7 +68,7 @@ class Service:
 
     def __init__(self, parts: Parts, streams: Iterable[StreamSettings]) -> None:
         self.streams: dict[str, Stream] = {}  # replaced, never changed: any thread may iterate over it
-        self.engine = parts.engine
+        self.engine, self.events = parts.engine, parts.events
         self.opened_sources = OpenedSources()  # of streams to come
         self._stays = False  # streams were added or removed while it runs, and more may be
         self._draining = False  # no stream is added any more
@@ -100,7 +102,10 @@ class Service:
         return code
 
     def startup(self) -> None:
-        """Open the ports, then start the threads; models and sources are opened while the main loop runs."""
+        """Open database and ports, then start the threads; models and sources are opened while the main loop runs."""
+        if self.events is not None:
+            self._opened.callback(self.events.close)
+            self.events.start()
         self.publisher = self._parts.open_publisher()
         self._opened.callback(self.publisher.close)
         self.api = self._parts.open_api(self)

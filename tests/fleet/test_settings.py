@@ -30,6 +30,14 @@ def test_a_daemon_gets_the_settings_without_streams_and_ports_of_its_own(file, b
     assert daemon.publish.endpoint == "tcp://10.0.0.7:5556"
 
 
+@pytest.mark.parametrize(("number", "folder"), [(0, "/rec"), (1, "/rec/daemon-1")])
+def test_each_daemon_of_a_node_records_into_a_folder_of_its_own(file, bare_machine, number, folder):
+    file.write_text(f'[record]\ndir = "/rec"\n[http]\ninsecure = true\n{STREAM}')
+    own = file.with_name("daemon.toml")
+    own.write_text(daemon_toml(load_fleet(file), "127.0.0.1", number, "drawn"))
+    assert load(own).record.dir == folder
+
+
 def test_without_a_token_a_daemons_http_stays_on_its_machine(file, bare_machine):
     file.write_text(STREAM)
     assert 'listen = "127.0.0.1:9109"' in daemon_toml(load_fleet(file), "10.0.0.7", 0, "drawn")

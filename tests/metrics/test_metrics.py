@@ -43,6 +43,7 @@ SERIES: dict[str, list[dict[str, str]]] = {
     "publish_bytes_total": [{"stream": "gate", "kind": kind} for kind in ("masks", "frame", "event", "status")],
     "publish_dropped_total": [{"stream": "gate"}],
     "record_errors_total": [{"stream": "gate"}],
+    "database_dropped_total": [{}],
     "subscribers": [{}],
     "graph_fallbacks_total": [{}],
     "subscribers_refused_total": [{}],

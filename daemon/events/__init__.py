@@ -1,0 +1,1 @@
+"""What happened, in a database: events, tracks with their best views, segments of recordings."""

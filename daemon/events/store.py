@@ -1,0 +1,168 @@
+"""The database as the daemon uses it: records go in without waiting, a thread of its own writes them."""
+
+import logging
+import sqlite3
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from daemon.errors import BusyError
+from daemon.events.database import Database, is_damage, move_aside
+from daemon.events.questions import Filter, page
+from daemon.events.reader import Reader
+from daemon.events.records import Record
+from daemon.events.rows import Rows, remove_old
+from stages.errors import ConfigError, one_line
+
+MOST_WAITING = 5000  # records; more are dropped and counted
+BATCH = 0.25  # seconds between two batches
+RETRY = 5.0  # seconds until a database that could not be opened or written is tried again
+TIDY = 30.0  # seconds between two looks for what has had its time
+CLOSING = 3.0  # seconds that the last batch has
+
+log = logging.getLogger(__name__)
+
+
+class EventStore:
+    """Keeps records in the database at ``path``.
+
+    ``count_dropped`` is called with the number of records that are lost: where the disk is full, or another program has
+    the file locked for long, the newest are, and never does a stream wait. ``keep``: seconds that records are kept;
+    None: as long as there is room for them. ``add`` and ``reader`` are for any thread, all else for one.
+    """
+
+    def __init__(self, path: Path, count_dropped: Callable[[int], None], keep: float | None = None) -> None:
+        self.path = path
+        self.reader = Reader(path, self._suspect)
+        self._count_dropped, self._keep = count_dropped, keep
+        self._waiting: deque[Record] = deque()
+        self._database: Database | None = None
+        self._rows: Rows | None = None
+        self._damaged = False  # a reader has found it so
+        self._trouble = ""  # what is wrong now, as it was said; "" when nothing is
+        self._next_try = self._next_tidy = 0.0  # monotonic seconds
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="events", daemon=True)
+
+    def start(self) -> None:
+        """Open the database and begin to write. Raises ConfigError when another daemon or a newer version has it.
+
+        One that cannot be opened for another reason is tried again and again.
+        """
+        try:
+            self._open()
+        except (OSError, sqlite3.Error) as error:
+            self._fail(error)
+        self._thread.start()
+
+    def add(self, record: Record) -> None:
+        """Take a record, or drop and count it where too many wait; returns at once."""
+        if len(self._waiting) >= MOST_WAITING:
+            self._count_dropped(1)
+        else:
+            self._waiting.append(record)
+
+    def close(self) -> None:
+        """Write what waits, within CLOSING seconds, and close the database."""
+        self.reader.close()
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join(CLOSING)
+
+    def _suspect(self) -> None:
+        self._damaged = True
+
+    def _run(self) -> None:
+        with suppress(BusyError):  # so that the first page is as quick as all others
+            self.reader.ask(lambda connection: page(connection, Filter(), 50))
+        stopping = False
+        while not stopping:
+            stopping = self._stopping.wait(BATCH)
+            if stopping or time.monotonic() >= self._next_try:
+                self._turn()
+        self._drop(self._waiting)
+        if self._database is not None:
+            self._database.close()
+
+    def _turn(self) -> None:
+        """Write what waits; what cannot be written now waits on."""
+        try:
+            database, rows = self._ready()
+            self._write(database, rows)
+            self._tidy(database)
+            if self._trouble:
+                log.info("%s is written again", self.path)
+            self._trouble = ""
+        except (OSError, sqlite3.Error, ConfigError) as error:
+            self._fail(error)
+
+    def _ready(self) -> tuple[Database, Rows]:
+        """The open database, one that is not removed or damaged."""
+        if self._database is not None and (self._damaged or self._database.lost):
+            self._database.close()
+            self._database = None
+            if self._damaged:
+                self._damaged = False
+                move_aside(self.path)
+            else:
+                log.warning("%s was removed; a new one begins", self.path)
+        if self._database is None:
+            self._open()
+        assert self._database is not None
+        if self._rows is None:
+            self._rows = Rows(self._database.connection)
+        return self._database, self._rows
+
+    def _open(self) -> None:
+        self._database, self._rows = Database(self.path), None
+
+    def _write(self, database: Database, rows: Rows) -> None:
+        count = len(self._waiting)
+        if not count:
+            return
+        batch = [self._waiting[number] for number in range(count)]  # others append meanwhile
+        unfit = []
+        database.connection.execute("BEGIN IMMEDIATE")
+        for record in batch:
+            try:
+                rows.write(record)
+            except (ValueError, TypeError, OverflowError, sqlite3.IntegrityError, sqlite3.DataError) as error:
+                log.warning("an event cannot be kept: %s", one_line(error))
+                unfit.append(record)
+        database.connection.execute("COMMIT")
+        for _ in batch:
+            self._waiting.popleft()
+        if unfit:
+            self._count_dropped(len(unfit))
+
+    def _tidy(self, database: Database) -> None:
+        if time.monotonic() < self._next_tidy:
+            return
+        oldest = 0.0 if self._keep is None else time.time() - self._keep
+        database.connection.execute("BEGIN IMMEDIATE")
+        done = remove_old(database.connection, oldest)
+        database.connection.execute("COMMIT")
+        self._rows = None  # some kinds may be gone
+        self._next_tidy = time.monotonic() + (TIDY if done else BATCH)
+
+    def _fail(self, error: Exception) -> None:
+        """Undo what is half done, say once what is wrong, and try again later."""
+        if self._database is not None and self._database.connection.in_transaction:
+            self._database.connection.rollback()
+        self._rows = None
+        if isinstance(error, sqlite3.Error) and is_damage(error):
+            self._damaged = True
+            return
+        self._next_try = time.monotonic() + RETRY
+        trouble = f"{self.path} cannot be written: {one_line(error)}"
+        if trouble != self._trouble:
+            log.warning("%s; it is tried again, events are lost meanwhile", trouble)
+        self._trouble = trouble
+
+    def _drop(self, records: deque[Record]) -> None:
+        if records:
+            self._count_dropped(len(records))
+            log.warning("%s: the last %d events are lost", self.path, len(records))
