@@ -103,8 +103,8 @@ def add_stream_flags(parser: ArgumentParser) -> None:
         dest="record.resume",
         action="store_true",
         default=None,
-        help="go on with the recordings in DIR: a file's where its lines end, a live source's with new frames;"
-        " what has none there is recorded from its start",
+        help="go on with the recordings of files in DIR where their lines end; what has none there is recorded from its"
+        " start",
     )
 
 

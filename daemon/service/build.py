@@ -32,6 +32,7 @@ from daemon.service.controller import Controller
 from daemon.service.service import Parts, Service
 from daemon.service.start_times import StartTimes
 from daemon.settings.schema import Settings, StreamSettings
+from daemon.settings.value_types import seconds
 from daemon.sinks.preview import Preview
 from daemon.sinks.publishing import Publishing
 from daemon.sinks.recording import Recording
@@ -45,6 +46,7 @@ from daemon.stream.writer import Identity, Observer, Writer
 from stages.detection.auto_threshold import AutoThresholds
 from stages.output.publisher import Publisher
 from stages.output.recorder import Recorder
+from stages.recording.segment_writer import SegmentWriter
 from stages.source.address import is_live, redact
 from stages.source.source import Source
 from stages.types import Window
@@ -179,9 +181,13 @@ def _build_lane(shared: _Shared, stream: StreamSettings, origin: Origin) -> Lane
     return lane
 
 
-def _open_recorder(stream: StreamSettings, rate: float) -> Recorder | None:
+def _open_recorder(stream: StreamSettings, rate: float, live: bool) -> Recorder | SegmentWriter | None:
     record = stream.record
-    return Recorder(Path(record.dir), stream.name, rate, record.frames, record.resume) if record.dir else None
+    if not record.dir:
+        return None
+    if live and record.segment:
+        return SegmentWriter(Path(record.dir), stream.name, rate, seconds(record.segment), record.frames)
+    return Recorder(Path(record.dir), stream.name, rate, record.frames, record.resume)
 
 
 def _version() -> str:

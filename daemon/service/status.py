@@ -10,7 +10,7 @@ from daemon.settings.schema import Record, Settings, StreamSettings
 from daemon.stream.stream import Stream
 from stages.errors import one_line
 from stages.plural import plural
-from stages.source.address import redact
+from stages.source.address import is_live, redact
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +50,12 @@ def introduce(service: Service, settings: Settings) -> str:
 def introduce_stream(stream: StreamSettings, settings: Settings) -> str:
     """What a stream looks for and where it is recorded, a line each."""
     prompts = ", ".join(prompt.written for prompt in stream.prompts) or "no prompts"
-    files = recorded(stream.resolved(settings).record, stream.name)
+    record = stream.resolved(settings).record
     lines = [f"{stream.name}: {redact(stream.source)}, looking for: {prompts}"]
-    lines += [f"{stream.name}: recording to {files[0]}"] if files else []
+    if record.dir:
+        segments = record.segment and is_live(stream.source)
+        into = f"{Path(record.dir) / stream.name}/" if segments else recorded(record, stream.name)[0]
+        lines.append(f"{stream.name}: recording to {into}")
     return "\n".join(lines)
 
 
@@ -70,7 +73,7 @@ def status(service: Service) -> str:
 
 
 def recorded(record: Record, stream: str) -> list[str]:
-    """The files of a stream's recording; none where nothing is recorded."""
+    """The files of a file's recording; none where nothing is recorded."""
     return [str(Path(record.dir) / f"{stream}.{kind}") for kind in ("mp4", "masks.jsonl")] if record.dir else []
 
 

@@ -112,7 +112,8 @@ class Http(_Table):
 class Record(_Table):
     dir: str = ""  # "" = off
     frames: bool = False  # also write the annotated frames as JPEG files
-    resume: bool = False  # continue an earlier recording
+    resume: bool = False  # continue an earlier recording of a file
+    segment: kind.DurationOrNone = "5min"  # of a live source; "" = one file
 
 
 class State(_Table):

@@ -69,6 +69,21 @@ def _check_pixel_aspect(text: str) -> str:
     return text
 
 
+_SECONDS_OF = {"s": 1, "min": 60, "h": 3600, "d": 86400}
+
+
+def seconds(duration: str) -> float:
+    """Seconds of a valid duration, such as "5min"."""
+    number, unit = re.fullmatch(r"([0-9.]+)(\w+)", duration).groups()  # type: ignore[union-attr]
+    return float(number) * _SECONDS_OF[unit]
+
+
+def _at_least_a_second(value: str) -> str:
+    if value and seconds(value) < 1:
+        raise ValueError("must be at least 1s")
+    return value
+
+
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -88,6 +103,10 @@ Memory = Annotated[
     _matches(r"\d+(\.\d+)?(%|MiB|GiB)", 'a share or a size, as in "80%" or "12GiB"'),
     AfterValidator(_positive_amount),
 ]
+_DURATION = r"[0-9]{1,9}(\.[0-9]{1,9})?(s|min|h|d)"
+_DURATIONS = 'a number with s, min, h or d, as in "90s", "5min" or "7d"'
+Duration = Annotated[str, _matches(_DURATION, _DURATIONS), AfterValidator(_at_least_a_second)]
+DurationOrNone = Annotated[str, _matches(f"|{_DURATION}", f'{_DURATIONS}; or ""'), AfterValidator(_at_least_a_second)]
 StreamName = Annotated[
     str,
     _matches(r"\w[\w.-]{0,63}", "1 to 64 letters, digits, dots, dashes and underscores, the first not a dot or dash"),

@@ -9,7 +9,8 @@ from daemon.sinks.sink import FrameOutput, Need
 from stages.errors import OutputError, one_line
 from stages.output.recorder import Recorder
 from stages.output.wire import Header, Kind
-from stages.types import Frame
+from stages.recording.segment_writer import SegmentWriter
+from stages.types import Frame, StreamEvent
 
 log = logging.getLogger(__name__)
 
@@ -17,19 +18,24 @@ log = logging.getLogger(__name__)
 class Recording:
     """Records the frames of one stream, with ``frames`` each of them as a JPEG too. A Sink (see daemon.sinks.sink).
 
-    ``open_recorder`` is given the source's frame rate and returns None where nothing is recorded. ``open`` and ``skip``
-    belong to the reader's thread, before it hands on a frame that is to be recorded; all else to the writer's.
+    ``open_recorder`` is given the source's frame rate in Hz and whether it is live; it returns None where nothing is
+    recorded. ``open`` and ``skip`` belong to the reader's thread, before it hands on a frame that is to be recorded;
+    all else to the writer's.
     """
 
     def __init__(
-        self, stream: str, open_recorder: Callable[[float], Recorder | None], metrics: StreamMetrics, frames: bool
+        self,
+        stream: str,
+        open_recorder: Callable[[float, bool], Recorder | SegmentWriter | None],
+        metrics: StreamMetrics,
+        frames: bool,
     ) -> None:
         self.next_frame = 0  # index of the first frame that is not recorded yet
         self._stream, self._open_recorder, self._metrics, self._frames = stream, open_recorder, metrics, frames
-        self._recorder: Recorder | None = None
+        self._recorder: Recorder | SegmentWriter | None = None
         self._opened = False
 
-    def open(self, rate: float) -> bool:
+    def open(self, rate: float, live: bool) -> bool:
         """Begin the recording, once; True when this call did, and frames are recorded from ``next_frame`` on.
 
         Raises OutputError when the folder cannot be written.
@@ -37,7 +43,7 @@ class Recording:
         if self._opened:
             return False
         self._opened = True
-        self._recorder = self._open_recorder(rate)
+        self._recorder = self._open_recorder(rate, live)
         if self._recorder is None:
             return False
         self.next_frame = self._recorder.next_frame
@@ -45,7 +51,7 @@ class Recording:
 
     def skip(self, frame: Frame) -> None:
         """Pass over a frame below ``next_frame``. Raises OutputError when the recording is of another source."""
-        if self._recorder is not None:
+        if isinstance(self._recorder, Recorder):
             self._recorder.skip(frame)
 
     def need(self) -> Need:
@@ -54,8 +60,15 @@ class Recording:
             return Need.NOTHING
         return Need.JPEG if self._frames else Need.PICTURE
 
-    def message(self, kind: Kind, header: Header) -> bool:  # noqa: ARG002 - as of all sinks
-        """Nothing: a recording holds whole frames."""
+    def message(self, kind: Kind, header: Header) -> bool:
+        """Complete the segment where the source is lost: nobody knows when the next frame comes.
+
+        Raises OutputError when the recording has ended, whatever the cause.
+        """
+        if kind is Kind.EVENT and header["type"] == StreamEvent.SOURCE_DOWN:
+            with self._ending_on_failure():
+                if isinstance(self._recorder, SegmentWriter):
+                    self._recorder.cut()
         return True
 
     def frame(self, frame: FrameOutput) -> None:

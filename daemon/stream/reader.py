@@ -200,7 +200,7 @@ class Reader:
             if not may_start:  # a file that never starts is not recorded
                 return False
             self._delivers(connection)
-        if self._recording.open(source.rate * kept) and source.live:
+        if self._recording.open(source.rate * kept, source.live) and source.live:
             self._numbering.next = self._recording.next_frame
         return True
 

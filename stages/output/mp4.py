@@ -7,6 +7,7 @@ from pathlib import Path
 import av
 import cv2
 from av.error import FFmpegError
+from av.video.frame import PictureType
 
 from stages.output.atomic_file import AtomicFile
 from stages.types import Image
@@ -16,6 +17,7 @@ TIME_BASE = Fraction(1, 60000)
 # no trailer: it is an index that players do not need, and for it the muxer would keep every fragment in memory
 FRAGMENTED = {"movflags": "frag_keyframe+empty_moov+default_base_moof+skip_trailer", "flush_packets": "1"}
 X264 = {"preset": "veryfast", "tune": "zerolatency", "crf": "20"}
+FRAGMENT = round(1 / TIME_BASE)  # ticks from one key picture to the next, at most
 MAX_GAP = 3600.0  # seconds between two frames; a gap of 2**31 ticks, 10 hours, corrupts an MP4
 BT601 = 6  # colour matrix of the conversion from RGB: SMPTE 170M in FFmpeg's numbering
 
@@ -23,15 +25,17 @@ BT601 = 6  # colour matrix of the conversion from RGB: SMPTE 170M in FFmpeg's nu
 class Mp4Writer:
     """A new MP4 with one frame size (width, height); odd sides are padded by a pixel, because 4:2:0 needs even ones.
 
-    ``rate`` is the nominal frame rate in Hz, ``start`` the capture time of the first frame in seconds.
-    All methods raise OSError and FFmpegError.
+    ``rate`` is the nominal frame rate in Hz, ``start`` the capture time of the first frame in seconds. ``whole`` counts
+    the frames that are on disk in complete fragments. All methods raise OSError and FFmpegError.
     """
 
     def __init__(self, path: Path, rate: float, size: tuple[int, int], start: float) -> None:
-        self.size = size
+        self.size, self.whole = size, 0
         self._start = self._captured_at = start
         self._frame_ticks = round(1 / rate / TIME_BASE)
         self._last_pts = -self._frame_ticks
+        self._key_pts = 0  # of the last key picture
+        self._muxed = 0  # frames
         self._file = AtomicFile(path)
         self._container = av.open(self._file, "w", format="mp4", options=FRAGMENTED)
         x264 = "libx264" in av.codecs_available
@@ -66,6 +70,8 @@ class Mp4Writer:
             image = cv2.copyMakeBorder(image, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
         frame = av.VideoFrame.from_ndarray(image, format="rgb24")
         frame.pts, frame.time_base, frame.duration = pts, TIME_BASE, self._frame_ticks
+        if pts - self._key_pts >= FRAGMENT:  # frames may come at less than the nominal rate
+            frame.pict_type, self._key_pts = PictureType.I, pts
         self._mux(self._stream.encode(frame))
 
     def close(self) -> None:
@@ -73,6 +79,7 @@ class Mp4Writer:
         self._mux(self._stream.encode(None))
         self._container.close()
         self._file.commit()
+        self.whole = self._muxed
         self._file.close()
 
     def abandon(self) -> None:
@@ -86,3 +93,5 @@ class Mp4Writer:
             self._container.mux(packet)
             if packet.is_keyframe:  # it starts a fragment: the muxer has written the previous one
                 self._file.commit()
+                self.whole, self._key_pts = self._muxed, packet.pts
+            self._muxed += 1

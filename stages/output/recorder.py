@@ -56,7 +56,7 @@ class Recorder:
             if self._resumed:  # left by a run that was killed before its first line: its frames are written again
                 self._video_from(self.next_frame).unlink(missing_ok=True)
         except OSError as error:
-            raise _cannot_record(folder, error) from error
+            raise cannot_record(folder, error) from error
 
     def skip(self, frame: Frame) -> None:
         """Skip a frame that is already recorded: one with an index below ``next_frame``.
@@ -82,7 +82,7 @@ class Recorder:
             self._lines.write(line)
             self._lines.commit()
         except (OSError, FFmpegError) as error:
-            self._failure = _cannot_record(self._folder, error)
+            self._failure = cannot_record(self._folder, error)
             self._abandon()
             raise self._failure from error
 
@@ -96,7 +96,7 @@ class Recorder:
             self._video = None
             self._lines.close()
         except (OSError, FFmpegError) as error:
-            self._failure = _cannot_record(self._folder, error)
+            self._failure = cannot_record(self._folder, error)
             self._abandon()
             raise self._failure from error
 
@@ -123,6 +123,7 @@ class Recorder:
         return self._folder / f"{self._stream}+from{frame}.mp4"  # stream names never contain a plus
 
 
-def _cannot_record(folder: Path, error: OSError | FFmpegError) -> OutputError:
+def cannot_record(folder: Path, error: OSError | FFmpegError) -> OutputError:
+    """What to tell of an ``error`` in ``folder``."""
     reason = error.strerror or str(error)
     return OutputError(f"cannot record into {folder}: {reason}; {ADVICE.get(error.errno or 0, ANOTHER_FOLDER)}")

@@ -51,7 +51,7 @@ def find_resume_point(path: Path) -> ResumePoint | None:
     Raises OSError, and OutputError when the last complete line is not one of a recording.
     """
     try:
-        line, size = _last_line(path)
+        line, size = last_line(path)
     except FileNotFoundError:
         return None
     if not size:
@@ -69,7 +69,7 @@ def find_resume_point(path: Path) -> ResumePoint | None:
     return ResumePoint(path, size, header)
 
 
-def _last_line(path: Path) -> tuple[bytes, int]:
+def last_line(path: Path) -> tuple[bytes, int]:
     """The last line with a line feed, without it, and the size of the file up to its end; size 0: no such line."""
     with path.open("rb") as file:
         start = file.seek(0, 2)

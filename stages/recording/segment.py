@@ -1,9 +1,11 @@
 """A segment: a few minutes of a live stream's recording, in two files named by their UTC start.
 
-``<folder>/<stream>/2026-11-27/14-05-00Z.mp4`` and, beside it, ``14-05-00Z.masks.jsonl``.
+``<folder>/<stream>/2026-11-27/14-05-00Z.mp4`` and, beside it, ``14-05-00Z.masks.jsonl``. Annotated frames that are kept
+as JPEG files are in ``14-05-00Z-frames``.
 """
 
 import re
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,7 +25,7 @@ class Segment:
     start: float  # Unix seconds, capture time of the first frame
     end: float  # Unix seconds, capture time of the last frame
     frames: int
-    bytes: int  # of both files
+    bytes: int  # of its files
 
     @property
     def lines(self) -> Path:
@@ -39,7 +41,7 @@ class SegmentObserver(Protocol):
         ...
 
     def segment_removed(self, stream: str, video: Path) -> None:
-        """Both files are gone."""
+        """Its files are gone."""
         ...
 
 
@@ -57,6 +59,18 @@ def video_path(folder: Path, stream: str, start: float) -> Path:
 def lines_of(video: Path) -> Path:
     """The file of masks headers beside a ``video``."""
     return video.with_name(f"{video.stem}.masks.jsonl")
+
+
+def pictures_of(video: Path) -> Path:
+    """The folder of JPEG files beside a ``video``."""
+    return video.with_name(f"{video.stem}-frames")
+
+
+def remove_files(video: Path) -> None:
+    """Remove a segment, the ``video`` last: what is left half-way is still found. Raises OSError."""
+    lines_of(video).unlink(missing_ok=True)
+    shutil.rmtree(pictures_of(video), ignore_errors=True)
+    video.unlink(missing_ok=True)
 
 
 def start_of(video: Path) -> float | None:

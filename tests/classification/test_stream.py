@@ -147,8 +147,8 @@ def test_a_classifier_that_finds_no_memory_makes_the_governor_step_down() -> Non
 
 def test_classes_stay_on_the_picture_until_there_are_others_but_only_their_own_frame_says_them(tmp_path: Path) -> None:
     lane = new_lane("gate", (), Metrics())
-    recording = Recording("gate", lambda rate: Recorder(tmp_path, "gate", rate, frames=True), lane.metrics, True)
-    recording.open(10.0)
+    recording = Recording("gate", lambda rate, _: Recorder(tmp_path, "gate", rate, frames=True), lane.metrics, True)
+    recording.open(10.0, False)
     writer = Writer(Identity("gate", "s", {}), lane, Renderer(100, ()), [recording], Latency())
     grey = np.full((96, 96, 3), 90, np.uint8)
     plain = [replace(result, frame=replace(result.frame, image=grey)) for result in results(0, 1, 2, 3)]

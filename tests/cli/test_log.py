@@ -106,7 +106,9 @@ def test_a_stream_that_never_started_is_not_announced(rotated):
 
 @pytest.mark.process
 def test_without_a_log_a_hangup_changes_nothing(tmp_path):
-    program = Program(LIVE, "--prompt", "red circle", "--record", str(tmp_path))
+    """The camera is recorded into one file, without segments."""
+    record = ("--record", str(tmp_path))
+    program = Program(LIVE, "--prompt", "red circle", *record, MASKCAST_RECORD__SEGMENT="")
     lines = tmp_path / "shapes.masks.jsonl"
     wait_until(lambda: lines.exists() and lines.read_text())
     program.process.send_signal(signal.SIGHUP)

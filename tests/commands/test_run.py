@@ -14,10 +14,11 @@ from typing import Any
 import cv2
 import pytest
 
+from stages.recording.segment import videos
 from stages.stop_signals import SAME_REQUEST
 from stages.testsrc.world import ShapesWorld
 from tests.support.media import http_server, write_video
-from tests.support.program import PATIENCE, Program, deaf_subscriber, get, lines_of, pictures_in, wait_until
+from tests.support.program import PATIENCE, Program, deaf_subscriber, get, lines_of, pictures_in, recorded, wait_until
 
 pytestmark = pytest.mark.process
 
@@ -154,11 +155,14 @@ class Live:
     def __init__(self, folder: Path) -> None:
         source = "testsrc://shapes?live=1&fps=900&size=96x96"
         program = Program(source, "--prompt", "red circle", "--record", str(folder), "--json")
-        self.lines = folder / "shapes.masks.jsonl"
-        self.video = folder / "shapes.mp4"
-        wait_until(lambda: self.lines.exists() and self.lines.read_text().count("\n") > 20)
+        wait_until(lambda: segment_lines(folder) and segment_lines(folder)[0].read_text().count("\n") > 20)
         program.process.send_signal(signal.SIGTERM)
         self.code, self.out, self.wrong = program.end()
+        [self.video], [self.lines] = videos(folder, "shapes"), segment_lines(folder)
+
+
+def segment_lines(folder: Path) -> list[Path]:
+    return [*folder.glob("shapes/*/*.masks.jsonl")]
 
 
 @pytest.fixture(scope="module")
@@ -262,15 +266,17 @@ def test_pictures_and_a_cameras_snapshots_run_side_by_side_and_max_fps_leaves_ou
             f"{tmp_path}/frames/%d.png", odd, f"http://{place}/snap.png?key=hush", "--prompt", NAMES[0],
             "--record", str(record), MASKCAST_TRACKING__MAX_FPS="5",
         )  # fmt: skip
-        files = [record / f"{name}.masks.jsonl" for name in ("frames", "caf", "127.0.0.1-snap")]
+        files = [record / f"{name}.masks.jsonl" for name in ("frames", "caf")]
         wait_until(lambda: all(file.exists() and len(lines_of(file)) >= 4 for file in files))
+        wait_until(lambda: len(recorded(record, "127.0.0.1-snap")) >= 4)
         program.process.send_signal(signal.SIGTERM)
         code, said, wrong = program.end()
     assert code == 0
     assert "hush" not in said
     assert len(wrong) == 1
     assert "9.png" in wrong[0]
-    stills, clip, live = (lines_of(file) for file in files)
+    stills, clip = map(lines_of, files)
+    live = recorded(record, "127.0.0.1-snap")
     for lines in (stills, clip):
         assert [(line["frame"], line["dropped_before"]) for line in lines] == [(0, 0), (5, 4), (10, 4), (15, 4)]
         assert [line["captured_at"] for line in lines] == pytest.approx([0, 0.2, 0.4, 0.6])

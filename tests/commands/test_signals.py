@@ -14,8 +14,9 @@ import pytest
 
 from daemon.commands import watch
 from stages import stop_signals
+from stages.recording.segment import videos
 from stages.stop_signals import SAME_REQUEST, StopSignals
-from tests.support.program import PATIENCE, Program, lines_of, pictures_in, wait_until
+from tests.support.program import PATIENCE, Program, pictures_in, recorded, wait_until
 
 pytestmark = pytest.mark.process
 
@@ -39,8 +40,7 @@ def test_two_signals_at_once_are_one_request_and_the_recording_is_whole(tmp_path
     folders = [tmp_path / str(number) for number in range(len(PAIRS))]
     programs = [Program(source, "--prompt", "red circle", "--record", str(folder)) for folder in folders]
     for folder in folders:
-        lines = folder / "shapes.masks.jsonl"
-        wait_until(lambda lines=lines: lines.exists() and lines.read_text().count("\n") > 3)
+        wait_until(lambda folder=folder: len(recorded(folder, "shapes")) > 3)
     for program, signals in zip(programs, PAIRS, strict=True):
         for number in signals:
             program.process.send_signal(number)
@@ -48,9 +48,9 @@ def test_two_signals_at_once_are_one_request_and_the_recording_is_whole(tmp_path
     for program, folder in zip(programs, folders, strict=True):
         code, out, wrong = program.end()
         assert (code, wrong) == (0, [])
-        frames = len(lines_of(folder / "shapes.masks.jsonl"))
+        frames = len(recorded(folder, "shapes"))
         assert re.fullmatch(rf"shapes: {frames} frames, .*", out.splitlines()[-1])
-        assert pictures_in(folder / "shapes.mp4") == frames
+        assert sum(map(pictures_in, videos(folder, "shapes"))) == frames
 
 
 def test_training_that_gets_two_signals_is_saved(tmp_path: Path) -> None:

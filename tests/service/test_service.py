@@ -16,8 +16,9 @@ from daemon.service import service as daemon_service
 from daemon.service.build import build
 from daemon.settings.schema import Settings, StreamSettings
 from stages.errors import ConfigError
+from stages.recording.segment import videos
 from tests.support.fakes import FakeTracker, models
-from tests.support.program import deaf_subscriber, lines_of, pictures_in
+from tests.support.program import deaf_subscriber, lines_of, pictures_in, recorded
 
 
 def stuck_settings(endpoint: str, folder: Path) -> Settings:
@@ -70,7 +71,8 @@ def test_streams_come_and_go_while_the_daemon_runs(tmp_path):
     assert operator.up == [None]
     assert list(service.streams) == ["file"]
     assert len(lines_of(tmp_path / "file.masks.jsonl")) == 12
-    assert pictures_in(tmp_path / "camera.mp4") == len(lines_of(tmp_path / "camera.masks.jsonl")) > 0
+    [segment] = videos(tmp_path, "camera")
+    assert pictures_in(segment) == len(recorded(tmp_path, "camera")) > 0
     assert operator.refused == [
         'a stream is already named "file"; remove it first or choose another name',
         'no stream is named "nobody"; there are: camera, file',

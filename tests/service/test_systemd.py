@@ -17,8 +17,9 @@ from daemon.service.systemd import Systemd
 from daemon.settings.schema import Settings
 from stages.errors import ModelError
 from stages.output.publisher import LINGER_MS
+from stages.recording.segment import videos
 from tests.support.fakes import FakeTracker, models
-from tests.support.program import PATIENCE, Program, lines_of, pictures_in, wait_until
+from tests.support.program import PATIENCE, Program, pictures_in, recorded, wait_until
 
 LIVE = "testsrc://shapes?size=96x96&live=1"
 WATCHDOG = {"WATCHDOG_USEC": "4000000"}
@@ -129,7 +130,8 @@ def test_the_end_is_told_before_it_comes(life):
 def test_a_signal_closes_the_recording_and_a_camera_that_is_down_does_not_spoil_the_exit_code(life):
     seen, folder = life
     assert seen.code == 0
-    assert pictures_in(folder / "gate.mp4") == len(lines_of(folder / "gate.masks.jsonl")) > 0
+    [segment] = videos(folder, "gate")
+    assert pictures_in(segment) == len(recorded(folder, "gate")) > 0
 
 
 @pytest.mark.process

@@ -75,8 +75,8 @@ class Soak:
                     due, resident = step * (done // step + 1), []
             self.exit_code = program.wait()
             if self._record:
-                with Path(folder, "shapes.masks.jsonl").open("rb") as lines:
-                    self.recorded = sum(1 for _ in lines)
+                files = (*Path(folder).glob("*.masks.jsonl"), *Path(folder).glob("shapes/*/*.masks.jsonl"))
+                self.recorded = sum(file.read_bytes().count(b"\n") for file in files)
 
     def _recording(self, folder: str) -> tuple[str, ...]:
         return ("--record", folder) if self._record else ()

@@ -69,7 +69,7 @@ class Bench:
         self.metrics, self.opened, self.error = Metrics(), 0, None
         self._openings = openings
         self.lane = new_lane("gate", ["red circle"], self.metrics, tracking=Tracking(window=window), windows=room)
-        recording = Recording("gate", lambda rate: None, self.lane.metrics, False)
+        recording = Recording("gate", lambda *_: None, self.lane.metrics, False)
         self.models_ready = True
         opener = SourceOpener(live, self._open, lambda stop: True, lambda: self.models_ready, max_fps)
         self.reader = Reader(self.lane, recording, Latency(), opener, Backoff(0.01, 0.02))

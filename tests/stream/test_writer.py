@@ -51,14 +51,14 @@ class Station:
         lane = new_lane("gate", ["car"], self.metrics)
         self.lease = lane.lease = Lease(fence)
         publishing = Publishing("gate", self.publisher, lane.metrics, publish_frames, threading.Event(), self.lease)
-        self.recording = Recording("gate", self._open_recorder if record else lambda _: None, lane.metrics, False)
+        self.recording = Recording("gate", self._open_recorder if record else lambda *_: None, lane.metrics, False)
         sinks, renderer = [publishing, self.recording], Renderer(85, lane.prompt_set.written)
         self.writer = Writer(Identity("gate", "s", {}), lane, renderer, sinks, Latency(), observe)
-        self.recording.open(rate)
+        self.recording.open(rate, False)
         self._context = zmq.Context()
         self._random = np.random.default_rng(0)
 
-    def _open_recorder(self, rate: float) -> Recorder:
+    def _open_recorder(self, rate: float, _: bool) -> Recorder:
         return Recorder(self.folder, "gate", rate)
 
     def subscribe(self, topic: str) -> zmq.Socket[bytes]:

@@ -16,6 +16,9 @@ from typing import Any
 import av
 import zmq
 
+from stages.recording import segment
+from stages.recording.segment import videos
+
 PATIENCE = 600  # seconds to wait for anything, also on a very busy machine; only what hangs takes longer
 
 
@@ -69,6 +72,12 @@ def wait_until(condition: Any, what: str = "it") -> None:
 
 def lines_of(file: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def recorded(folder: Path, stream: str) -> list[dict[str, Any]]:
+    """The headers in all segments of a live stream so far, in the order of their names."""
+    files = [lines for video in videos(folder, stream) if (lines := segment.lines_of(video)).exists()]
+    return [json.loads(line) for file in files for line in file.read_bytes().split(b"\n")[:-1]]
 
 
 def pictures_in(video: Path) -> int:

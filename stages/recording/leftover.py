@@ -1,0 +1,107 @@
+"""What an earlier run left of a stream's segments: the last one is made whole, and frames are numbered on.
+
+``<folder>/<stream>/.last`` names the segment that was begun last; names alone do not tell, as clocks are set back.
+"""
+
+import json
+import os
+from pathlib import Path
+
+import av
+from av.error import FFmpegError
+
+from stages.output.atomic_file import write_atomically
+from stages.output.resume import last_line
+from stages.output.wire import Header
+from stages.recording.segment import Segment, lines_of, pictures_of, remove_files, start_of, videos
+
+_LAST = ".last"
+
+
+def note_last(folder: Path, stream: str, video: Path) -> None:
+    """Remember that the segment of ``video`` is begun. Raises OSError."""
+    write_atomically(folder / stream / _LAST, f"{video.relative_to(folder / stream)}\n".encode())
+
+
+def take_over(folder: Path, stream: str) -> tuple[Segment | None, int]:
+    """Make the segment whole that was begun last: that segment, None where it is gone, and the next frame's number.
+
+    A killed run leaves a torn last line at most, which is cut off, or a video without a picture: such a segment is
+    removed, and its numbers are given again. Raises OSError.
+    """
+    last = _last(folder, stream)
+    if last is None:
+        return None, max((_number(_last_header(lines_of(video))) for video in videos(folder, stream)), default=-1) + 1
+    lines = lines_of(last)
+    if not has_picture(last):
+        first = _number(_first_header(lines))
+        remove_files(last)
+        return (None, first) if first >= 0 else take_over(folder, stream)
+    if lines.exists():
+        os.truncate(lines, last_line(lines)[1])
+    return read_segment(stream, last), _number(_last_header(lines)) + 1
+
+
+def read_segment(stream: str, video: Path) -> Segment:
+    """The segment of a complete ``video``, from its files. Raises OSError."""
+    lines, size, count = lines_of(video), video.stat().st_size, 0
+    if lines.exists():
+        size += lines.stat().st_size
+        with lines.open("rb") as file:
+            count = sum(1 for _ in file)
+    size += sum(path.stat().st_size for path in pictures_of(video).glob("*.jpg"))
+    start = _seconds(_first_header(lines), start_of(video) or 0.0)
+    return Segment(stream, video, start, _seconds(_last_header(lines), start), count, size)
+
+
+def has_picture(video: Path) -> bool:
+    """Whether a picture can be read from the ``video``."""
+    try:
+        with av.open(str(video)) as container:
+            return any(packet.size for packet in container.demux(video=0))
+    except (FFmpegError, OSError, IndexError):
+        return False
+
+
+def _last(folder: Path, stream: str) -> Path | None:
+    """The video of the segment that was begun last; None where that is not known or it is gone."""
+    try:
+        video = folder / stream / (folder / stream / _LAST).read_text().strip()
+    except (OSError, ValueError):
+        return None
+    return video if start_of(video) is not None and video.is_file() else None
+
+
+def _number(header: Header) -> int:
+    number = header.get("frame")
+    return number if type(number) is int else -1
+
+
+def _seconds(header: Header, otherwise: float) -> float:
+    """When the frame was captured."""
+    captured_at = header.get("captured_at")
+    return float(captured_at) if isinstance(captured_at, int | float) else otherwise
+
+
+def _first_header(lines: Path) -> Header:
+    try:
+        with lines.open("rb") as file:
+            return _header(file.readline())
+    except FileNotFoundError:
+        return {}
+
+
+def _last_header(lines: Path) -> Header:
+    try:
+        return _header(last_line(lines)[0])
+    except FileNotFoundError:
+        return {}
+
+
+def _header(line: bytes) -> Header:
+    """The header in a ``line``; empty where it is damaged."""
+    try:
+        header = json.loads(line)
+    except (ValueError, RecursionError):
+        return {}
+    return header if isinstance(header, dict) else {}
