@@ -6,8 +6,10 @@ import os
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from types import ModuleType
 from typing import Any, NoReturn
 
 from daemon.cli.log import print_error
@@ -24,6 +26,7 @@ COMMANDS = {
     "check": "say whether this machine can do what the configuration asks",
     "bench": "throughput and latency of this machine with the configured models",
     "models": "list the configured models, or download them ahead of time",
+    "completion": "completion of commands and flags for a shell",
     "train": "make a classifier of your own pictures",
     "evaluate": "measure classifiers on labelled pictures",
     "export": "write a classifier as ONNX",
@@ -46,13 +49,18 @@ class _Parser(argparse.ArgumentParser):
 class _CommandParser(_Parser):
     """Imports the module of its command when it parses; the module's docstring is the help text."""
 
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[argparse.Namespace, list[str]]:  # type: ignore[override]
+    def complete(self) -> ModuleType:
+        """Add the arguments of the command; returns its module."""
         name = self.prog.split()[-1]
         module = import_module(f"{'trainer' if name in TRAINER else 'daemon'}.commands.{name}")
-        self.description = module.__doc__
         module.add_arguments(self)
         self.add_argument("--debug", action="store_true", help="show the traceback of an error")
-        self.set_defaults(run=module.run)
+        return module
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[argparse.Namespace, list[str]]:  # type: ignore[override]
+        module = self.complete()
+        self.description = module.__doc__
+        self.set_defaults(run=module.run, whole_parser=_whole_parser)
         arguments, left = super().parse_known_args(args, namespace)
         # argparse takes the words without a flag from one place only: "a.mp4 --record out b.mp4" leaves b.mp4
         many = [action.dest for action in self._get_positional_actions() if action.nargs in ("*", "+")]
@@ -128,6 +136,17 @@ def _parser() -> argparse.ArgumentParser:
         commands.add_parser(
             name, help=summary, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
         )
+    return parser
+
+
+def _whole_parser() -> argparse.ArgumentParser:
+    """The parser with the arguments of all commands whose packages are installed."""
+    parser = _parser()
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for command in action.choices.values():
+                with suppress(ModuleNotFoundError):
+                    command.complete()
     return parser
 
 

@@ -6,10 +6,10 @@ A flag's ``dest`` is the dotted path of its setting, so a command adds its own f
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
-from contextlib import suppress
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any, NamedTuple
 
+from daemon.cli.prompt_words import split_prompts
 from daemon.cli.stream_names import streams_of
 from daemon.settings.load import load
 from daemon.settings.schema import Settings
@@ -40,41 +40,6 @@ FLAGS = (
     Flag("--http", "http.listen", str, "HOST:PORT", "where metrics and health are served"),
 )
 MODEL_FLAGS = FLAGS[:5]  # the models, their device and precision
-_MEDIA = {
-    ".mp4",
-    ".m4v",
-    ".mov",
-    ".mkv",
-    ".webm",
-    ".avi",
-    ".mpg",
-    ".mpeg",
-    ".ts",
-    ".mts",
-    ".m2ts",
-    ".flv",
-    ".wmv",
-    ".3gp",
-    ".ogv",
-    ".mxf",
-    ".y4m",
-    ".h264",
-    ".h265",
-    ".m3u8",
-    ".mpd",
-    ".sdp",
-    ".jpg",
-    ".jpeg",
-    ".png",
-    ".gif",
-    ".bmp",
-    ".tif",
-    ".tiff",
-    ".webp",
-    ".avif",
-    ".heic",
-    ".jp2",
-}  # endings of files that hold video or a picture
 
 
 def add_settings_flags(parser: ArgumentParser, flags: Sequence[Flag] = FLAGS) -> None:
@@ -117,27 +82,9 @@ def add_prompt_flag(parser: ArgumentParser, required: bool) -> None:
         nargs="+",
         required=required,
         metavar="TEXT",
-        help='what to look for, as in "person" "red car" or "person, red car"; files with their ending and URLs among'
-        " these words are sources",
+        help='what to look for, as in "person" "red car" or "person, red car"; files with their ending or folder, and'
+        " URLs, among these words are sources",
     )
-
-
-def split_prompts(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The values of --prompt as files or URLs, and as prompts: argparse takes all words after the flag for its values.
-
-    A file is what ends like a video or a picture, and what exists and has a dot or a slash in its name: a file "car"
-    does not hide the prompt.
-    """
-    sources = [word for word in words if _names_source(word)]
-    return sources, [word for word in words if word not in sources]
-
-
-def _names_source(word: str) -> bool:
-    if "://" in word or PurePath(word).suffix.lower() in _MEDIA:
-        return True
-    with suppress(OSError):  # a text that is too long for a name
-        return ("." in word or "/" in word) and Path(word).exists() and not Path(word).is_dir()
-    return False
 
 
 def load_settings(arguments: Namespace) -> Settings:

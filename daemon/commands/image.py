@@ -17,7 +17,9 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from daemon.cli.flags import add_prompt_flag, add_settings_flags, load_settings, split_prompts
+from daemon.cli import log
+from daemon.cli.flags import add_prompt_flag, add_settings_flags, load_settings
+from daemon.cli.prompt_words import split_prompts
 from daemon.cli.stream_names import stream_name, unique
 from stages.detection.prompts import Prompt, parse_prompts
 from stages.errors import ConfigError, OutputError, SourceError
@@ -39,6 +41,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace) -> int:
     """Process the pictures; return 1 if one cannot be read. Raises ConfigError, ModelError, OutputError."""
+    log.set_up(arguments.debug)
     settings = load_settings(arguments)
     after, texts = split_prompts(arguments.prompts)
     named = [Path(word) for word in (*arguments.pictures, *after)]

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from daemon import __main__ as program
-from daemon.cli.flags import load_settings, split_prompts
+from daemon.cli.flags import load_settings
+from daemon.cli.prompt_words import split_prompts
 
 pytestmark = pytest.mark.usefixtures("bare_machine")
 
@@ -40,11 +41,28 @@ def test_sources_may_stand_in_several_places() -> None:
 
 @pytest.mark.parametrize("word", ["person.bicycle", "no. 7 bus", "and/or", "bus", "e.g. a bus", "x" * 5000])
 def test_prompt_is_no_source_whatever_it_looks_like(word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not even where a file or folder has the name of a thing."""
+    monkeypatch.chdir(tmp_path)
+    assert split_prompts([word]) == ([], [word])
+
+
+@pytest.mark.parametrize("word", ["and/or", "bus"])
+def test_file_or_folder_with_the_name_of_a_thing_is_no_source_but_a_warning_says_how_to_write_it(
+    word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.chdir(tmp_path)
     Path("bus").touch()
     Path("and/or").mkdir(parents=True)
     assert split_prompts([word]) == ([], [word])
+    [warning] = caplog.messages
+    assert f"write ./{word} for that" in warning
+    assert split_prompts([f"./{word}"]) == ([f"./{word}"], [])
+
+
+@pytest.mark.parametrize(
+    "word", ["me:pw@10.0.0.5/1", "10.0.0.5:554/live", "rtsp:/10.0.0.5", "frames/", "../gate", "/dev/video7", "~/gate"]
+)
+def test_what_no_prompt_looks_like_is_a_source_even_where_nothing_has_that_name(word: str) -> None:
+    assert split_prompts([word, "bus"]) == ([word], ["bus"])
 
 
 def test_existing_file_with_an_unknown_ending_or_with_its_folder_is_a_source(tmp_path: Path) -> None:
