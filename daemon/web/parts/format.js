@@ -1,7 +1,7 @@
 // Formats numbers, durations and colours.
 
 // The colours of stages/output/annotate.py: a track has the same colour in the list as in the picture.
-const COLOURS = ["#ff5c7a", "#35c3ff", "#ffd60a", "#3ddc84", "#c08bff", "#ff9a3c", "#25e0d0", "#ff7ce5", "#b4e332", "#8fa8ff"];
+export const COLOURS = ["#ff5c7a", "#35c3ff", "#ffd60a", "#3ddc84", "#c08bff", "#ff9a3c", "#25e0d0", "#ff7ce5", "#b4e332", "#8fa8ff"];
 
 export const colour = (id) => COLOURS[id % COLOURS.length];
 

@@ -62,7 +62,7 @@ export class DayBar {
 
   #byBucket(counts) {
     const buckets = new Map();
-    for (const { time, prompt, count: number } of this.#colours.inOrder(counts)) {
+    for (const { time, prompt, count: number } of inOrder(counts)) {
       const bucket = this.#bucketOf(time);
       buckets.set(bucket, [...(buckets.get(bucket) ?? []), [prompt, number]]);
     }
@@ -112,7 +112,7 @@ export class DayBar {
 
   #nameColours(counts) {
     const totals = new Map();
-    for (const { prompt, count: number } of this.#colours.inOrder(counts)) totals.set(prompt, (totals.get(prompt) ?? 0) + number);
+    for (const { prompt, count: number } of inOrder(counts)) totals.set(prompt, (totals.get(prompt) ?? 0) + number);
     const update = (node, [prompt, number]) => {
       node.firstChild.style.setProperty("--colour", this.#colours.of(prompt));
       setText(node.lastChild, `${prompt ?? "without a prompt"} ${count(number)}`);
@@ -138,4 +138,10 @@ export class DayBar {
     const what = parts.map(([prompt, number]) => `${count(number)} ${prompt ?? "without a prompt"}`);
     return `${minute(this.#day.start + bucket * STEP)}: ${what.join(", ") || "nothing"}`;
   }
+}
+
+/** By prompt; what has none comes first. */
+function inOrder(counts) {
+  const key = ({ prompt }) => prompt ?? "";
+  return [...counts].sort((one, other) => (key(one) < key(other) ? -1 : 1));
 }

@@ -90,7 +90,7 @@ export class Timeline {
       const { counts } = await eventCounts(parameters(this.#query, { from: day.start, to: day.end, step: STEP }));
       if (feed !== this.#feed) return;
       [this.#counts, this.#day] = [counts, day];
-      this.#colours.add(counts.map(({ prompt }) => prompt).sort());
+      this.#colours.add(counts.map(({ prompt }) => prompt));
     });
   }
 

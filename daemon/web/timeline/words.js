@@ -1,6 +1,6 @@
 // The words and colours of events: their types, their days and times in the viewer's zone, their prompts.
 
-import { colour } from "../parts/format.js";
+import { COLOURS, colour } from "../parts/format.js";
 
 /** Types of events, and what a row says of one. */
 export const TYPES = {
@@ -57,26 +57,30 @@ export function dayOf(seconds, offset = 0) {
   return { start: midnight(0), end: midnight(1) };
 }
 
-/** A colour for each prompt, in the order in which they became known; grey for what has none. */
+/** A colour for each prompt, the same at each visit unless two prompts want the same one; grey for what has none. */
 export class PromptColours {
-  #prompts = new Set();
+  #places = new Map(); // by prompt
 
   add(prompts) {
-    for (const prompt of prompts) if (prompt !== null) this.#prompts.add(prompt);
+    for (const prompt of prompts) if (prompt !== null && !this.#places.has(prompt)) this.#places.set(prompt, this.#place(prompt));
   }
 
+  /** All prompts, by the alphabet. */
   get known() {
-    return [...this.#prompts];
-  }
-
-  /** `items` with a `prompt`, by the order of their prompts; those without one come first. */
-  inOrder(items) {
-    const order = this.known;
-    return [...items].sort((one, other) => order.indexOf(one.prompt) - order.indexOf(other.prompt));
+    return [...this.#places.keys()].sort();
   }
 
   of(prompt) {
-    const place = this.known.indexOf(prompt);
-    return place < 0 ? "#9aa1a3" : colour(place);
+    return this.#places.has(prompt) ? colour(this.#places.get(prompt)) : "#9aa1a3";
+  }
+
+  #place(prompt) {
+    const taken = new Set(this.#places.values());
+    const wanted = [...prompt].reduce((sum, letter) => (sum * 31 + letter.codePointAt(0)) % 9973, 7) % COLOURS.length;
+    for (let step = 0; step < COLOURS.length; step += 1) {
+      const place = (wanted + step) % COLOURS.length;
+      if (!taken.has(place)) return place;
+    }
+    return wanted;
   }
 }
