@@ -13,8 +13,11 @@ import json
 import os
 from argparse import ArgumentParser, Namespace
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
+from daemon.changes.configuration import Configuration
+from daemon.changes.state_file import StateFile
 from daemon.cli import log
 from daemon.cli.flags import add_settings_flags, add_stream_flags, load_settings
 from stages.errors import ConfigError
@@ -41,17 +44,21 @@ def run(arguments: Namespace) -> int:
     """Process the streams; return 0, or the exit code of the first stream that failed."""
     log.set_up(arguments.debug, kind="json" if vars(arguments)["log.format"] == "json" else "text")
     settings = load_settings(arguments)
-    if not (settings.streams or arguments.stay):
-        raise ConfigError("nothing to do: name a SOURCE, or give [[streams]] in the configuration file")
     chosen = settings.log
     rotation = log.Rotation(log.set_up(arguments.debug, arguments.log, chosen.format, chosen.level))
+    folder = settings.state.folder
+    kept = StateFile(folder) if folder is not None else None
+    configuration = Configuration(settings, partial(load_settings, arguments), kept)
+    if not (settings.streams or configuration.wanted.streams or arguments.stay):
+        raise ConfigError("nothing to do: name a SOURCE, or give [[streams]] in the configuration file")
     from daemon.cli.progress import StartMessages, progress_display
     from daemon.service.build import build
     from daemon.service.refused_subscribers import RefusedSubscribers
     from daemon.service.status import report
     from daemon.service.systemd import Systemd
 
-    service = build(settings)
+    settings = configuration.settings
+    service = build(settings, configuration=configuration)
     if arguments.stay:
         service.stay()
     # with --json, stdout holds only the summary

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from daemon.api import Api
+from daemon.changes.configuration import Configuration
 from daemon.engine.classify import ClassifySchedule
 from daemon.engine.engine import Engine
 from daemon.engine.models import Models
@@ -54,11 +55,15 @@ from stages.types import Window
 SKIPPED_IDS = 1000  # more than a stream gives between a snapshot that is not full and the crash after it
 
 
-def build(settings: Settings, observers: Mapping[str, Observer] | None = None) -> Service:
+def build(
+    settings: Settings, observers: Mapping[str, Observer] | None = None, configuration: Configuration | None = None
+) -> Service:
     """The service that the settings ask for; ``observers`` are shown every result of the stream they are named by.
 
-    Raises ConfigError for a device that does not exist or prompts that make no sense.
+    ``configuration``: where ``settings`` are from, and may change while the service runs. Raises ConfigError for a
+    device that does not exist or prompts that make no sense.
     """
+    configuration = configuration or Configuration(settings)
     device = pick_device(settings.models.device)
     metrics = Metrics(device if device.type == "cuda" else None)
     times = StartTimes(metrics)
@@ -87,12 +92,13 @@ def build(settings: Settings, observers: Mapping[str, Observer] | None = None) -
 
     def new_stream(stream: StreamSettings, publisher: Publisher, origin: Origin) -> Stream:
         shared = _Shared(settings, engine, metrics, publisher, gpu, events)
-        return _build_stream(shared, stream.resolved(settings), origin, (observers or {}).get(stream.name))
+        resolved = stream.resolved(configuration.wanted.settings)
+        return _build_stream(shared, resolved, origin, (observers or {}).get(stream.name))
 
     def source_of(stream: StreamSettings) -> Callable[[], Source]:
-        return build_source(stream.resolved(settings), gpu)
+        return build_source(stream.resolved(configuration.wanted.settings), gpu)
 
-    return Service(Parts(engine, open_publisher, open_api, new_stream, source_of, events), settings.streams)
+    return Service(Parts(engine, open_publisher, open_api, new_stream, source_of, events), configuration)
 
 
 @dataclass(frozen=True, slots=True)

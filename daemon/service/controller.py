@@ -29,6 +29,7 @@ class Controller:
 
     def __init__(self, service: Service) -> None:
         self._service, self._engine = service, service.engine
+        self._configuration = service.configuration
         self._snapshots = Snapshots()
 
     def not_ready(self) -> str | None:
@@ -104,6 +105,7 @@ class Controller:
         if self._service.models_loaded:
             self._check(settings.prompts)
         origin = Origin(fence, predecessor)
+        placed = fence is not None or predecessor is not None or snapshot is not None
         with ExitStack() as stack:
             if snapshot is not None:
                 handover = stack.enter_context(self._snapshots.taken(snapshot))
@@ -111,18 +113,33 @@ class Controller:
             if opened is not None:
                 source = self._service.opened_sources.take(opened)
                 origin = replace(origin, source=source)
-            self._service.add(settings, origin)
+            if placed:  # by a program that will place it again
+                self._service.add(settings, origin)
+            else:
+                with self._configuration.lock:
+                    wanted = self._configuration.wanted.with_stream(settings)
+                    self._service.add(settings, origin)
+                    self._configuration.put(wanted)
         self._service.stay()
 
     def remove(self, name: str) -> None:
-        self._service.find(name)
+        stream = self._service.find(name)
         self._service.stay()  # before, or the daemon might end when nothing else runs
+        if not stream.placed:
+            with self._configuration.lock:
+                self._configuration.put(self._configuration.wanted.without_stream(name))
         self._service.remove(name)
 
     def set_prompts(self, stream: str, prompts: Sequence[Prompt]) -> None:
-        prompt_set = self._service.find(stream).lane.prompt_set
+        found = self._service.find(stream)
         self._check(prompts)
-        prompt_set.ask(prompts)
+        if found.placed:
+            found.lane.prompt_set.ask(prompts)
+            return
+        with self._configuration.lock:
+            wanted = self._configuration.wanted.with_prompts(stream, tuple(prompts))
+            found.lane.prompt_set.ask(prompts)
+            self._configuration.put(wanted)
 
     def add_object(
         self,

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from daemon.api import Api
+from daemon.changes.configuration import Configuration
 from daemon.engine.engine import Engine
 from daemon.errors import ConflictError, UnknownNameError
 from daemon.events.store import EventStore
@@ -66,14 +67,14 @@ class Service:
     publisher: Publisher
     api: Api
 
-    def __init__(self, parts: Parts, streams: Iterable[StreamSettings]) -> None:
+    def __init__(self, parts: Parts, configuration: Configuration) -> None:
         self.streams: dict[str, Stream] = {}  # replaced, never changed: any thread may iterate over it
         self.engine, self.events = parts.engine, parts.events
+        self.configuration = configuration
         self.opened_sources = OpenedSources()  # of streams to come
         self._stays = False  # streams were added or removed while it runs, and more may be
         self._draining = False  # no stream is added any more
         self._parts = parts
-        self._configured = tuple(streams)
         self._opened = ExitStack()  # closes in reverse order, past failures
         self._lock = threading.RLock()  # guards the set of streams
         self._arriving: frozenset[str] = frozenset()  # streams that are being added
@@ -111,7 +112,7 @@ class Service:
         self.api = self._parts.open_api(self)
         self._opened.callback(self.api.close)
         self.engine.start()
-        for settings in self._configured:
+        for settings in self.configuration.wanted.streams.values():
             self.add(settings)
 
     def main_loop(self, watchers: Iterable[Watcher]) -> None:

@@ -18,7 +18,7 @@ from stages.source.address import RTSP
 PREFIX = "MASKCAST_"  # of environment variables
 
 SECTIONS_OF_A_STREAM = ("detection", "tracking", "classification", "publish", "record")
-_PUBLISH_KEYS_OF_A_STREAM = ("frames", "jpeg_quality", "mask_encoding")
+PUBLISH_KEYS_OF_A_STREAM = ("frames", "jpeg_quality", "mask_encoding")
 
 
 class _Table(BaseModel):
@@ -170,9 +170,9 @@ class StreamSettings(_Table):
     @field_validator("publish")
     @classmethod
     def _check_publish_keys(cls, publish: Publish) -> Publish:
-        shared = sorted(publish.model_fields_set.difference(_PUBLISH_KEYS_OF_A_STREAM))
+        shared = sorted(publish.model_fields_set.difference(PUBLISH_KEYS_OF_A_STREAM))
         if shared:
-            raise ValueError(f"cannot set {shared[0]} for one stream; only {', '.join(_PUBLISH_KEYS_OF_A_STREAM)}")
+            raise ValueError(f"cannot set {shared[0]} for one stream; only {', '.join(PUBLISH_KEYS_OF_A_STREAM)}")
         return publish
 
 

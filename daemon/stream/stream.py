@@ -59,6 +59,11 @@ class Stream:
         return self._writer.identity
 
     @property
+    def placed(self) -> bool:
+        """A program that places streams on many daemons has started it here."""
+        return self.lane.lease.fence is not None or self.identity.predecessor is not None
+
+    @property
     def frames_waiting(self) -> int:
         """Frames that wait for the engine."""
         return sum(map(frames_in, self.lane.inbox.peek()))
