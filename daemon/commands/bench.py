@@ -6,7 +6,7 @@ drawing and publishing go on beside that, in threads of their own.
 examples:
   maskcast bench
   maskcast bench --segmenter facebook/sam2.1-hiera-tiny --objects 1 8 32 --json
-  maskcast bench --detector embedded --segmenter embedded --size 256x256
+  maskcast bench --detector embedded --segmenter embedded --size 256x256 --plot bench.png
 """
 
 import json
@@ -16,8 +16,10 @@ from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from fractions import Fraction
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from daemon.cli.bench_plot import check_plot, save_plot
 from daemon.cli.flags import FLAGS, add_settings_flags, load_settings
 from stages.errors import ConfigError
 from stages.plural import plural
@@ -58,12 +60,13 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--size", type=_size, default=(1280, 720), metavar="WxH", help="of the pictures (1280x720)")
     parser.add_argument("--windows", type=int, default=8, metavar="N", help="windows that are timed (8)")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="also draw the figures, as PNG, SVG or PDF")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
     add_settings_flags(parser, BENCH_FLAGS)
 
 
 def run(arguments: Namespace) -> int:
-    """Print the table. Raises ConfigError, ModelError."""
+    """Print the table. Raises ConfigError, ModelError, OutputError."""
     settings = load_settings(arguments)
     _check(arguments, settings)
     from daemon.service.build_models import build_models, pick_device
@@ -77,6 +80,10 @@ def run(arguments: Namespace) -> int:
         rows.append(_measure(models, settings, frames, objects, arguments.windows, detect))
         if not arguments.json:
             _print_row(rows[-1], settings, detect, first=len(rows) == 1)
+    if arguments.plot:
+        device, window = pick_device(settings.models.device), settings.tracking.window
+        frames_of = f"windows of {window} {plural(window, 'frame')}"
+        save_plot(arguments.plot, rows, f"{settings.models.segmenter}, {width} x {height}, {frames_of}, {device}")
     if arguments.json:
         summary = {
             "device": str(pick_device(settings.models.device)),
@@ -104,6 +111,8 @@ def _check(arguments: Namespace, settings: "Settings") -> None:
             raise ConfigError(f"--objects {objects}: must be from 0 to tracking.max_objects, which is {most}")
     if arguments.windows < 1:
         raise ConfigError(f"--windows {arguments.windows}: must be at least 1")
+    if arguments.plot:
+        check_plot(arguments.plot)
 
 
 def _frames(width: int, height: int, count: int) -> "Iterator[Frame]":

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from daemon.settings.schema import Tracking
+from stages.plural import plural
 
 Pressure = Literal["overload", "memory"]
 
@@ -15,9 +16,9 @@ LONGEST = 960.0  # seconds, the most that QUIET is doubled to
 
 _WHY = {"overload": "overloaded", "memory": "short of memory"}
 _SAYS = {
-    "window": "windows of {now} frames instead of {then}",
+    "window": "windows of {now} {things} instead of {then}",
     "scale": "pictures at {now:.0%} of the model's input size instead of {then:.0%}",
-    "max_objects": "at most {now} objects instead of {then}",
+    "max_objects": "at most {now} {things} instead of {then}",
 }
 
 
@@ -125,7 +126,8 @@ class Governor:
         self._taken = rungs
         values = {"now": self._value(key), "then": then}
         shown = values if key == "scale" else {name: int(value) for name, value in values.items()}
-        return f"{why}: {_SAYS[key].format(**shown)} (step {self.step} of {self.steps})"
+        things = plural(self._value(key), "frame" if key == "window" else "object")
+        return f"{why}: {_SAYS[key].format(**shown, things=things)} (step {self.step} of {self.steps})"
 
     def _value(self, key: str) -> float:
         value = self._normal[key]

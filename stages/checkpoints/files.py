@@ -7,6 +7,7 @@ import zipfile
 from pathlib import Path
 
 from stages.file_signatures import ARCHIVES, GIT_LFS, begins_tar
+from stages.plural import plural
 
 _HEAD = 2048  # bytes that are looked at
 _FETCH_AGAIN = "fetch it again"
@@ -55,7 +56,7 @@ def is_safetensors(head: bytes) -> bool:
 def _why_not_zip(path: Path, size: int) -> str | None:
     """torch.save and TorchScript write zip files."""
     if not zipfile.is_zipfile(path):
-        return f"is cut off after {size:,} bytes, as by a download that broke off: {_FETCH_AGAIN}"
+        return f"is cut off after {size:,} {plural(size, 'byte')}, as by a download that broke off: {_FETCH_AGAIN}"
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
     if any(name.endswith("constants.pkl") for name in names):

@@ -23,6 +23,7 @@ from stages.detection.captions import CLS, SEP, STOP
 from stages.detection.llmdet import is_own_format, load_own_format
 from stages.errors import ModelError
 from stages.hub import copy_from_elsewhere, reachable
+from stages.plural import plural
 
 FAMILY = ("grounding-dino", "mm-grounding-dino")  # model types of transformers with the same interface
 SHOWN = 3  # names of unused weights in the warning
@@ -147,9 +148,8 @@ def _check_weights(name: str, report: dict[str, Any]) -> None:
     """
     for kind in ("missing", "mismatched"):
         if keys := _names(report, kind):
-            raise ModelError(
-                f"detector {name} does not fit its config.json: {len(keys)} {kind} weights, such as {keys[0]}"
-            )
+            weights = f"{len(keys)} {kind} {plural(len(keys), 'weight')}"
+            raise ModelError(f"detector {name} does not fit its config.json: {weights}, such as {keys[0]}")
     if unused := _names(report, "unexpected"):
         of_them = "1 of its weights is" if len(unused) == 1 else f"{len(unused)} of its weights are"
         shown = ", ".join(unused[:SHOWN]) + (", ..." if len(unused) > SHOWN else "")

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.errors import ConfigError
+from stages.plural import plural
 from stages.testsrc.background import draw_background
 from stages.testsrc.bodies import Body, sample_bodies
 from stages.testsrc.hard import MIN_BODIES, sample_hard_bodies
@@ -38,9 +39,8 @@ class ShapesWorld:
         """``objects`` defaults to 4, or to 8 if ``hard``. Raises ConfigError for a hard world of fewer than 8."""
         count = (MIN_BODIES if hard else 4) if objects is None else objects
         if hard and count < MIN_BODIES:
-            raise ConfigError(
-                f"a hard test source of {count} objects: give objects={MIN_BODIES} or more, or leave it out"
-            )
+            few = f"{count} {plural(count, 'object')}"
+            raise ConfigError(f"a hard test source of {few}: give objects={MIN_BODIES} or more, or leave it out")
         self.width, self.height, self.fps = width, height, fps
         rng = np.random.default_rng([seed, 0x5A])
         self._background = draw_background(rng, width + width // 4, height + height // 4)

@@ -263,3 +263,10 @@ def test_an_error_that_is_kept_no_longer_keeps_the_tensors_of_what_failed(said):
     free_memory_of(kept)
     assert all(tensor() is None for tensor in held)
     assert str(kept) == "the window failed"
+
+
+def test_one_frame_and_one_object_are_singular():
+    governor = Governor(Tracking(window=2, max_objects=2))
+    assert "windows of 1 frame instead of 2 " in str(governor.pressed("memory", 0))
+    governor.pressed("memory", 10)
+    assert "at most 1 object instead of 2 " in str(governor.pressed("memory", 20))

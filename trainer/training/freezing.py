@@ -8,6 +8,7 @@ from torchvision.models import SwinTransformer, VisionTransformer
 from torchvision.models.swin_transformer import PatchMerging, PatchMergingV2
 
 from stages.errors import ConfigError
+from stages.plural import plural
 
 
 class Halves(NamedTuple):
@@ -28,7 +29,7 @@ def freeze(model: nn.Module, unfreeze: int | None) -> Halves:
     if unfreeze is None:
         return Halves(nn.Sequential(), nn.Sequential(*before, *blocks, *after))
     if unfreeze > count:
-        raise ConfigError(f"--unfreeze {unfreeze}: the model has {count} blocks")
+        raise ConfigError(f"--unfreeze {unfreeze}: the model has {count} {plural(count, 'block')}")
     start, remaining = len(blocks), unfreeze
     while remaining:
         start -= 1

@@ -10,6 +10,7 @@ from glob import has_magic
 from pathlib import Path, PurePath
 
 from stages.errors import SourceError
+from stages.plural import plural
 
 PICTURES = frozenset(
     (".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".tif", ".tiff", ".webp", ".avif", ".jp2", ".ppm", ".pgm", ".pbm", ".pnm")
@@ -162,4 +163,5 @@ def _without_pictures(inside: Sequence[Path]) -> str:
     if not inside:
         return "the folder is empty; put pictures into it, or name a video file"
     suffix, count = Counter(path.suffix.lower() for path in inside).most_common(1)[0]
-    return f"no pictures in it that can be read ({count} files {suffix or 'without an ending'}); convert them to JPEG"
+    found = f"{count} {plural(count, 'file')} {suffix or 'without an ending'}"
+    return f"no pictures in it that can be read ({found}); convert them to JPEG"
