@@ -13,7 +13,7 @@ from daemon.api.errors import handle_errors
 from daemon.api.headers import BrowserHeaders, HeadAsGet
 from daemon.api.limits import BodyLimiter, RequestLimiter
 from daemon.api.openapi import describe
-from daemon.api.routes import fleet, objects, pages, preview, streams
+from daemon.api.routes import changes, fleet, objects, pages, preview, streams
 from daemon.settings.schema import Http
 
 
@@ -33,7 +33,7 @@ def build_app(http: Http, registry: CollectorRegistry, control: Control, closing
     app.state.monitoring_threads = CapacityLimiter(pages.MONITORING_THREADS)
     app.state.viewers = preview.Viewers(closing)
     handle_errors(app)
-    for router in (pages.router, streams.router, objects.router, preview.router, fleet.router):
+    for router in (pages.router, streams.router, objects.router, changes.router, preview.router, fleet.router):
         app.include_router(router)
     app.mount("/web", pages.static_files(), "web")
     describe(app, rules)

@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from daemon.changes.wanted import Difference
 from daemon.settings.schema import StreamSettings
 from daemon.sinks.preview import Preview
 from stages.detection.prompts import Prompt
@@ -71,6 +72,25 @@ class Load:
     share: float  # of the engine's time that the streams take together, 0 to 1
     memory: MemoryLoad
     draining: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ChangesView:
+    """What was changed over HTTP and is not as the configuration has it."""
+
+    kept: bool  # also after a restart
+    problem: str  # why not; "" where it is
+    changes: list[Difference]
+
+
+@dataclass(frozen=True, slots=True)
+class Reloaded:
+    """What a configuration that was read again has changed: names of streams, and keys that need a restart."""
+
+    added: list[str]
+    removed: list[str]
+    changed: list[str]
+    restart: list[str]  # dotted, as models.detector
 
 
 class Control(Protocol):
@@ -135,6 +155,16 @@ class Control(Protocol):
 
     def set_prompts(self, stream: str, prompts: Sequence[Prompt]) -> None:
         """Detect ``prompts`` from the next keyframe on; tracks of prompts that are kept go on."""
+        ...
+
+    def changes(self) -> ChangesView: ...
+
+    def take_back(self, stream: str | None) -> None:
+        """Run a stream, or all, as the configuration has it. Raises UnknownNameError where nothing was changed."""
+        ...
+
+    def reload(self) -> Reloaded:
+        """Read the configuration again and apply it. Raises ConfigError where it is broken; then nothing changes."""
         ...
 
     def add_object(

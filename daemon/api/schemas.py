@@ -1,7 +1,7 @@
 """JSON bodies of requests and responses."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -277,3 +277,41 @@ class NewTrack(BaseModel):
     """What was started."""
 
     id: int = Field(description="The track's id.", examples=[7])
+
+
+class Difference(BaseModel):
+    """A stream that is not as the configuration has it."""
+
+    stream: str = Field(examples=["gate"])
+    what: str = Field(description="`added`, `removed` or `changed`.", examples=["changed"])
+    file: dict[str, Any] | None = Field(
+        description="What the configuration has, of a changed stream only what differs; null of one that was added. "
+        "Sources are without user, password, path and query.",
+        examples=[{"prompts": ["person"]}],
+    )
+    present: dict[str, Any] | None = Field(
+        description="The same as it is now; null of a stream that was removed.", examples=[{"prompts": ["red car"]}]
+    )
+
+
+class Changes(BaseModel):
+    """What was changed over HTTP and is not as the configuration has it."""
+
+    kept: bool = Field(description="Whether it comes back after a restart.")
+    problem: str = Field(description="Why it does not; empty where it does.", examples=["state.dir is not set"])
+    changes: list[Difference]
+
+
+class Reloaded(BaseModel):
+    """What has changed with the configuration that was read again."""
+
+    added: list[str] = Field(description="Streams that were started.", examples=[["yard"]])
+    removed: list[str] = Field(description="Streams that were ended.", examples=[[]])
+    changed: list[str] = Field(
+        description="Streams that look for other prompts, or were started anew with other settings.",
+        examples=[["gate"]],
+    )
+    restart: list[str] = Field(
+        description="Keys that differ from those of the daemon's start, and count from the next one on.",
+        examples=[["models.detector"]],
+    )

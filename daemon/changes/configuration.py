@@ -7,8 +7,8 @@ from collections.abc import Callable
 from daemon.changes.change import Changes
 from daemon.changes.state_file import StateFile
 from daemon.changes.wanted import GONE, Wanted
+from daemon.errors import ConflictError
 from daemon.settings.schema import PUBLISH_KEYS_OF_A_STREAM, SECTIONS_OF_A_STREAM, Settings
-from stages.errors import ConfigError
 
 log = logging.getLogger(__name__)
 
@@ -42,10 +42,10 @@ class Configuration:
     def read(self) -> tuple[Wanted, tuple[str, ...]]:
         """What would be wanted if the configuration were read again, and dotted keys that count from a start on only.
 
-        Raises ConfigError, also where there is nothing that could be read again.
+        Raises ConfigError where it is wrong, ConflictError where there is none.
         """
         if self._read is None:
-            raise ConfigError("this daemon has no configuration that can be read again")
+            raise ConflictError("this daemon has no configuration that can be read again")
         new = self._read()
         return Wanted(in_force(self._started, new), self.wanted.changes), needing_restart(self._started, new)
 
@@ -69,11 +69,17 @@ class Configuration:
         self._saved, self.problem = self.wanted.changes, ""
 
 
+# of all streams: where the database stands and what may stay there is settled at the start
+_FROM_A_START_ON = {"record": ("dir", "keep", "keep_bytes")}
+
+
 def in_force(started: Settings, new: Settings) -> Settings:
     """The settings of a daemon that has ``started`` and reads ``new``: what streams do can change, the rest cannot."""
-    tables = {section: getattr(new, section) for section in SECTIONS_OF_A_STREAM}
-    publish = {key: getattr(new.publish, key) for key in PUBLISH_KEYS_OF_A_STREAM}
-    tables["publish"] = started.publish.model_copy(update=publish)
+    tables = {}
+    for section in SECTIONS_OF_A_STREAM:
+        values = getattr(new, section)
+        fresh = {key: getattr(values, key) for key in type(values).model_fields if _counts_at_once(section, key)}
+        tables[section] = getattr(started, section).model_copy(update=fresh)
     return started.model_copy(update={**tables, "streams": new.streams})
 
 
@@ -83,7 +89,7 @@ def needing_restart(started: Settings, new: Settings) -> tuple[str, ...]:
     return tuple(
         f"{section}.{key}"
         for section, key in keys
-        if not _of_a_stream(section, key)
+        if not _counts_at_once(section, key)
         and getattr(getattr(started, section), key) != getattr(getattr(new, section), key)
     )
 
@@ -92,5 +98,7 @@ def _tables(settings: Settings) -> list[str]:
     return [name for name in type(settings).model_fields if name != "streams"]
 
 
-def _of_a_stream(section: str, key: str) -> bool:
-    return section in SECTIONS_OF_A_STREAM and (section != "publish" or key in PUBLISH_KEYS_OF_A_STREAM)
+def _counts_at_once(section: str, key: str) -> bool:
+    if section == "publish":
+        return key in PUBLISH_KEYS_OF_A_STREAM
+    return section in SECTIONS_OF_A_STREAM and key not in _FROM_A_START_ON.get(section, ())

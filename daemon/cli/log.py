@@ -5,6 +5,7 @@ import signal
 import sys
 import threading
 import traceback
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -106,23 +107,25 @@ class LogFile(logging.FileHandler):
 class Rotation:
     """Reopens the log file after SIGHUP. It does so in ``tick``, since a signal may interrupt the writing of a line.
 
-    Without a file SIGHUP is ignored, except on a terminal, where it still ends the program.
+    Then it calls ``then``. Without a file, on a terminal, SIGHUP still ends the program.
     """
 
-    def __init__(self, file: LogFile | None) -> None:
-        self._file, self._requested = file, threading.Event()
+    def __init__(self, file: LogFile | None, then: "Callable[[Service], None]") -> None:
+        """``then``: runs in a thread of its own, since it may take long."""
+        self._file, self._then, self._requested = file, then, threading.Event()
         if file is not None or not sys.stderr.isatty():
             signal.signal(signal.SIGHUP, lambda *_: self._requested.set())
 
     def started(self, service: "Service") -> None:
         """Nothing: the first tick handles an earlier signal."""
 
-    def tick(self, service: "Service") -> None:  # noqa: ARG002 - signature of watchers
+    def tick(self, service: "Service") -> None:
         """Reopen the file if SIGHUP has arrived."""
         if self._requested.is_set():
             self._requested.clear()
             if self._file is not None:
                 self._file.reopen()
+            threading.Thread(target=self._then, args=(service,), name="after-hangup", daemon=True).start()
 
     def close(self) -> None:
         """Nothing: the file stays open for later messages."""

@@ -1,7 +1,8 @@
 """The daemon: video in, masks out, until every file has ended; for ever with live sources.
 
 SIGTERM or Ctrl-C ends it within ten seconds: what was read is published, recordings are closed. A second signal, more
-than a second later, ends it at once. SIGHUP opens the log file again.
+than a second later, ends it at once. SIGHUP opens the log file again, and reads the configuration again: streams come,
+go and change.
 
 examples:
   maskcast run gate.mp4 --prompt person "red car" --record out
@@ -15,12 +16,16 @@ from argparse import ArgumentParser, Namespace
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from daemon.changes.configuration import Configuration
 from daemon.changes.state_file import StateFile
 from daemon.cli import log
 from daemon.cli.flags import add_settings_flags, add_stream_flags, load_settings
 from stages.errors import ConfigError
+
+if TYPE_CHECKING:
+    from daemon.service.service import Service
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -45,7 +50,7 @@ def run(arguments: Namespace) -> int:
     log.set_up(arguments.debug, kind="json" if vars(arguments)["log.format"] == "json" else "text")
     settings = load_settings(arguments)
     chosen = settings.log
-    rotation = log.Rotation(log.set_up(arguments.debug, arguments.log, chosen.format, chosen.level))
+    rotation = log.Rotation(log.set_up(arguments.debug, arguments.log, chosen.format, chosen.level), _reload)
     folder = settings.state.folder
     kept = StateFile(folder) if folder is not None else None
     configuration = Configuration(settings, partial(load_settings, arguments), kept)
@@ -74,3 +79,9 @@ def run(arguments: Namespace) -> int:
             if stream.frames or not stream.error:  # else its error was printed already
                 print(stream)
     return code
+
+
+def _reload(service: "Service") -> None:
+    from daemon.service.reconfigure import reload_and_tell  # loaded by the time a service runs
+
+    reload_and_tell(service)

@@ -7,11 +7,12 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from daemon.api.control import Load, MemoryLoad, StreamLoad, StreamView
+from daemon.api.control import ChangesView, Load, MemoryLoad, Reloaded, StreamLoad, StreamView
 from daemon.engine import interactive
 from daemon.engine.stream_state import StreamState
 from daemon.errors import ConflictError
 from daemon.lane.handover import Handover, Learned, Origin
+from daemon.service.reconfigure import check_prompts, reload, take_back
 from daemon.service.service import Service
 from daemon.service.snapshots import Snapshots
 from daemon.settings.schema import StreamSettings
@@ -21,7 +22,6 @@ from stages.detection.prompts import Prompt
 from stages.errors import ConfigError, one_line
 
 MOST_STREAMS = 64  # with that many none is added: each has threads, files and metrics of its own
-MOST_PASSES = 8  # of the detector for one keyframe of one stream, while others wait
 
 
 class Controller:
@@ -103,7 +103,7 @@ class Controller:
         if len(self._service.streams) >= MOST_STREAMS:
             raise ConfigError(f"there are {MOST_STREAMS} streams already; remove one, or run a second daemon")
         if self._service.models_loaded:
-            self._check(settings.prompts)
+            check_prompts(self._service, settings.prompts)
         origin = Origin(fence, predecessor)
         placed = fence is not None or predecessor is not None or snapshot is not None
         with ExitStack() as stack:
@@ -132,7 +132,7 @@ class Controller:
 
     def set_prompts(self, stream: str, prompts: Sequence[Prompt]) -> None:
         found = self._service.find(stream)
-        self._check(prompts)
+        check_prompts(self._service, prompts)
         if found.placed:
             found.lane.prompt_set.ask(prompts)
             return
@@ -140,6 +140,16 @@ class Controller:
             wanted = self._configuration.wanted.with_prompts(stream, tuple(prompts))
             found.lane.prompt_set.ask(prompts)
             self._configuration.put(wanted)
+
+    def changes(self) -> ChangesView:
+        configuration = self._configuration
+        return ChangesView(not configuration.problem, configuration.problem, configuration.wanted.differences)
+
+    def take_back(self, stream: str | None) -> None:
+        take_back(self._service, stream)
+
+    def reload(self) -> Reloaded:
+        return reload(self._service)
 
     def add_object(
         self,
@@ -160,13 +170,6 @@ class Controller:
     def remove_object(self, stream: str, track: int) -> None:
         lane = self._service.find(stream).lane
         self._engine.ask_stream(lane, lambda state: interactive.remove(state, track))
-
-    def _check(self, prompts: Sequence[Prompt]) -> None:
-        """Raises ConfigError for too many prompts, and for one that the detector cannot read."""
-        passes = self._engine.ask(lambda models: models.detector.passes(prompts))
-        if passes > MOST_PASSES:
-            most = f"the detector would run {passes} times at each keyframe, at most {MOST_PASSES}"
-            raise ConfigError(f"{len(prompts)} prompts are too many: {most}; give fewer or shorter ones")
 
     def _view(self, stream: Stream) -> StreamView:
         last, metrics = stream.snapshot, stream.metrics

@@ -5,8 +5,8 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -79,6 +79,7 @@ class Service:
         self._lock = threading.RLock()  # guards the set of streams
         self._arriving: frozenset[str] = frozenset()  # streams that are being added
         self._leaving: frozenset[str] = frozenset()  # streams that are being removed
+        self._held = 0  # hands that are about to add streams
         self._closing = False
         self._failed: dict[str, Exception] = {}
         self._signals = StopSignals(now=lambda number: os._exit(128 + number))
@@ -218,6 +219,17 @@ class Service:
         """Go on when all streams have ended: others may be added."""
         self._stays = True
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Within it the service does not end by itself: streams that have ended may be about to be replaced."""
+        with self._lock:
+            self._held += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._held -= 1
+
     def drain(self) -> None:
         """Take no more streams, and end once none is left. Those there are run on until they are removed or end."""
         with self._lock:
@@ -242,7 +254,7 @@ class Service:
                 going = self._leaving | self._arriving
                 return not going and all(stream.ended for stream in self.streams.values())
         staying = self._staying()
-        return not self._stays and bool(staying) and all(stream.ended for stream in staying.values())
+        return not (self._stays or self._held) and bool(staying) and all(stream.ended for stream in staying.values())
 
     @property
     def progress(self) -> float:

@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from daemon.api import Api
-from daemon.api.control import Load, MemoryLoad, StreamLoad, StreamView
+from daemon.api.control import ChangesView, Load, MemoryLoad, Reloaded, StreamLoad, StreamView
+from daemon.changes.wanted import Difference
 from daemon.errors import ConflictError, UnknownNameError
 from daemon.lane.handover import Handover
 from daemon.lane.lease import Lease
@@ -46,6 +47,8 @@ class MemoryControl:
     leases: dict[str, Lease] = field(default_factory=dict)
     snapshots: Snapshots = field(default_factory=Snapshots)
     draining: bool = False
+    taken_back: set[str] = field(default_factory=set)
+    broken: str = ""  # why the configuration cannot be read
     before: Callable[[], object] = lambda: None  # called before a read, in the reading thread
     before_change: Callable[[], object] = lambda: None
 
@@ -130,6 +133,23 @@ class MemoryControl:
 
     def set_prompts(self, stream: str, prompts: Sequence[Prompt]) -> None:
         self._change(stream, prompts=tuple(prompt.written for prompt in prompts))
+
+    def changes(self) -> ChangesView:
+        self.before()
+        names = self.streams.keys() - self.taken_back
+        return ChangesView(True, "", [Difference(name, "added", None, {"prompts": []}) for name in sorted(names)])
+
+    def take_back(self, stream: str | None) -> None:
+        self.before_change()
+        if stream is not None:
+            self.view(stream)
+        self.taken_back |= self.streams.keys() if stream is None else {stream}
+
+    def reload(self) -> Reloaded:
+        self.before_change()
+        if self.broken:
+            raise ConfigError(self.broken)
+        return Reloaded(["yard"], [], ["gate"], ["models.detector"])
 
     def add_object(
         self, stream: str, prompt: str | None, *, box: Any = None, points: Any = None, mask: Any = None

@@ -86,6 +86,27 @@ def test_prompts_are_replaced_as_written(site):
     assert (answer.status, answer.json["prompts"]) == (200, ["Red Circle", "bus", "car"])
 
 
+def test_changes_are_shown_and_taken_back(site):
+    """Of one stream, or all."""
+    site.add("yard")
+    shown = site.ask("GET", "/api/changes").json
+    first = {"stream": "gate", "what": "added", "file": None, "present": {"prompts": []}}
+    assert (shown["kept"], shown["problem"], shown["changes"][0]) == (True, "", first)
+    assert site.ask("DELETE", "/api/changes/gate").status == 204
+    assert [change["stream"] for change in site.ask("GET", "/api/changes").json["changes"]] == ["yard"]
+    assert site.ask("DELETE", "/api/changes/roof").status == 404
+    assert site.ask("DELETE", "/api/changes").status == 204
+    assert site.ask("GET", "/api/changes").json["changes"] == []
+
+
+def test_the_configuration_is_read_again_and_a_broken_one_is_refused_with_the_reason(site):
+    done = {"added": ["yard"], "removed": [], "changed": ["gate"], "restart": ["models.detector"]}
+    assert site.ask("POST", "/api/reload").json == done
+    site.control.broken = "maskcast.toml:3: not valid TOML"
+    refused = site.ask("POST", "/api/reload")
+    assert (refused.status, refused.error) == (422, "maskcast.toml:3: not valid TOML")
+
+
 def test_an_object_is_added_by_a_box_corrected_by_points_and_removed(site):
     answer = site.ask("POST", "/api/streams/gate/objects", {"box": [1, 2.5, 30, 20], "prompt": "red circle"})
     assert answer.status == 201

@@ -1,4 +1,4 @@
-"""What is changed of a running service over HTTP lasts; what a program has placed there does not. Fake models."""
+"""A running service whose streams are changed over HTTP, and whose configuration is read again. Fake models."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,13 +8,15 @@ import pytest
 
 from daemon.changes.configuration import Configuration
 from daemon.changes.state_file import StateFile
+from daemon.errors import ConflictError, UnknownNameError
 from daemon.service import build as composition
 from daemon.service.controller import Controller
+from daemon.service.reconfigure import reload_and_tell
 from daemon.settings.load import load
 from daemon.settings.schema import StreamSettings
 from stages.detection.prompts import parse_prompts
 from stages.errors import ConfigError
-from tests.support.fakes import FakeTracker, models
+from tests.support.fakes import FakeDetector, FakeTracker, models
 from tests.support.program import wait_until
 
 LIVE = "testsrc://shapes?size=64x64&live=1&fps=5"
@@ -30,18 +32,25 @@ def stream(name: str) -> StreamSettings:
     return StreamSettings(name=name, source=LIVE, prompts=("bird",))
 
 
+class OneByOne(FakeDetector):
+    """Reads one prompt at a time."""
+
+    def passes(self, prompts) -> int:
+        return len(prompts)
+
+
 @pytest.fixture
-def start(monkeypatch, tmp_path, bare_machine) -> Callable[..., object]:
+def start(monkeypatch, tmp_path, bare_machine, file) -> Callable[..., object]:
     """start() -> the control of a service with the configuration of the test's file, while the context lasts."""
-    monkeypatch.setattr(composition, "build_models", lambda *_, **__: models(FakeTracker()))
-    path, folder = tmp_path / "maskcast.toml", tmp_path / "state"
+    monkeypatch.setattr(composition, "build_models", lambda *_, **__: models(FakeTracker(), OneByOne()))
+    folder = tmp_path / "state"
 
     @contextmanager
     def started(text: str = "") -> Iterator[Controller]:
         if text:
-            path.write_text(HEAD + text)
+            file.write_text(HEAD + text)
         kept = StateFile(folder)
-        configuration = Configuration(load(path), partial(load, path), kept)
+        configuration = Configuration(load(file), partial(load, file), kept)
         service = composition.build(configuration.settings, configuration=configuration)
         try:
             service.startup()
@@ -89,3 +98,106 @@ def test_a_refused_change_is_not_kept(start):
             with pytest.raises(ConfigError, match="gate"):
                 change()
         assert control._configuration.wanted.changes == {}
+
+
+def test_changes_are_taken_back_one_by_one_or_all_at_once(start):
+    with start(table("gate") + table("yard")) as control:
+        control.set_prompts("gate", parse_prompts(["bus"]))
+        control.remove("yard")
+        control.add(stream("roof"))
+        session = control.view("gate").session
+        assert [(each.stream, each.what) for each in control.changes().changes] == [
+            ("gate", "changed"),
+            ("yard", "removed"),
+            ("roof", "added"),
+        ]
+        control.take_back("yard")
+        assert running(control) == {"gate": ("bus",), "roof": ("bird",), "yard": ("car",)}
+        control.take_back(None)
+        assert running(control) == {"gate": ("car",), "yard": ("car",)}
+        assert control.view("gate").session == session
+        assert control.changes().changes == []
+        with pytest.raises(UnknownNameError, match='nothing was changed of a stream named "gate"; there are: none'):
+            control.take_back("gate")
+
+
+def test_streams_come_go_and_change_with_the_configuration_and_the_others_go_on(start, file):
+    before = "".join(map(table, ("stays", "looks", "anew", "goes")))
+    with start(before) as control:
+        sessions = {view.name: view.session for view in control.views()}
+        after = table("stays") + table("looks", prompts="bus") + table("anew", "tracking.window = 4") + table("comes")
+        file.write_text(f"{HEAD}[models]\ndetector = 'embedded'\n{after}")
+        reloaded = control.reload()
+        assert (reloaded.added, reloaded.removed, reloaded.changed) == (["comes"], ["goes"], ["looks", "anew"])
+        assert reloaded.restart == ["models.detector"]
+        assert running(control) == {"stays": ("car",), "looks": ("bus",), "anew": ("car",), "comes": ("car",)}
+        same = {view.name for view in control.views() if view.session == sessions.get(view.name)}
+        assert same == {"stays", "looks"}
+        assert control.reload().changed == []
+
+
+def test_what_all_streams_share_counts_for_those_that_do_not_set_it_themselves(start, file):
+    streams = table("gate") + table("yard", "tracking.window = 4")
+    with start(streams) as control:
+        file.write_text(f"{HEAD}[tracking]\nwindow = 2\n{streams}")
+        assert control.reload().changed == ["gate"]
+
+
+def test_what_was_changed_over_http_outlasts_another_configuration(start, file):
+    with start(table("gate") + table("yard")) as control:
+        control.set_prompts("gate", parse_prompts(["bus"]))
+        control.remove("yard")
+        control.add(stream("roof"))
+        file.write_text(HEAD + table("gate", "tracking.window = 4") + table("yard", prompts="dog"))
+        reloaded = control.reload()
+        assert (reloaded.added, reloaded.removed, reloaded.changed) == ([], [], ["gate"])
+        assert running(control) == {"roof": ("bird",), "gate": ("bus",)}
+        control.take_back(None)
+        assert running(control) == {"gate": ("car",), "yard": ("dog",)}
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (HEAD + table("gate", "window = "), r"maskcast\.toml:9: not valid TOML"),
+        (HEAD + table("gate", "tracking.windows = 4"), r'did you mean streams\["gate"\]\.tracking\.window\?'),
+        (HEAD + table("gate") + table("gate"), 'two streams are named "gate"'),
+        (HEAD + table("yard", prompts=", ".join("abcdefghi")), "9 prompts are too many"),
+        (None, "no such file"),
+    ],
+)
+def test_a_broken_configuration_changes_nothing_and_says_why(start, file, caplog, text, why):
+    with start(table("gate")) as control:
+        session = control.view("gate").session
+        file.unlink() if text is None else file.write_text(text)
+        with pytest.raises(ConfigError, match=why):
+            control.reload()
+        reload_and_tell(control._service)
+        assert caplog.messages[-1].startswith("the configuration was not read again, and nothing has changed: ")
+        assert running(control) == {"gate": ("car",)}
+        assert control.view("gate").session == session
+
+
+def test_a_daemon_that_drains_or_a_name_that_is_taken_changes_nothing(start, file):
+    with start(table("gate")) as control:
+        control.add(stream("yard"), fence=7)
+        file.write_text(HEAD + table("yard"))
+        with pytest.raises(ConflictError, match='a stream is already named "yard"'):
+            control.reload()
+        control.drain()
+        file.write_text(HEAD + table("gate", prompts="bus"))
+        with pytest.raises(ConflictError, match="draining"):
+            control.reload()
+        assert running(control) == {"gate": ("car",), "yard": ("bird",)}
+
+
+def test_a_daemon_whose_last_file_has_ended_does_not_end_while_a_stream_is_started_anew(start, file):
+    ended, runs = table("file", source="testsrc://shapes?size=64x64&frames=1"), table("gate")
+    with start(ended + runs) as control:
+        service, seen = control._service, []
+        wait_until(lambda: control.view("file").state == "ended")
+        remove = service.remove
+        service.remove = lambda name: (remove(name), seen.append(service.ended))
+        file.write_text(HEAD + ended + table("gate", "tracking.window = 4"))
+        assert control.reload().changed == ["gate"]
+        assert seen == [False]
