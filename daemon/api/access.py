@@ -25,26 +25,25 @@ Name = Annotated[str, Path(description="The stream's name.", examples=["gate"])]
 TrackId = Annotated[int, Path(description="The track's id.", ge=0, le=2**53, examples=[7])]
 
 
-def _refusal(status: int, description: str, example: str) -> dict[int | str, dict[str, Any]]:
+def refused(status: int, description: str, example: str) -> dict[int | str, dict[str, Any]]:
+    """The documentation of one kind of refusal, with the line of an example."""
     content = {"application/json": {"example": {"error": example}}}
     return {status: {"model": Refusal, "description": description, "content": content}}
 
 
-BUSY = _refusal(
+BUSY = refused(
     503, "The engine is loading models or has too much to do. Try again.", "16 changes are at work; try again"
 )
-GONE = _refusal(404, "The snapshot is not kept any more.", "no snapshot '5d0c8a1e' waits; send it again")
-NOT_FOUND = _refusal(404, "There is no such stream or track.", 'no stream is named "gat"; there are: gate')
+GONE = refused(404, "The snapshot is not kept any more.", "no snapshot '5d0c8a1e' waits; send it again")
+NOT_FOUND = refused(404, "There is no such stream or track.", 'no stream is named "gat"; there are: gate')
 INVALID = {
-    **_refusal(400, "The body is not JSON.", "the body is not JSON"),
-    **_refusal(408, "The body did not come in time.", "the body did not come within 20 s; send it again"),
-    **_refusal(
+    **refused(400, "The body is not JSON.", "the body is not JSON"),
+    **refused(408, "The body did not come in time.", "the body did not come within 20 s; send it again"),
+    **refused(
         413,
         "The body is too large: above 1 MiB, of a snapshot above 320 MB.",
         "the body is larger than 1048576 bytes; send less",
     ),
-    **_refusal(422, "What is asked for makes no sense.", "box.0 should be a finite number"),
+    **refused(422, "What is asked for makes no sense.", "box.0 should be a finite number"),
 }
-CONFLICT = _refusal(
-    409, "It cannot be now.", 'a stream is already named "gate"; remove it first or choose another name'
-)
+CONFLICT = refused(409, "It cannot be now.", 'a stream is already named "gate"; remove it first or choose another name')

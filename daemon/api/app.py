@@ -13,7 +13,7 @@ from daemon.api.errors import handle_errors
 from daemon.api.headers import BrowserHeaders, HeadAsGet
 from daemon.api.limits import BodyLimiter, RequestLimiter
 from daemon.api.openapi import describe
-from daemon.api.routes import changes, fleet, objects, pages, preview, streams
+from daemon.api.routes import changes, events, fleet, objects, pages, preview, streams
 from daemon.settings.schema import Http
 
 
@@ -33,7 +33,8 @@ def build_app(http: Http, registry: CollectorRegistry, control: Control, closing
     app.state.monitoring_threads = CapacityLimiter(pages.MONITORING_THREADS)
     app.state.viewers = preview.Viewers(closing)
     handle_errors(app)
-    for router in (pages.router, streams.router, objects.router, changes.router, preview.router, fleet.router):
+    routes = pages, streams, objects, changes, preview, events, fleet
+    for router in (room.router for room in routes):
         app.include_router(router)
     app.mount("/web", pages.static_files(), "web")
     describe(app, rules)

@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daemon.changes.wanted import Difference
+from daemon.events.clips import Clips
+from daemon.events.store import EventStore
 from daemon.settings.schema import StreamSettings
 from daemon.sinks.preview import Preview
 from stages.detection.prompts import Prompt
@@ -105,6 +107,12 @@ class Control(Protocol):
     def view(self, stream: str) -> StreamView: ...
 
     def preview(self, stream: str) -> Preview: ...
+
+    def events(self) -> EventStore:
+        """Raises UnknownNameError where no events are kept."""
+        ...
+
+    def clips(self) -> Clips: ...
 
     def load(self) -> Load: ...
 

@@ -16,6 +16,7 @@ from daemon.engine.classify import ClassifySchedule
 from daemon.engine.engine import Engine
 from daemon.engine.models import Models
 from daemon.engine.stream_state import StreamState
+from daemon.events.clips import AFTER, BEFORE, Clips, Place
 from daemon.events.place import place
 from daemon.events.store import EventStore
 from daemon.lane.handover import Origin
@@ -32,7 +33,7 @@ from daemon.service.build_source import build_source
 from daemon.service.controller import Controller
 from daemon.service.service import Parts, Service
 from daemon.service.start_times import StartTimes
-from daemon.settings.schema import Settings, StreamSettings
+from daemon.settings.schema import Record, Settings, StreamSettings
 from daemon.settings.value_types import seconds
 from daemon.sinks.preview import Preview
 from daemon.sinks.publishing import Publishing
@@ -78,6 +79,7 @@ def build(
     engine = Engine(load)
     database = place(settings)
     events = None if database is None else EventStore(database, metrics.database_dropped.inc)
+    clips = Clips(_place(settings.record))
 
     def open_publisher() -> Publisher:
         publish = settings.publish
@@ -91,14 +93,14 @@ def build(
         return Api(settings.http, metrics.registry, Controller(service))
 
     def new_stream(stream: StreamSettings, publisher: Publisher, origin: Origin) -> Stream:
-        shared = _Shared(settings, engine, metrics, publisher, gpu, events)
+        shared = _Shared(settings, engine, metrics, publisher, gpu, events, clips)
         resolved = stream.resolved(configuration.wanted.settings)
         return _build_stream(shared, resolved, origin, (observers or {}).get(stream.name))
 
     def source_of(stream: StreamSettings) -> Callable[[], Source]:
         return build_source(stream.resolved(configuration.wanted.settings), gpu)
 
-    return Service(Parts(engine, open_publisher, open_api, new_stream, source_of, events), configuration)
+    return Service(Parts(engine, open_publisher, open_api, new_stream, source_of, events, clips), configuration)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +113,7 @@ class _Shared:
     publisher: Publisher
     gpu: int | None  # that decodes video
     events: EventStore | None
+    clips: Clips
 
 
 def _build_stream(shared: _Shared, stream: StreamSettings, origin: Origin, observe: Observer | None) -> Stream:
@@ -125,6 +128,7 @@ def _build_stream(shared: _Shared, stream: StreamSettings, origin: Origin, obser
     publishing = Publishing(stream.name, publisher, lane.metrics, stream.publish.frames, hurry, lane.lease)
     recording = Recording(stream.name, partial(_open_recorder, stream), lane.metrics, stream.record.frames)
     sinks: tuple[Sink, ...] = (publishing, recording, preview)
+    shared.clips.know(stream.name, _place(stream.record))
     if shared.events is not None:
         sinks = (*sinks, Remembering(stream.name, shared.events))
 
@@ -194,6 +198,11 @@ def _open_recorder(stream: StreamSettings, rate: float, live: bool) -> Recorder 
     if live and record.segment:
         return SegmentWriter(Path(record.dir), stream.name, rate, seconds(record.segment), record.frames)
     return Recorder(Path(record.dir), stream.name, rate, record.frames, record.resume)
+
+
+def _place(record: Record) -> Place:
+    """Where clips of what is recorded so come from."""
+    return Place(Path(record.dir) if record.dir else None, BEFORE, AFTER)
 
 
 def _version() -> str:

@@ -10,7 +10,10 @@ from numpy.typing import NDArray
 from daemon.api.control import ChangesView, Load, MemoryLoad, Reloaded, StreamLoad, StreamView
 from daemon.engine import interactive
 from daemon.engine.stream_state import StreamState
-from daemon.errors import ConflictError
+from daemon.errors import ConflictError, UnknownNameError
+from daemon.events.clips import Clips
+from daemon.events.place import NOWHERE
+from daemon.events.store import EventStore
 from daemon.lane.handover import Handover, Learned, Origin
 from daemon.service.reconfigure import check_prompts, reload, take_back
 from daemon.service.service import Service
@@ -43,6 +46,14 @@ class Controller:
 
     def preview(self, stream: str) -> Preview:
         return self._service.find(stream).preview
+
+    def events(self) -> EventStore:
+        if self._service.events is None:
+            raise UnknownNameError(NOWHERE)
+        return self._service.events
+
+    def clips(self) -> Clips:
+        return self._service.clips
 
     def load(self) -> Load:
         memory = self._engine.memory()

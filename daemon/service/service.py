@@ -14,6 +14,7 @@ from daemon.api import Api
 from daemon.changes.configuration import Configuration
 from daemon.engine.engine import Engine
 from daemon.errors import ConflictError, UnknownNameError
+from daemon.events.clips import Clips
 from daemon.events.store import EventStore
 from daemon.lane.handover import NOWHERE, Origin
 from daemon.service.opened_sources import OpenedSources
@@ -42,7 +43,8 @@ class Parts:
     open_api: Callable[["Service"], Api]
     new_stream: Callable[[StreamSettings, Publisher, Origin], Stream]
     source_of: Callable[[StreamSettings], Callable[[], Source]]  # opens it
-    events: EventStore | None = None  # None: they are not kept
+    events: EventStore | None  # None: they are not kept
+    clips: Clips
 
 
 class Watcher(Protocol):
@@ -69,7 +71,7 @@ class Service:
 
     def __init__(self, parts: Parts, configuration: Configuration) -> None:
         self.streams: dict[str, Stream] = {}  # replaced, never changed: any thread may iterate over it
-        self.engine, self.events = parts.engine, parts.events
+        self.engine, self.events, self.clips = parts.engine, parts.events, parts.clips
         self.configuration = configuration
         self.opened_sources = OpenedSources()  # of streams to come
         self._stays = False  # streams were added or removed while it runs, and more may be

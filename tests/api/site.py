@@ -16,6 +16,9 @@ from daemon.api import Api
 from daemon.api.control import ChangesView, Load, MemoryLoad, Reloaded, StreamLoad, StreamView
 from daemon.changes.wanted import Difference
 from daemon.errors import ConflictError, UnknownNameError
+from daemon.events.clips import Clips, Place
+from daemon.events.place import NOWHERE
+from daemon.events.store import EventStore
 from daemon.lane.handover import Handover
 from daemon.lane.lease import Lease
 from daemon.metrics.registry import Metrics
@@ -46,6 +49,8 @@ class MemoryControl:
     previews: dict[str, Preview] = field(default_factory=dict)
     leases: dict[str, Lease] = field(default_factory=dict)
     snapshots: Snapshots = field(default_factory=Snapshots)
+    store: EventStore | None = None
+    kept_clips: Clips = field(default_factory=lambda: Clips(Place(None, 5.0, 10.0)))
     draining: bool = False
     taken_back: set[str] = field(default_factory=set)
     broken: str = ""  # why the configuration cannot be read
@@ -72,6 +77,14 @@ class MemoryControl:
     def preview(self, stream: str) -> Preview:
         self.view(stream)
         return self.previews[stream]
+
+    def events(self) -> EventStore:
+        if self.store is None:
+            raise UnknownNameError(NOWHERE)
+        return self.store
+
+    def clips(self) -> Clips:
+        return self.kept_clips
 
     def load(self) -> Load:
         self.before()
