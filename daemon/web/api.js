@@ -74,9 +74,9 @@ async function askForNewToken(tried) {
   return true;
 }
 
-/** The byte stream of a stream's preview. Does not ask for a token, since the polling does. */
+/** The byte stream of a stream's preview: pictures without masks, each after its masks. Does not ask for a token, since the polling does. */
 export async function openPreview(name, signal) {
-  const response = await send("GET", path(name, "preview.mjpeg"), undefined, signal, sessionStorage.getItem(TOKEN_KEY));
+  const response = await send("GET", `${path(name, "preview.mjpeg")}?plain=1`, undefined, signal, sessionStorage.getItem(TOKEN_KEY));
   if (!response.ok) throw await refusal(response);
   return response.body;
 }

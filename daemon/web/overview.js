@@ -3,6 +3,7 @@
 import { element, reconcile, setAttributes, setText } from "./parts/dom.js";
 import { colour, duration, plural, rate } from "./parts/format.js";
 import { Player } from "./pictures/player.js";
+import { Screen } from "./pictures/screen.js";
 import { updateCover, updateStatus } from "./parts/status.js";
 
 const MAX_SWATCHES = 12; // tracks shown on a card
@@ -53,7 +54,7 @@ export class Overview {
   #removeCard(name) {
     const card = this.#cards.get(name);
     this.#visibility.unobserve(card.node);
-    card.player.set(false, false);
+    card.close();
     this.#cards.delete(name);
   }
 
@@ -67,20 +68,27 @@ export class Overview {
 
 class Card {
   visible = false;
-  #canvas = element("canvas", { "aria-hidden": "true" });
+  #screen;
   #cover = element("div", { class: "cover", hidden: true });
   #status = element("span", { class: "status" });
   #swatches = element("span", { class: "swatches", "aria-hidden": "true" });
   #numbers = element("span", { class: "numbers" });
 
   constructor(name) {
-    this.player = new Player(this.#canvas, name);
+    this.#screen = new Screen(`The annotated picture of ${name}`);
+    this.#screen.node.append(this.#cover);
+    this.player = new Player(this.#screen, name);
     this.node = element(
       "a",
       { class: "tile", href: address(name) },
-      element("div", { class: "picture" }, this.#canvas, this.#cover),
+      this.#screen.node,
       element("div", { class: "caption" }, element("h2", {}, name), this.#status, this.#numbers, this.#swatches),
     );
+  }
+
+  close() {
+    this.player.set(false, false);
+    this.#screen.close();
   }
 
   update(stream) {

@@ -32,12 +32,20 @@ SOURCE = f"testsrc://shapes?seed={SEED}&live=1&fps={FPS}&size={SIDE}x{SIDE}"
 STREAM = ("--prompt", "red circle", "--window", "2", "--every", "5")
 
 
+_opened: list[Browser] = []
+
+
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """The browser, without a window."""
+    """The browser, without a window; within another call the same one, as Playwright can be started once only."""
+    if _opened:
+        yield _opened[0]
+        return
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=_executable(), args=FLAGS)
+        _opened.append(browser)
         yield browser
+        _opened.clear()
         browser.close()
 
 
@@ -100,7 +108,7 @@ class Visitor:
 
     def picture(self) -> bytes:
         """The pixels that the canvas shows now."""
-        url: str = self.page.locator("canvas").first.evaluate("canvas => canvas.toDataURL()")
+        url: str = self.page.locator(".frame").first.evaluate("canvas => canvas.toDataURL()")
         return url.encode()
 
 

@@ -5,15 +5,9 @@ from urllib.parse import unquote
 
 import pytest
 
-from tests.page.browser import SOURCE, STREAM, ask, chromium, running, visiting
+from tests.page.browser import SOURCE, STREAM, ask, running, visiting
 
 pytestmark = pytest.mark.process
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as opened:
-        yield opened
 
 
 def test_a_stream_is_added_refused_by_name_and_removed(browser):
@@ -48,7 +42,7 @@ def test_six_streams_all_show_a_picture_and_leave_the_browser_a_connection_to_as
     file.write_text("".join(table.format(number, small.format(number)) for number in range(6)))
     with running("--config", str(file), "--window", "1") as (_, address), visiting(browser, address) as visitor:
         painted = "all => all.filter(canvas => canvas.width === 64).length"
-        visitor.until(lambda: visitor.page.locator("canvas").evaluate_all(painted) == 6)
+        visitor.until(lambda: visitor.page.locator(".frame").evaluate_all(painted) == 6)
         failed: list[str] = []
         visitor.page.on("requestfailed", lambda request: failed.append(request.url))
         for _ in range(4):

@@ -6,13 +6,13 @@ import requests
 from daemon.fleet.api import FleetApi
 from daemon.settings.schema import Http
 from tests.fleet.test_api import TOKEN, Fleet
-from tests.page.browser import chromium, visiting
+from tests.page.browser import visiting
 from tests.support.program import PATIENCE
 
 pytestmark = pytest.mark.process
 
 
-def test_who_has_the_token_sees_what_runs_where_and_the_daemons_pages():
+def test_who_has_the_token_sees_what_runs_where_and_the_daemons_pages(browser):
     fleet = Fleet()
     # 127.1 is this machine, but not by the name that the fleet trusts: so it asks everyone, as beyond loopback
     api = FleetApi(Http(listen="127.1:0", token=TOKEN), fleet)
@@ -22,7 +22,7 @@ def test_who_has_the_token_sees_what_runs_where_and_the_daemons_pages():
         page = requests.get(f"{address}/", timeout=PATIENCE)
         assert page.status_code == 200
         assert "gate" not in page.text
-        with chromium() as browser, visiting(browser, address) as visitor:
+        with visiting(browser, address) as visitor:
             dialog = visitor.page.locator("#token-dialog")
             visitor.until(dialog.is_visible)
             dialog.get_by_label("Token").fill(TOKEN)

@@ -2,46 +2,9 @@
 
 import pytest
 
-from tests.page.browser import (
-    SOURCE,
-    STREAM,
-    Visitor,
-    ask,
-    chromium,
-    id_in,
-    overlap,
-    place_of,
-    remove_object,
-    running,
-    visiting,
-)
-from tests.support.program import get, wait_until
+from tests.page.browser import Visitor, ask, id_in, overlap, place_of, remove_object, visiting
 
 pytestmark = pytest.mark.process
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as opened:
-        yield opened
-
-
-@pytest.fixture(scope="module")
-def daemon(browser):
-    """The address of a daemon with one stream, "shapes", whose models are loaded: else it refuses prompts."""
-    with running(SOURCE, *STREAM) as (_, address):
-        wait_until(lambda: get(f"{address}/readyz")[0] == 200)
-        yield address
-
-
-@pytest.fixture
-def address(daemon):
-    """The same daemon, looking for nothing but red circles."""
-    yield daemon
-    for track in ask(daemon)["tracks"]:
-        if track["prompt"] is None:
-            remove_object(daemon, track["id"])
-    ask(daemon, "/api/streams/shapes/prompts", "PUT", {"prompts": ["red circle"]})
 
 
 def test_it_shows_the_moving_picture_and_the_tracks_of_the_stream_and_asks_nobody_else(browser, address):
@@ -49,7 +12,7 @@ def test_it_shows_the_moving_picture_and_the_tracks_of_the_stream_and_asks_nobod
         visitor.until(lambda: visitor.page.locator("[data-shown]").count())
         first = visitor.picture()
         visitor.until(lambda: visitor.picture() != first)
-        size = visitor.page.locator("canvas").evaluate("canvas => [canvas.width, canvas.height]")
+        size = visitor.page.locator(".frame").evaluate("canvas => [canvas.width, canvas.height]")
         visitor.until(lambda: any("red circle" in row for row in visitor.rows()))
         shown = {id_in(row) for row in visitor.rows()}
         visitor.until(lambda: shown & {track["id"] for track in ask(address)["tracks"]})

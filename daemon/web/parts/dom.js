@@ -3,6 +3,8 @@
 const SVG = "http://www.w3.org/2000/svg";
 const ICONS = {
   cross: "M4 4l8 8M12 4l-8 8",
+  expand: "M2.5 6V2.5H6M10 2.5h3.5V6M13.5 10v3.5H10M6 13.5H2.5V10",
+  shrink: "M6 2.5V6H2.5M13.5 6H10V2.5M10 13.5V10h3.5M2.5 10H6v3.5",
   bin: "M2.5 4.5h11M6 4.5V3h4v1.5M4 4.5l.6 8.5h6.8l.6-8.5M6.6 7v3.5M9.4 7v3.5",
 };
 

@@ -2,7 +2,7 @@
 
 const MAX_HEADER = 4096; // bytes
 
-/** The parts of `body`, a ReadableStream: {type, frame, session, bytes}. Each part must have a Content-Length. */
+/** The parts of `body`, a ReadableStream: {type, bytes}. Each part must have a Content-Length. */
 export async function* parts(body) {
   const reader = body.getReader();
   let bytes = new Uint8Array(0);
@@ -10,7 +10,7 @@ export async function* parts(body) {
     for (;;) {
       const part = firstPart(bytes);
       if (part) {
-        yield { ...part.fields, bytes: bytes.slice(part.start, part.end) };
+        yield { type: part.type, bytes: bytes.slice(part.start, part.end) };
         bytes = bytes.slice(part.end);
         continue;
       }
@@ -30,7 +30,7 @@ function concatenate(first, second) {
   return both;
 }
 
-/** The fields of the first part's header, and start and end of its bytes; null while it is incomplete. */
+/** Type, start and end of the first part; null while it is incomplete. */
 function firstPart(bytes) {
   const text = new TextDecoder("latin1").decode(bytes.subarray(0, MAX_HEADER));
   const header = /content-length:\s*\d+[^]*?\r\n\r\n/i.exec(text);
@@ -41,6 +41,5 @@ function firstPart(bytes) {
   const start = header.index + header[0].length;
   const field = (name) => new RegExp(`^${name}:\\s*(.*?)\r$`, "im").exec(text.slice(0, start))?.[1] ?? "";
   const end = start + Number(field("content-length"));
-  const fields = { type: field("content-type"), frame: Number(field("x-frame")), session: field("x-session") };
-  return end <= bytes.length ? { fields, start, end } : null;
+  return end <= bytes.length ? { type: field("content-type"), start, end } : null;
 }

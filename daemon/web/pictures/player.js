@@ -1,4 +1,4 @@
-// Shows the annotated pictures of one stream on a canvas: as video if a slot is free, else a still every few seconds.
+// Shows the pictures of one stream with their masks: as video if a slot is free, else a still every few seconds.
 
 import { openPreview } from "../api.js";
 import { parts } from "./mjpeg.js";
@@ -8,21 +8,25 @@ const RETRY_AFTER = 2000; // ms
 const STILL_TIMEOUT = 3000; // ms to wait for the second picture of a still
 
 export class Player {
-  #canvas;
+  #screen;
   #name;
   #onPicture;
   #stop = null;
   #up = false;
-  shown = null; // the frame on the canvas, {frame, session}; null before the first
 
-  /** `onPicture()` is called after each picture. */
-  constructor(canvas, name, onPicture = () => {}) {
-    this.#canvas = canvas;
+  /** `onPicture()` is called after each picture that `screen` shows. */
+  constructor(screen, name, onPicture = () => {}) {
+    this.#screen = screen;
     this.#name = name;
     this.#onPicture = onPicture;
   }
 
-  /** `wanted`: the canvas is visible. `up`: the stream delivers new pictures; if not, one still is shown. */
+  /** The frame that is on the screen, {frame, session}; null before the first. */
+  get shown() {
+    return this.#screen.header;
+  }
+
+  /** `wanted`: the screen is visible. `up`: the stream delivers new pictures; if not, one still is shown. */
   set(wanted, up) {
     if (wanted === Boolean(this.#stop) && up === this.#up) return;
     this.#stop?.abort();
@@ -50,22 +54,23 @@ export class Player {
   async #watch(stopped, limit) {
     if (stopped.aborted) return;
     let drawn = 0;
+    let header = null; // of the picture that follows
     // Reading waits for drawing, so that the daemon skips pictures that the browser cannot draw in time.
-    for await (const part of parts(await openPreview(this.#name, stopped))) {
-      await this.#draw(part);
+    for await (const { type, bytes } of parts(await openPreview(this.#name, stopped))) {
+      if (type === "application/json") {
+        header = JSON.parse(new TextDecoder().decode(bytes));
+        continue;
+      }
+      await this.#draw(bytes, header);
       drawn += 1;
       if (drawn >= limit || stopped.aborted) return;
     }
   }
 
-  async #draw({ bytes, frame, session }) {
-    const picture = await createImageBitmap(new Blob([bytes], { type: "image/jpeg" }));
-    const { width, height } = picture;
-    if (this.#canvas.width !== width) this.#canvas.width = width;
-    if (this.#canvas.height !== height) this.#canvas.height = height;
-    this.#canvas.getContext("2d").drawImage(picture, 0, 0);
+  async #draw(jpeg, header) {
+    const picture = await createImageBitmap(new Blob([jpeg], { type: "image/jpeg" }));
+    this.#screen.show(picture, header);
     picture.close();
-    this.shown = { frame, session };
     this.#onPicture();
   }
 }

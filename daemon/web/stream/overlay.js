@@ -15,14 +15,14 @@ export class Overlay {
     this.node.append(this.#shade, this.#corners, this.#points);
   }
 
-  /** Draws corners around `track`, as the API returns it; hides them for null. */
-  showCorners(track) {
-    const shown = track && track.box[2] > track.box[0];
+  /** Draws corners around `object`, an entry of a `masks` header that has pixels; hides them for null. */
+  showCorners(object) {
+    const shown = Boolean(object);
     for (const path of [this.#shade, this.#corners]) {
       path.setAttribute("visibility", shown ? "visible" : "hidden");
-      if (shown) path.setAttribute("d", cornersPath(track.box));
+      if (shown) path.setAttribute("d", cornersPath(object.box));
     }
-    if (shown) this.#corners.setAttribute("stroke", colour(track.id));
+    if (shown) this.#corners.setAttribute("stroke", colour(object.id));
   }
 
   /** Draws a plus (`inside`) or a minus at a point. Returns a function that lets the sign fade out. */

@@ -2,12 +2,14 @@
 
 import { addObject, refineObject, removeObject } from "../api.js";
 import { element, icon, reconcile, setAttributes, setText } from "../parts/dom.js";
+import { Controls } from "./controls.js";
 import { Figures } from "./figures.js";
 import { notify } from "../parts/notices.js";
 import { Overlay } from "./overlay.js";
 import { Player } from "../pictures/player.js";
 import { Pointing } from "./pointing.js";
 import { Prompts } from "./prompts.js";
+import { Screen } from "../pictures/screen.js";
 import { updateCover, updateStatus } from "../parts/status.js";
 import { Tracks } from "./tracks.js";
 
@@ -21,10 +23,11 @@ export class Stream {
   #hovered = null;
   #adding = false;
   #removing = new Set();
-  #canvas = element("canvas", { role: "img" });
+  #screen;
   #overlay = new Overlay();
   #pointing;
   #player;
+  #controls = new Controls();
   #figures = new Figures();
   #prompts;
   #tracks = new Tracks({
@@ -36,7 +39,6 @@ export class Stream {
   #status = element("span", { class: "status" });
   #source = element("span", { class: "source" });
   #cover = element("div", { class: "cover", hidden: true });
-  #picture = element("div", { class: "picture" }, this.#canvas, this.#overlay.node, this.#cover);
   #hint = element("p", { class: "hint", role: "status" });
   #outside = element("input", { type: "checkbox", role: "switch" });
   #prompt = element("select", { "aria-label": "Follow it as" });
@@ -52,7 +54,9 @@ export class Stream {
   /** `on.changed(stream)` is called with the stream that a change returns; `on.remove(name)` asks to end the stream. */
   constructor(name, on) {
     this.name = name;
-    this.#player = new Player(this.#canvas, name, () => setAttributes(this.#picture, { "data-shown": true }));
+    this.#screen = new Screen(`The annotated picture of ${name}`);
+    this.#screen.node.append(this.#overlay.node, this.#cover);
+    this.#player = new Player(this.#screen, name, () => this.#pictureShown());
     this.#prompts = new Prompts(name, on.changed);
     this.#pointing = new Pointing(this.#overlay.node, {
       point: (point) => this.#point(point),
@@ -61,7 +65,6 @@ export class Stream {
     });
     this.#outside.addEventListener("change", () => this.#updateHint());
     setText(this.#title, name);
-    setAttributes(this.#canvas, { "aria-label": `The annotated picture of ${name}` });
     setAttributes(this.#overlay.node, { "aria-label": `Point at the picture of ${name}: arrow keys move, Enter sets a point, Shift with Enter cuts away, Escape ends` });
     this.node = this.#layout(() => on.remove(name));
   }
@@ -69,12 +72,12 @@ export class Stream {
   #layout(remove) {
     const end = element("button", { class: "button quiet", type: "button", onclick: remove }, icon("bin"), "Remove stream");
     const facts = element("div", { class: "facts" }, this.#title, this.#status, this.#source);
-    const tools = element("div", { class: "tools" }, this.#hint, this.#asPrompt, this.#refining);
+    const tools = element("div", { class: "tools" }, this.#hint, this.#asPrompt, this.#refining, this.#controls.node);
     return element(
       "article",
       { class: "stream" },
       element("header", { class: "heading" }, facts, end),
-      element("div", { class: "stage" }, this.#picture, tools),
+      element("div", { class: "stage" }, this.#screen.node, tools),
       this.#figures.node,
       element("div", { class: "panel" }, this.#prompts.node, this.#tracks.node),
     );
@@ -85,7 +88,7 @@ export class Stream {
     this.#stream = stream;
     this.#player.set(active && stream.frame !== null, stream.state === "up");
     this.#pointing.resize(stream.width || 16, stream.height || 9);
-    this.#picture.style.setProperty("--ratio", (stream.width || 16) / (stream.height || 9));
+    this.#screen.node.style.setProperty("--ratio", (stream.width || 16) / (stream.height || 9));
     updateStatus(this.#status, stream);
     updateCover(this.#cover, stream);
     setText(this.#source, [stream.width ? `${stream.width} × ${stream.height}` : "", stream.source].filter(Boolean).join("  ·  "));
@@ -99,6 +102,8 @@ export class Stream {
 
   close() {
     this.#player.set(false, false);
+    this.#screen.close();
+    this.#controls.close();
   }
 
   #updateSelection(stream) {
@@ -125,9 +130,15 @@ export class Stream {
     this.#updateHint();
   }
 
+  #pictureShown() {
+    setAttributes(this.#screen.node, { "data-shown": true });
+    this.#showCorners();
+    this.#tracks.pictureShown(this.#screen);
+  }
+
+  /** Around the object where it is on the frame shown, which the list of tracks may be ahead of. */
   #showCorners() {
-    const id = this.#hovered ?? this.#selected;
-    this.#overlay.showCorners(this.#stream.tracks.find((track) => track.id === id) ?? null);
+    this.#overlay.showCorners(this.#screen.object(this.#hovered ?? this.#selected));
   }
 
   #updateHint() {
@@ -135,7 +146,7 @@ export class Stream {
     const click = TOUCH.matches ? "Tap" : "Click";
     this.#refining.hidden = !refining;
     this.#asPrompt.hidden = refining || this.#adding || this.#stream.state !== "up" || !this.#stream.prompts.length;
-    setAttributes(this.#picture, { "data-cut": refining && this.#outside.checked });
+    setAttributes(this.#screen.node, { "data-cut": refining && this.#outside.checked });
     if (this.#stream.state !== "up") setText(this.#hint, "Objects can be added while the stream is up.");
     else if (this.#adding) setText(this.#hint, "Starting a track…");
     else if (!refining) setText(this.#hint, `${click} an object to follow it${TOUCH.matches ? "" : ", or draw a box around it,"}`);

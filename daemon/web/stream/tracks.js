@@ -3,6 +3,9 @@
 import { element, icon, reconcile, setAttributes, setText } from "../parts/dom.js";
 import { age, colour, plural, twoDecimals } from "../parts/format.js";
 
+const THUMBNAIL_EVERY = 1000; // ms
+const THUMBNAIL_SIDE = 96; // pixels
+
 export class Tracks {
   #list = element("ul", { class: "tracks" });
   #total = element("span", { class: "total" });
@@ -35,13 +38,26 @@ export class Tracks {
     );
   }
 
+  /** Cuts the thumbnails out of what `screen` shows; of what is out of sight the last one stays. */
+  pictureShown(screen) {
+    const now = performance.now();
+    for (const row of this.#list.children) {
+      const object = screen.object(Number(row.dataset.key));
+      const canvas = row.querySelector("canvas");
+      if (!object || now < Number(canvas.dataset.until ?? 0)) continue;
+      screen.cut(object.box, canvas);
+      canvas.dataset.until = now + THUMBNAIL_EVERY;
+    }
+  }
+
   #row(id) {
-    const tag = element("span", { class: "tag" }, `#${id}`);
-    tag.style.setProperty("--colour", colour(id));
+    const cut = element("canvas", { width: THUMBNAIL_SIDE, height: THUMBNAIL_SIDE, "aria-hidden": "true" });
+    const thumbnail = element("span", { class: "thumbnail" }, cut, element("span", { class: "tag" }, `#${id}`));
+    thumbnail.style.setProperty("--colour", colour(id));
     const main = element(
       "button",
       { class: "track", type: "button", onclick: () => this.#on.select(id) },
-      tag,
+      thumbnail,
       element("span", { class: "row" }, element("span", { class: "name" }), element("span", { class: "age" })),
       element("span", { class: "row" }, element("span", { class: "state" }), meter("score"), meter("presence")),
     );
