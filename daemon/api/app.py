@@ -23,7 +23,7 @@ def build_app(http: Http, registry: CollectorRegistry, control: Control, closing
         title="maskcast",
         version="1",
         openapi_url="/openapi.json",
-        docs_url=None,  # both pages load their scripts from other hosts
+        docs_url=None,  # both pages load their scripts from other hosts; ours is in daemon.api.routes.pages
         redoc_url=None,
         redirect_slashes=False,
     )
@@ -36,6 +36,7 @@ def build_app(http: Http, registry: CollectorRegistry, control: Control, closing
     routes = pages, streams, objects, changes, preview, events, fleet
     for router in (room.router for room in routes):
         app.include_router(router)
+    app.mount("/web/swagger", pages.swagger_files(), "swagger")
     app.mount("/web", pages.static_files(), "web")
     describe(app, rules)
     limited: ASGIApp = BodyLimiter(RequestLimiter(app))

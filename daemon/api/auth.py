@@ -12,7 +12,8 @@ from daemon.settings.schema import Http
 from daemon.settings.value_types import is_loopback
 
 COOKIE = "maskcast_token"
-PAGE_FILES = "/web/"  # prefix of the page's static files
+PAGES = ("/", "/docs")
+PAGE_FILES = "/web/"  # prefix of the pages' static files
 
 
 class Rules:
@@ -23,12 +24,12 @@ class Rules:
         self.local = is_loopback(http.address[0])  # only clients on this machine can connect
 
     def needs_token(self, method: str, path: str) -> bool:
-        """Whether the request needs the token. The page's files never do: they hold no data, and ask for the token."""
+        """Whether the request needs the token. The pages' files never do: they hold no data, and ask for the token."""
         if not self.token:
             return False
         if method not in ("GET", "HEAD"):
             return True
-        return not (self.local or path == "/" or path.startswith(PAGE_FILES))
+        return not (self.local or path in PAGES or path.startswith(PAGE_FILES))
 
     def origin_problem(self, headers: Headers) -> str | None:
         """Why to refuse the request: Host is not this machine (DNS rebinding) or Origin is another site; else None."""

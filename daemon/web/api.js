@@ -25,6 +25,9 @@ function headers(token) {
   return token ? { Authorization: `Bearer ${asBytes(token)}` } : {};
 }
 
+/** The headers of a request with the token of this tab, if there is one. */
+export const tokenHeaders = () => headers(sessionStorage.getItem(TOKEN_KEY));
+
 /** The UTF-8 bytes of `text`, a character each: a header takes nothing above U+00FF. */
 const asBytes = (text) => String.fromCharCode(...new TextEncoder().encode(text));
 

@@ -18,6 +18,7 @@ ROUTES = {
     "/healthz": {"get"},
     "/readyz": {"get"},
     "/": {"get"},
+    "/docs": {"get"},
     "/api/streams": {"get", "post"},
     "/api/streams/{name}": {"get", "delete"},
     "/api/streams/{name}/prompts": {"put"},
@@ -101,7 +102,7 @@ def test_it_says_who_needs_the_token(http, reading, changing):
     found = description(**http)
     assert found["components"]["securitySchemes"]["bearer"]["scheme"] == "bearer"
     for path, method, operation in operations(found):
-        wanted = changing if method != "get" else None if path == "/" else reading
+        wanted = changing if method != "get" else None if path in ("/", "/docs") else reading
         assert operation.get("security") == wanted
         assert ("401" in operation["responses"]) == (wanted is not None)
 
@@ -113,7 +114,7 @@ def test_pictures_and_text_have_their_own_types(described):
     assert types("/api/streams/{name}/preview.mjpeg") == {"multipart/x-mixed-replace"}
     assert types("/healthz") == types("/readyz") == {"text/plain"}
     assert types("/metrics") == {"text/plain", "application/openmetrics-text"}
-    assert types("/") == {"text/html"}
+    assert types("/") == types("/docs") == {"text/html"}
 
 
 @pytest.mark.process

@@ -108,7 +108,7 @@ REFUSED: list[tuple[str, str, Any, int, str]] = [
     ("GET", "/api/streams/", None, 404, "nothing is at /api/streams/"),
     ("GET", "/web/../../settings.py", None, 404, "nothing is at"),
     ("GET", "/web/%2e%2e/settings.py", None, 404, "nothing is at"),
-    ("GET", "/docs", None, 404, "nothing is at /docs"),
+    ("GET", "/doc", None, 404, "nothing is at /doc;"),
     ("DELETE", "/api/streams", None, 405, "takes GET, HEAD, POST, not DELETE"),
     ("PATCH", "/api/streams/gate", None, 405, "takes DELETE, GET, HEAD, not PATCH"),
     ("POST", "/metrics", {}, 405, "takes GET, HEAD, not POST"),

@@ -81,6 +81,9 @@ def test_a_token_is_asked_for_and_kept_for_the_tab(browser):
         visitor.page.reload(wait_until="commit")
         visitor.until(lambda: visitor.page.locator("[data-shown]").count())
         assert dialog.is_hidden()
+        visitor.page.get_by_role("link", name="API").click()
+        visitor.until(lambda: visitor.page.locator(".opblock").count())  # the API's page has the tab's token
+        assert dialog.is_hidden()
         assert "same" not in unquote(" ".join(visitor.requests))
 
 

@@ -1,4 +1,4 @@
-"""Routes for monitoring (/metrics, /healthz, /readyz) and the live page."""
+"""Routes for monitoring (/metrics, /healthz, /readyz), the live page, and the page of the API."""
 
 import gzip
 from pathlib import Path
@@ -25,8 +25,13 @@ router = APIRouter(tags=["watch"])
 
 
 def static_files() -> StaticFiles:
-    """The page's scripts, styles and icon."""
+    """The pages' scripts, styles and icon."""
     return StaticFiles(directory=WEB, check_dir=False)
+
+
+def swagger_files() -> StaticFiles:
+    """Swagger UI, from the package that ships its files: the daemon needs no other host."""
+    return StaticFiles(packages=[("fastapi_offline", "static")])
 
 
 @router.get(
@@ -90,7 +95,22 @@ async def readyz(request: Request, control: ControlDep) -> PlainTextResponse:
 )
 async def index() -> FileResponse:
     """Its files are under /web/."""
-    page = WEB / "index.html"
+    return await _page("index.html")
+
+
+@router.get(
+    "/docs",
+    summary="The page of the API",
+    response_class=FileResponse,
+    responses={200: {"description": "The page.", "content": {"text/html": {"schema": {"type": "string"}}}}},
+)
+async def docs() -> FileResponse:
+    """Every route with its fields, to be tried out."""
+    return await _page("docs/index.html")
+
+
+async def _page(name: str) -> FileResponse:
+    page = WEB / name
     if not await anyio.Path(page).is_file():
         raise HTTPException(404)
     return FileResponse(page)
