@@ -96,7 +96,7 @@ function show(key, create) {
 
 function placeholder(name, locked) {
   if (locked) return ["locked", () => placeholderView("A token is needed", "This daemon shows its streams to those who have its http.token.", retryButton)];
-  if (failure && !streams) return ["failure", () => placeholderView("Nothing to show yet", failure.message, retryButton)];
+  if (failure && !streams) return ["failure", () => placeholderView("Nothing to show yet", failureText(), retryButton)];
   if (!streams) return ["waiting", () => ({ node: element("section", { class: "blank waiting" }, element("p", {}, "Asking the daemon…")) })];
   if (name) return [`no ${name}`, () => placeholderView(`No stream is named “${name}”`, "It may have been removed.", overviewLink)];
   return ["empty", () => placeholderView("No streams yet", "Add a camera, a file, or the built-in test source, and say in plain words what to look for.", addButton)];
@@ -111,10 +111,11 @@ function placeholderView(headline, text, action) {
   return { node: element("section", { class: "blank" }, picture, element("h1", {}, headline), element("p", {}, text), action()) };
 }
 
+const failureText = () => (failure instanceof Unreachable ? "The daemon does not answer. Trying again every second." : failure.message);
+
 function updateBanner() {
-  const lost = failure instanceof Unreachable;
-  get("banner").hidden = !failure || failure.status === 401;
-  setText(get("banner"), !failure ? "" : lost ? "The daemon does not answer. Trying again every second." : failure.message);
+  get("banner").hidden = !failure || failure.status === 401 || streams === null; // else the placeholder says it
+  setText(get("banner"), failure ? failureText() : "");
 }
 
 function updateSummary() {

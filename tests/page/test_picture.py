@@ -167,6 +167,9 @@ def test_full_screen_leaves_nothing_but_the_picture_and_what_goes_wrong_is_told_
         page.route("**/objects", lambda route: route.abort())
         page.locator(".overlay").click(position={"x": 640, "y": 300})
         visitor.until(page.locator(".notice").is_visible)
+        with page.expect_event("requestfailed"):
+            page.locator(".overlay").click(position={"x": 640, "y": 200})
+        assert page.locator(".notice").count() == 1  # what is said again is said once
         on_top = """node => { const box = node.getBoundingClientRect();
             return node.contains(document.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2)); }"""
         assert page.locator(".notice").evaluate(on_top)

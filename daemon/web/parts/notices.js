@@ -7,6 +7,7 @@ const MAX_NOTICES = 3;
 
 export function notify(text) {
   const box = document.getElementById("notices");
+  for (const shown of [...box.children]) if (shown.textContent === text) shown.remove(); // said once, and last
   const close = element("button", { class: "round", type: "button", "aria-label": "Close this notice" }, icon("cross"));
   const notice = element("div", { class: "notice" }, element("p", {}, text), close);
   close.addEventListener("click", () => notice.remove());

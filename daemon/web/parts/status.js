@@ -27,6 +27,8 @@ export function updateCover(node, stream) {
   setAttributes(node, { class: `cover ${stream.state}` });
   const [headline, reason, pulse] = node.children;
   setText(headline, waiting ? "Waiting for the first frame" : (HEADLINES[stream.state] ?? stream.state));
-  setText(reason, stream.reason);
+  setText(reason, sameWords(stream.reason, headline.textContent) ? "" : stream.reason);
   pulse.hidden = !waiting && !WAITING_STATES.has(stream.state);
 }
+
+const sameWords = (a, b) => a.toLowerCase() === b.toLowerCase();

@@ -45,7 +45,7 @@ function createFigure(name, withSparkline = false) {
   const line = svgElement("path", { class: "line" });
   const area = svgElement("path", { class: "area" });
   const plot = svgElement("svg", { class: "spark", viewBox: "0 0 100 24", preserveAspectRatio: "none", "aria-hidden": "true" }, area, line);
-  const node = element("div", { class: "figure" }, element("dt", {}, name), element("dd", {}, value, more, ...(withSparkline ? [plot] : [])));
+  const node = element("div", { class: "figure" }, element("dt", {}, name), element("dd", {}, value, ...(withSparkline ? [plot] : []), more));
   return {
     node,
     show(text, detail) {

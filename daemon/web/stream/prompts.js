@@ -4,9 +4,12 @@ import { setPrompts } from "../api.js";
 import { element, icon, reconcile, setAttributes, setText } from "../parts/dom.js";
 import { twoDecimals } from "../parts/format.js";
 
+const SILENT_AFTER = 30_000; // ms without a track
+
 export class Prompts {
   #name;
   #prompts = [];
+  #foundAt = new Map(); // by prompt: when it last had a track, or else was first looked for; ms
   #busy = false;
   #changed;
   #list = element("ul", { class: "chips" });
@@ -18,6 +21,7 @@ export class Prompts {
     autocapitalize: "none",
     enterkeyhint: "done",
   });
+  #silent = element("p", { class: "silence", role: "status", hidden: true });
   #problem = element("p", { class: "wrong", role: "alert", hidden: true });
   #form = element(
     "form",
@@ -30,6 +34,7 @@ export class Prompts {
     { class: "card", "aria-labelledby": "prompts-title" },
     element("h2", { id: "prompts-title" }, "Prompts"),
     this.#list,
+    this.#silent,
     this.#form,
     this.#problem,
     element("p", { class: "hint" }, "A change takes effect at the next keyframe; the other tracks go on."),
@@ -44,6 +49,9 @@ export class Prompts {
   update(stream) {
     this.#prompts = stream.prompts;
     const tracked = (prompt) => stream.tracks.filter((track) => track.prompt === prompt).length;
+    const silent = this.#silentPrompts(stream);
+    this.#silent.hidden = !silent.length;
+    if (silent.length) setText(this.#silent, silenceText(silent));
     reconcile(
       this.#list,
       stream.prompts,
@@ -52,9 +60,20 @@ export class Prompts {
       (chip, prompt) => {
         const threshold = stream.thresholds[prompt];
         setText(chip.querySelector(".tracked"), tracked(prompt) ? String(tracked(prompt)) : "");
+        setAttributes(chip, { class: silent.includes(prompt) ? "chip silent" : "chip" });
         setAttributes(chip, { title: threshold === undefined ? null : `Found from a score of ${twoDecimals(threshold)}` });
       },
     );
+  }
+
+  /** The prompts for which nothing has been found for a while, as far as this page has seen. */
+  #silentPrompts(stream) {
+    const now = Date.now();
+    const found = new Set(stream.tracks.map((track) => track.prompt));
+    const looking = stream.state === "up" && stream.frame !== null;
+    const since = (prompt) => (looking && !found.has(prompt) ? (this.#foundAt.get(prompt) ?? now) : now);
+    this.#foundAt = new Map(stream.prompts.map((prompt) => [prompt, since(prompt)]));
+    return stream.prompts.filter((prompt) => now - this.#foundAt.get(prompt) >= SILENT_AFTER);
   }
 
   #chip(prompt) {
@@ -100,6 +119,11 @@ export class Prompts {
     this.#problem.hidden = !problem;
     setText(this.#problem, problem);
   }
+}
+
+function silenceText(prompts) {
+  const quoted = prompts.map((prompt) => `“${prompt}”`).join(", ");
+  return `Nothing found for a while: ${quoted}. Other or plainer words may help, or a lower detection.box_threshold.`;
 }
 
 /** "a, b" -> ["a", "b"]. */

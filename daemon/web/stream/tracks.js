@@ -97,6 +97,5 @@ function label(track) {
 function emptyText(stream) {
   if (stream.state === "loading" || stream.frame === null) return "Tracks appear with the first frame.";
   if (stream.state !== "up") return `None: the stream is ${stream.state}.`;
-  const prompts = plural(stream.prompts.length, "prompt");
-  return `Nothing in sight for ${prompts}. Click an object in the picture to follow it anyway.`;
+  return `Nothing in sight for ${plural(stream.prompts.length, "prompt")}.`;
 }
