@@ -62,6 +62,7 @@ def _figure(rows: Sequence[Row], title: str) -> "Figure":
     latency.legend()
     for axes in (throughput, latency):
         axes.set_xlabel("tracked objects")
+        axes.set_xticks(objects)
         axes.set_ylim(bottom=0)
         axes.grid(alpha=0.3)
     return figure

@@ -12,9 +12,11 @@ examples:
 import json
 import os
 import sys
+import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from contextlib import suppress
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 
 _RECEIVE_HWM = 64  # messages; a longer queue would only add delay
 _HINT_AFTER = 3000  # ms without any message
+_SHOWN = 8  # names in a message
+_LOOK = 6000  # ms of looking for other streams: each sends its status every 5 s
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -88,8 +92,10 @@ def _watch(socket: "zmq.Socket[bytes]", handshakes: HandshakeMonitor, arguments:
     counted = Kind.FRAME if arguments.save else Kind.MASKS
     remaining = arguments.count
     losses, fences = _LossDetector(), Fences()
-    for parts in _messages(socket, handshakes, arguments.endpoint):
+    for parts in _messages(socket, handshakes, arguments.endpoint, arguments.stream):
         message = unpack(parts)
+        if arguments.stream not in (None, message.stream):  # sent while other streams were looked for
+            continue
         if not fences.admits(message.stream, message.header.get("fence")):
             continue
         losses.check(message.stream, message.kind, message.header)
@@ -107,7 +113,9 @@ def _watch(socket: "zmq.Socket[bytes]", handshakes: HandshakeMonitor, arguments:
             return
 
 
-def _messages(socket: "zmq.Socket[bytes]", handshakes: HandshakeMonitor, endpoint: str) -> Iterator[list[bytes]]:
+def _messages(
+    socket: "zmq.Socket[bytes]", handshakes: HandshakeMonitor, endpoint: str, stream: str | None
+) -> Iterator[list[bytes]]:
     """All messages; prints a hint to stderr if none arrives within _HINT_AFTER."""
     poller = zmq.Poller()
     poller.register(socket, zmq.POLLIN)
@@ -122,8 +130,37 @@ def _messages(socket: "zmq.Socket[bytes]", handshakes: HandshakeMonitor, endpoin
             handshakes.check()
             timeout = None
         else:
-            print(f"maskcast: nothing from {endpoint} yet; does `maskcast run` publish there?", file=sys.stderr)
             timeout = None
+            others, found = _look_around(socket, stream) if stream else ([], None)
+            if found is None:
+                _hint(endpoint, stream, others)
+            else:
+                yield found
+
+
+def _look_around(socket: "zmq.Socket[bytes]", wanted: str) -> tuple[list[str], list[bytes] | None]:
+    """Names of other streams that send something within _LOOK; ends with the first message of ``wanted``."""
+    names, found = set[str](), None
+    until = time.monotonic() + _LOOK / 1000
+    socket.subscribe("v1/")
+    while found is None and (left := until - time.monotonic()) > 0:
+        if socket.poll(round(1000 * left)):
+            parts = socket.recv_multipart()
+            [name] = parts[0].decode(errors="replace").split("/")[1:2] or [""]
+            names.add(name)
+            found = parts if name == wanted else None
+    socket.unsubscribe("v1/")
+    return sorted(names), found
+
+
+def _hint(endpoint: str, stream: str | None, others: list[str]) -> None:
+    text = f"nothing from {endpoint} yet; does `maskcast run` publish there?"
+    if others:
+        near = get_close_matches(stream or "", others, 1)
+        shown = ", ".join(others[:_SHOWN]) + (", ..." if len(others) > _SHOWN else "")
+        there = f"no stream {stream} at {endpoint} yet; there {plural(len(others), 'is', 'are')} {shown}"
+        text = there + (f"; did you mean {near[0]}?" if near else "")
+    print(f"maskcast: {text}", file=sys.stderr, flush=True)
 
 
 class _LossDetector:

@@ -223,6 +223,24 @@ def test_wrong_argument_is_a_configuration_error(executor: ThreadPoolExecutor, a
         start(executor, *arguments).result(PATIENCE)
 
 
+def test_a_stream_that_is_not_there_is_told_with_the_nearest_and_may_still_come(
+    station: Station, executor: ThreadPoolExecutor, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "_HINT_AFTER", 1)
+    monkeypatch.setattr(watch, "_LOOK", 2000)
+    running = start(executor, station.endpoint, "--stream", "gatte", "--count", "1")
+    assert {station.wait() for _ in range(3)} == {"v1/gatte/masks", "v1/gatte/event", "v1/"}
+    for stream in ("yard", "gate"):
+        station.masks(stream, 0)
+    assert station.socket.recv() == b"\x00v1/"
+    station.masks("gatte", 0)
+    assert running.result(PATIENCE) == 0
+    shown = capsys.readouterr()
+    told = f"no stream gatte at {station.endpoint} yet; there are gate, yard; did you mean gate?"
+    assert shown.err == f"maskcast: {told}\n"
+    assert shown.out.startswith("gatte 0: ")
+
+
 @pytest.mark.process
 def test_silence_is_explained_and_interrupt_ends_with_success() -> None:
     command = [sys.executable, "-m", "daemon", "watch", "tcp://127.0.0.1:9"]
