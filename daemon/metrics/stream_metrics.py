@@ -59,7 +59,7 @@ class StreamMetrics:
         self._published_at: deque[float] = deque()
         self._lock = threading.Lock()  # guards drops, and the creation and removal of series of prompts
         self._closed = False
-        self.drops = self.frames_published = self.tracks_started = 0  # totals for status reports
+        self.drops = self.damaged = self.frames_published = self.tracks_started = 0  # totals for status reports
         self.last_published: float | None = None  # monotonic seconds
         self.latencies: deque[float] = deque(maxlen=_LATENCIES)  # seconds, of the last frames
         self.frames = self._by_value(metrics.frames, FRAME_STAGES)

@@ -26,6 +26,7 @@ class Report:
     latency_p95: float
     tracks: int  # started
     error: str | None
+    decode_errors: int = 0  # packets or pictures that could not be decoded
 
     def __str__(self) -> str:
         times = f"latency {self.latency_p50:.2f} s (p95 {self.latency_p95:.2f} s)"
@@ -33,6 +34,8 @@ class Report:
         tracks = f"{self.tracks} {plural(self.tracks, 'track')}"
         counts = f"{tracks}, {self.dropped} {plural(self.dropped, 'frame')} dropped"
         line = f"{self.name}: {frames}, {self.fps:.1f} FPS, {times}, {counts}"
+        if self.decode_errors:
+            line += f", {self.decode_errors} decode {plural(self.decode_errors, 'error')}: the source is damaged"
         return f"{line}, failed: {self.error}" if self.error else line
 
 
@@ -91,4 +94,5 @@ def report(stream: Stream) -> Report:
         latency_p95=p95,
         tracks=stream.metrics.tracks_started,
         error=one_line(stream.error) if stream.error else None,
+        decode_errors=stream.metrics.damaged,
     )

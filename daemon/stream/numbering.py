@@ -100,6 +100,7 @@ class FrameNumbering:
     def _count_errors(self, source: Source, before: int) -> int:
         if source.decode_errors > before:
             self._metrics.decode_errors.inc(source.decode_errors - before)
+            self._metrics.damaged += source.decode_errors - before
         return source.decode_errors
 
 

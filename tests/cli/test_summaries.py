@@ -23,6 +23,11 @@ def test_summary_of_a_stream(number: int, expected: str) -> None:
     assert str(report) == expected
 
 
+def test_a_damaged_source_is_told_in_its_summary() -> None:
+    report = Report("gate", 2, None, 0, 9.0, 0.1, 0.2, 0, None, decode_errors=1)
+    assert str(report).endswith(", 1 decode error: the source is damaged")
+
+
 def test_plural_that_is_not_made_by_an_s() -> None:
     assert [plural(number, "class", "classes") for number in (0, 1, 2)] == ["classes", "class", "classes"]
 

@@ -143,6 +143,13 @@ class Hang:
         return opening
 
 
+def test_what_cannot_be_decoded_is_counted_for_the_metric_and_the_summary():
+    source = FakeSource(*frames(0, 1), lambda: setattr(source, "decode_errors", 3), *frames(2), live=False)
+    bench = Bench(source, live=False)
+    bench.thread.join(PATIENCE)
+    assert (bench.lane.metrics.decode_errors._value.get(), bench.lane.metrics.damaged) == (3, 3)
+
+
 def test_a_file_is_read_once_and_its_end_is_the_end():
     bench = Bench(FakeSource(*frames(0, 1, 2), live=False), live=False)
     bench.thread.join(PATIENCE)
