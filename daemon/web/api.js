@@ -110,6 +110,8 @@ export const streams = () => call("GET", "api/streams", undefined, () => AbortSi
 export const addStream = (stream) => call("POST", "api/streams", stream);
 export const removeStream = (name) => call("DELETE", path(name));
 export const setPrompts = (name, prompts) => call("PUT", path(name, "prompts"), { prompts });
+export const changes = () => call("GET", "api/changes", undefined, () => AbortSignal.timeout(10_000));
+export const takeBack = (name) => call("DELETE", name === undefined ? "api/changes" : `api/changes/${encodeURIComponent(name)}`);
 export const addObject = (name, object) => call("POST", path(name, "objects"), object);
 export const refineObject = (name, id, points) => call("POST", path(name, "objects", id, "points"), { points });
 export const removeObject = (name, id) => call("DELETE", path(name, "objects", id));

@@ -1,6 +1,7 @@
 // Polls the state of the streams once a second, and shows one stream or the overview.
 
 import { Refused, Unreachable, setTokenPrompt, streams as askForStreams } from "./api.js";
+import { Changes } from "./changes.js";
 import { askForStream, askForToken, askToRemove } from "./dialogs.js";
 import { element, reconcile, setAttributes, setText } from "./parts/dom.js";
 import { recordHistory } from "./stream/figures.js";
@@ -20,6 +21,7 @@ let view = null;
 let route = "";
 let timeline = null; // what the address asks of the timeline, if it is its address
 let wake = () => {};
+const changes = new Changes(() => wake());
 
 function setStreams(newest) {
   streams = newest;
@@ -35,6 +37,7 @@ async function poll() {
     if (revisionBefore !== revision) return;
     recordHistory(answer.streams);
     setStreams(answer.streams);
+    changes.refresh();
   } catch (error) {
     failure = error;
     render();
@@ -134,18 +137,21 @@ function updateSwitcher(name) {
 }
 
 function streamChanged(stream) {
+  changes.refresh(true);
   setStreams(streams.map((other) => (other.name === stream.name ? stream : other)));
 }
 
 async function addStream() {
   const added = await askForStream();
   if (!added) return;
+  changes.refresh(true);
   setStreams([...streams.filter((other) => other.name !== added.name), added]);
   location.hash = address(added.name);
 }
 
 async function removeStream(name) {
   if (!(await askToRemove(name))) return;
+  changes.refresh(true);
   location.hash = "#/";
   setStreams(streams.filter((other) => other.name !== name));
 }

@@ -33,6 +33,23 @@ def test_a_prompt_that_is_added_finds_its_object_and_one_that_is_removed_ends_it
         assert ask(address)["prompts"] == ["red circle"]
 
 
+def test_what_differs_from_the_configuration_is_shown_and_taken_back(browser, address):
+    with visiting(browser, address) as visitor:
+        page = visitor.page
+        page.get_by_label("Another prompt").fill("yellow circle")
+        page.keyboard.press("Enter")
+        page.get_by_role("button", name="Show").click()
+        assert "1 stream differs from the configuration" in page.locator("#changes").inner_text()
+        told = page.get_by_role("dialog").inner_text()
+        assert "until the daemon ends: state.dir is not set" in told
+        assert "prompts: red circle → red circle, yellow circle" in told
+        page.get_by_role("button", name="Go back", exact=True).click()
+        visitor.until(lambda: not page.locator("#changes").is_visible() and not page.get_by_role("dialog").count())
+        assert ask(address)["prompts"] == ["red circle"]
+        visitor.until(lambda: page.locator(".chip").count() == 1)
+        assert visitor.complaints == []
+
+
 def test_a_prompt_that_cannot_be_is_refused_in_the_words_of_the_daemon(browser, address):
     with visiting(browser, address) as visitor:
         visitor.page.get_by_label("Another prompt").fill("?!")
