@@ -52,12 +52,12 @@ export class Tracks {
 
   #row(id) {
     const cut = element("canvas", { width: THUMBNAIL_SIDE, height: THUMBNAIL_SIDE, "aria-hidden": "true" });
-    const thumbnail = element("span", { class: "thumbnail" }, cut, element("span", { class: "tag" }, `#${id}`));
-    thumbnail.style.setProperty("--colour", colour(id));
+    const cutout = element("span", { class: "cutout" }, cut, element("span", { class: "tag" }, `#${id}`));
+    cutout.style.setProperty("--colour", colour(id));
     const main = element(
       "button",
       { class: "track", type: "button", onclick: () => this.#on.select(id) },
-      thumbnail,
+      cutout,
       element("span", { class: "row" }, element("span", { class: "name" }), element("span", { class: "age" })),
       element("span", { class: "row" }, element("span", { class: "state" }), meter("score"), meter("presence")),
     );
