@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from daemon.changes.state_file import StateFile
 from stages.testsrc.world import ShapesWorld
 from tests.support.program import PATIENCE, Program, get, wait_until
 
@@ -111,3 +112,11 @@ def test_a_hangup_changes_the_streams_that_the_file_changes_and_a_kill_loses_no_
         assert daemon.program.end()[0] == 0
     finally:
         daemon.kill()
+
+
+def test_a_second_daemon_on_the_same_folder_is_refused_in_one_line(tmp_path):
+    first = StateFile(tmp_path)
+    program = Program("--stay", MASKCAST_STATE__DIR=str(tmp_path))
+    wrong = f"maskcast: error: state.dir {tmp_path}: another daemon keeps its changes there; name another one"
+    assert program.end() == (2, "", [wrong])
+    first.close()

@@ -1,5 +1,6 @@
 """A daemon's process under supervision: it comes back when it dies, and dies with the process that started it."""
 
+import json
 import os
 import signal
 import subprocess
@@ -54,6 +55,14 @@ def test_a_daemon_that_is_killed_is_started_again_and_takes_streams(environment)
     finally:
         process.stop()
     assert process.pid is None
+
+
+def test_a_daemon_gets_the_environment_of_its_node_but_neither_settings_nor_the_folder_of_its_state(environment):
+    shown = "import json, daemon.fleet.node.daemon_process as p; print(json.dumps(p.environment_of_raylet()))"
+    own = {"HTTP_PROXY": "proxy", "MASKCAST_HTTP__TOKEN": "t", "RAY_X": "1", "STATE_DIRECTORY": "/var/lib/maskcast"}
+    command = ["sh", "-c", f"'{sys.executable}' -c '{shown}'; :"]  # the shell is the parent, as the raylet is
+    done = subprocess.run(command, env={**environment, **own}, capture_output=True, text=True, check=True)
+    assert own.keys() & json.loads(done.stdout).keys() == {"HTTP_PROXY"}
 
 
 def test_a_node_without_the_models_says_so_in_one_line(environment, tmp_path):
