@@ -88,7 +88,12 @@ def add_prompt_flag(parser: ArgumentParser, required: bool) -> None:
 
 
 def load_settings(arguments: Namespace) -> Settings:
-    """Settings from the file, the environment and the arguments. Raises ConfigError.
+    """Settings from the file, the environment and the arguments. Raises ConfigError."""
+    return load(arguments.config, overrides_of(arguments))
+
+
+def overrides_of(arguments: Namespace) -> dict[str, Any]:
+    """The settings among the arguments. Raises ConfigError.
 
     If the command has both ``sources`` and ``prompts``, they become the streams.
     """
@@ -100,4 +105,4 @@ def load_settings(arguments: Namespace) -> Settings:
     if hasattr(arguments, "sources"):
         after, prompts = split_prompts(arguments.prompts or [])
         overrides |= streams_of([*arguments.sources, *after], prompts)
-    return load(arguments.config, overrides)
+    return overrides

@@ -19,9 +19,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from daemon.cli.flags import add_settings_flags, load_settings
+from daemon.cli.flags import add_settings_flags, load_settings, overrides_of
 from daemon.settings.errors import SettingsError
+from daemon.settings.load import COMMAND_LINE, origin
 from daemon.settings.schema import Settings, StreamSettings
+from daemon.settings.toml_lines import KeyPath
 from stages.errors import ConfigError, MaskcastError, OutputError, SourceError
 from stages.plural import plural
 
@@ -55,7 +57,7 @@ def run(arguments: Namespace) -> int:
         if len(problems) == 1:
             raise
         raise ConfigError(f"{len(problems)} faults in the configuration; stdout has a line for each") from None
-    findings = _print_findings(_findings(settings), arguments.json)
+    findings = _print_findings(_findings(settings, partial(_set_in, arguments)), arguments.json)
     failed = [finding.subject for finding in findings if not finding.ok]
     if failed:
         raise MaskcastError(f"{len(failed)} of {len(findings)} checks failed: {', '.join(failed)}; stdout says why")
@@ -76,25 +78,36 @@ def _print_findings(findings: Iterable[Finding], as_json: bool) -> list[Finding]
     return printed
 
 
-def _findings(settings: Settings) -> Iterator[Finding]:
+def _findings(settings: Settings, set_in: Callable[[KeyPath], str]) -> Iterator[Finding]:
+    def run(subject: str, check: Callable[[], str], *key: int | str) -> Finding:
+        """``key``: the setting that is wrong if the check fails."""
+        finding = _run_check(subject, check)
+        return finding if finding.ok else finding._replace(detail=set_in(key) + finding.detail)
+
     yield Finding(True, "settings", _streams(settings))
-    yield _run_check("memory", _memory)
-    yield _run_check("device", partial(_device, settings))
+    yield run("memory", _memory)
+    yield run("device", partial(_device, settings), "models", "device")
     detector = _Detector(settings)
-    yield _run_check("detector", detector.load)
-    yield from detector.prompts()
-    yield _run_check("segmenter", partial(_segmenter, settings))
+    yield run("detector", detector.load, "models", "detector")
+    yield from detector.prompts(run)
+    yield run("segmenter", partial(_segmenter, settings), "models", "segmenter")
     if settings.models.classifier:
-        yield _run_check("classifier", partial(_classifier, settings))
-    for stream in settings.streams:
-        yield _run_check(stream.name, partial(_source, settings, stream, detector.loaded))
+        yield run("classifier", partial(_classifier, settings), "models", "classifier")
+    for index, stream in enumerate(settings.streams):
+        yield run(stream.name, partial(_source, settings, stream, detector.loaded), "streams", index, "source")
     if settings.publish.curve_dir:
-        yield _run_check("curve_dir", partial(_curve_dir, Path(settings.publish.curve_dir)))
-    yield _run_check("publish", partial(_endpoint, settings))
-    yield _run_check("http", partial(_listen, settings))
+        yield run("curve_dir", partial(_curve_dir, Path(settings.publish.curve_dir)), "publish", "curve_dir")
+    yield run("publish", partial(_endpoint, settings), "publish", "endpoint")
+    yield run("http", partial(_listen, settings), "http", "listen")
     folders = {stream.resolved(settings).record.dir for stream in settings.streams} | {settings.record.dir}
     for folder in sorted(folders - {""}):
-        yield _run_check("record", partial(_folder, Path(folder)))
+        yield run("record", partial(_folder, Path(folder)), "record", "dir")
+
+
+def _set_in(arguments: Namespace, key: KeyPath) -> str:
+    """The file and line that set a value, or the environment; "" for flags, whose values the finding shows."""
+    place = origin(key, arguments.config, overrides_of(arguments)) if key else ""
+    return f"{place}: " if place not in ("", COMMAND_LINE) else ""
 
 
 def _run_check(subject: str, check: Callable[[], str]) -> Finding:
@@ -143,14 +156,17 @@ class _Detector:
         self.loaded = build_detector(self._settings.models)
         return f"{self._settings.models.detector} loaded in {time.perf_counter() - started:.1f} s"
 
-    def prompts(self) -> Iterator[Finding]:
+    def prompts(self, run: Callable[..., Finding]) -> Iterator[Finding]:
         """A finding for each stream with prompts that the detector cannot read, or one that it reads all."""
         if self.loaded is None:
             return
-        streams = [stream for stream in self._settings.streams if stream.prompts]
-        findings = [_run_check("prompts", partial(self._doubts, self.loaded, stream)) for stream in streams]
+        streams = [(index, stream) for index, stream in enumerate(self._settings.streams) if stream.prompts]
+        findings = [
+            run("prompts", partial(self._doubts, self.loaded, stream), "streams", index, "prompts")
+            for index, stream in streams
+        ]
         wrong = [finding for finding in findings if not finding.ok]
-        count = sum(len(stream.prompts) for stream in streams)
+        count = sum(len(stream.prompts) for _, stream in streams)
         if count and not wrong:
             doubts = [finding.detail for finding in findings if finding.detail]
             yield Finding(

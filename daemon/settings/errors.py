@@ -60,8 +60,14 @@ def explain(error: ValidationError, model: type[BaseModel], layers: Sequence[Lay
     return [_where(problem, layers, lines) + problem.message for problem in problems]
 
 
-def unknown_variable(model: type[BaseModel], prefix: str, names: Iterable[str]) -> str | None:
-    """The message about the first environment variable that looks like a misspelt setting; None if there is none.
+def where(path: KeyPath, layers: Sequence[Layer]) -> str:
+    """The first layer that sets a value, with the line of a file; "" where none does."""
+    lines = {layer.name: lines_of(layer.text, [path]) for layer in layers if layer.text}
+    return _where(_Problem(path, ""), layers, lines).removesuffix(": ")
+
+
+def unknown_variables(model: type[BaseModel], prefix: str, names: Iterable[str]) -> Iterator[str]:
+    """A message about each environment variable that looks like a misspelt setting.
 
     Only names with a double underscore or very similar to a setting count: Kubernetes sets ``MASKCAST_PORT_5555_TCP``.
     """
@@ -71,8 +77,7 @@ def unknown_variable(model: type[BaseModel], prefix: str, names: Iterable[str]) 
             continue
         nearest = get_close_matches(name, known, 1, cutoff=0.6)
         if "__" in name or get_close_matches(name, known, 1, cutoff=0.95):
-            return f"environment: unknown setting {name}" + (f"; did you mean {nearest[0]}?" if nearest else "")
-    return None
+            yield f"environment: unknown setting {name}" + (f"; did you mean {nearest[0]}?" if nearest else "")
 
 
 def _problems(error: ValidationError, model: type[BaseModel], layers: Sequence[Layer]) -> Iterator[_Problem]:

@@ -14,8 +14,9 @@ from pydantic import ValidationError
 from pydantic_settings import EnvSettingsSource
 from pydantic_settings import SettingsError as VariableError
 
-from daemon.settings.errors import Layer, SettingsError, explain, unknown_variable
+from daemon.settings.errors import Layer, SettingsError, explain, unknown_variables, where
 from daemon.settings.schema import PREFIX, SECTIONS_OF_A_STREAM, Settings
+from daemon.settings.toml_lines import KeyPath
 from stages.errors import ConfigError
 
 DEFAULT_PATH = Path("/etc/maskcast/maskcast.toml")
@@ -37,9 +38,7 @@ def load(config: Path | None = None, overrides: Mapping[str, Any] | None = None)
 
 def load_as(model: type[SettingsT], path: Path | None, overrides: Mapping[str, Any] | None = None) -> SettingsT:
     """Settings of another ``model`` with the same rules; without ``path`` no file is read. Raises as `load` does."""
-    layers = [Layer(COMMAND_LINE, dict(overrides or {})), Layer(ENVIRONMENT, _environment(model))]
-    if path is not None:
-        layers.append(_file(path))
+    layers = _layers(model, path, overrides)
     merged: dict[str, Any] = {}
     for layer in reversed(layers):
         merged = _merge(merged, layer.values)
@@ -48,6 +47,17 @@ def load_as(model: type[SettingsT], path: Path | None, overrides: Mapping[str, A
         return model(**merged)
     except ValidationError as error:
         raise SettingsError(explain(error, model, layers)) from None
+
+
+def origin(key: KeyPath, config: Path | None = None, overrides: Mapping[str, Any] | None = None) -> str:
+    """Where `load` has a value from: ``FILE:LINE``, "environment" or "command line"; "" for a default."""
+    return where(key, _layers(Settings, config or _default_file(), overrides))
+
+
+def _layers(model: type[Settings], path: Path | None, overrides: Mapping[str, Any] | None) -> list[Layer]:
+    """Sources of values, the one with the highest precedence first."""
+    layers = [Layer(COMMAND_LINE, dict(overrides or {})), Layer(ENVIRONMENT, _environment(model))]
+    return layers if path is None else [*layers, _file(path)]
 
 
 def _override_streams(merged: dict[str, Any], layers: Sequence[Layer]) -> None:
@@ -91,9 +101,9 @@ def _file(path: Path) -> Layer:
 
 
 def _environment(model: type[Settings]) -> dict[str, Any]:
-    problem = unknown_variable(model, PREFIX, [name for name in os.environ if name != CONFIG_VARIABLE])
-    if problem:
-        raise ConfigError(problem)
+    problems = list(unknown_variables(model, PREFIX, [name for name in os.environ if name != CONFIG_VARIABLE]))
+    if problems:
+        raise SettingsError(problems)
     try:
         return EnvSettingsSource(model)()
     except VariableError as error:

@@ -82,7 +82,10 @@ def test_every_failure_is_found_and_none_hides_another(tmp_path: Path, capsys: p
     found = findings(shown.out)
     well = {subject for subject, (ok, _) in found.items() if ok}
     assert well == {"settings", "memory", "device"}
-    assert "no such file" in found["gone"][1]
+    assert found["gone"][1].startswith(f"{config}:5: cannot open gone.mp4: no such file")
+    assert found["text"][1].startswith(f"{config}:10: ")
+    assert found["record"][1].startswith(f"{config}:2: ")
+    assert found["detector"][1].startswith("detector "), "a flag has no line"
     assert "refused" in found["refused"][1]
     assert masks in found["publish"][1]
     assert http in found["http"][1]
@@ -117,6 +120,16 @@ def test_every_fault_of_the_configuration_is_listed_once_with_its_line(
     assert shown.err == "maskcast: error: 2 faults in the configuration; stdout has a line for each\n"
 
 
+def test_every_misspelt_variable_is_listed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("DETECTION__EVRY", "TRACKING__WINDOWS"):
+        monkeypatch.setenv(f"MASKCAST_{name}", "3")
+    assert main(["check"]) == 2
+    assert [line.split()[5] for line in capsys.readouterr().out.splitlines()] == [
+        "MASKCAST_DETECTION__EVRY;",
+        "MASKCAST_TRACKING__WINDOWS;",
+    ]
+
+
 def test_prompt_that_the_detector_cannot_read_and_one_port_for_two_are_found(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -128,7 +141,7 @@ def test_prompt_that_the_detector_cannot_read_and_one_port_for_two_are_found(
     found = findings(capsys.readouterr().out)
     assert found["shapes"] == (True, "256x256 at 30 FPS, 1 frame, decoded by software")
     assert found["prompts"][0] is False
-    assert found["prompts"][1].startswith("stream shapes: prompt ")
+    assert found["prompts"][1].startswith(f"{config}:5: stream shapes: prompt ")
     assert "has the port of http.listen, 127.0.0.1:9765" in found["publish"][1]
 
 
