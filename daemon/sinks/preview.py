@@ -74,6 +74,22 @@ class Feed:
                 raise EOFError
             return None
 
+    def newest(self, timeout: float) -> Picture | None:
+        """A picture that is made from now on, or the last one of a stream that has ended.
+
+        None when none comes in ``timeout`` seconds.
+        """
+        with self._changed:
+            seen, ended = self._number, self._closed
+        if ended:
+            return self._picture
+        with self.watching():
+            try:
+                found = self.next(seen, timeout)
+            except EOFError:
+                return self._picture
+        return None if found is None else found[1]
+
 
 class Preview:
     """Needs pictures only while somebody watches. A Sink (see daemon.sinks.sink)."""

@@ -26,6 +26,7 @@ ROUTES = {
     "/api/streams/{name}/objects/{id}": {"delete"},
     "/api/streams/{name}/objects/{id}/points": {"post"},
     "/api/streams/{name}/preview.mjpeg": {"get"},
+    "/api/streams/{name}/frame.jpg": {"get"},
     "/api/streams/{name}/snapshot": {"get"},
     "/api/changes": {"get", "delete"},
     "/api/changes/{stream}": {"delete"},

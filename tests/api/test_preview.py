@@ -178,3 +178,35 @@ def test_closing_does_not_wait_for_the_engine(site):
         closing.join(PATIENCE)
         assert not closing.is_alive()
         go_on.set()
+
+
+@pytest.mark.parametrize("plain", [False, True])
+def test_the_newest_picture_is_one_that_comes_after_it_was_asked_for(site, preview, plain):
+    """Not the one that somebody watched an hour ago; it is made for the one who asks."""
+    feed = preview.feed(plain)
+    feed.show(Picture(b"\xff\xd8 old \xff\xd9", 1, "5d0c"))
+
+    def make() -> None:
+        wait_until(feed.due)
+        feed.show(Picture(b"\xff\xd8 new \xff\xd9", 2, "5d0c"))
+
+    maker = threading.Thread(target=make)
+    maker.start()
+    answer = site.ask("GET", f"/api/streams/gate/frame.jpg?plain={int(plain)}")
+    maker.join()
+    assert (answer.status, answer.body) == (200, b"\xff\xd8 new \xff\xd9")
+    found = [answer.headers[name] for name in ("content-type", "x-frame", "x-session")]
+    assert found == ["image/jpeg", "2", "5d0c"]
+    assert not feed.due()
+
+
+def test_of_a_stream_that_has_ended_the_last_picture_is_the_newest(site, preview):
+    preview.annotated.show(Picture(b"\xff\xd8 last \xff\xd9", 9, "5d0c"))
+    preview.finish()
+    assert site.ask("GET", "/api/streams/gate/frame.jpg").body == b"\xff\xd8 last \xff\xd9"
+
+
+def test_where_no_picture_comes_none_is_shown(site, preview, monkeypatch):
+    monkeypatch.setattr("daemon.api.routes.preview.PATIENCE", 0.1)
+    answer = site.ask("GET", "/api/streams/gate/frame.jpg")
+    assert (answer.status, answer.error) == (409, 'no picture of stream "gate" has come; look whether it is up')

@@ -9,11 +9,13 @@ from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Query, Request, Response
 from starlette.types import Receive, Scope, Send
 
-from daemon.api.access import BUSY, INVALID, NOT_FOUND, ControlDep, Name
+from daemon.api.access import BUSY, CONFLICT, INVALID, NOT_FOUND, ControlDep, Name
 from daemon.api.errors import busy
+from daemon.errors import ConflictError
 from daemon.sinks.preview import Feed, Picture
 
 MAX_VIEWERS = 16  # at a time; each takes a thread
+PATIENCE = 5.0  # seconds for the newest picture: a slow stream makes one a second, some cameras send one in five
 WAIT = 0.5  # seconds; the longest wait for a picture between two checks whether the server closes
 _BOUNDARY = b"--frame"
 
@@ -123,3 +125,27 @@ async def _call_on_disconnect(receive: Receive, callback: Callable[[], None]) ->
 def preview(name: Name, request: Request, control: ControlDep, plain: PlainQuery = False) -> MotionJpeg:
     """A response whose parts are pictures."""
     return MotionJpeg(control.preview(name).feed(plain), request.app.state.viewers)
+
+
+@router.get(
+    "/api/streams/{name}/frame.jpg",
+    summary="The newest picture",
+    description="Made when it is asked for; its headers `X-Frame` and `X-Session` name its frame. Of a stream that has "
+    "ended it is the last that somebody has watched.",
+    response_class=Response,
+    responses={
+        422: INVALID[422],
+        **CONFLICT,
+        200: {
+            "description": "A JPEG.",
+            "content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}},
+        },
+    },
+)
+def frame(name: Name, control: ControlDep, plain: PlainQuery = False) -> Response:
+    """Waits for the next frame."""
+    picture = control.preview(name).feed(plain).newest(PATIENCE)
+    if picture is None:
+        raise ConflictError(f'no picture of stream "{name}" has come; look whether it is up')
+    headers = {"X-Frame": str(picture.frame), "X-Session": picture.session}
+    return Response(picture.jpeg, media_type="image/jpeg", headers=headers)
