@@ -5,6 +5,7 @@ import socket
 from contextlib import suppress
 from typing import Any
 
+from anyio import to_thread
 from uvicorn import Server
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -63,6 +64,7 @@ class BoundedServer(Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=[])
         assert sockets is not None
+        await to_thread.run_sync(bool)  # loads anyio's backend, for which the first request would wait
         self._accepting = asyncio.create_task(self._accept(*sockets))
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

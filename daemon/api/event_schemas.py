@@ -38,6 +38,9 @@ def seconds_of(moment: str, name: str) -> float:
     return seconds
 
 
+_NEXT = Field(description="The `cursor` of the next page; null: none follows.", examples=["1795459200.1-7"])
+
+
 class Event(BaseModel):
     """Something that happened on a stream; the fields are those of the mask stream's events."""
 
@@ -68,9 +71,29 @@ class Events(BaseModel):
     """A page of events, newest first."""
 
     events: list[Event]
-    next: str | None = Field(
-        description="The `cursor` of the next page; null: none follows.", examples=["1795459200.1-17"]
+    next: str | None = _NEXT
+
+
+class Segment(BaseModel):
+    """A complete segment of a stream's recording."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    stream: str = Field(examples=["gate"])
+    start: float = Field(description="Unix seconds, when its first frame was taken.", examples=[1795459200.1])
+    end: float = Field(description="Unix seconds, when its last frame was taken.", examples=[1795459500.0])
+    frames: int = Field(examples=[7500])
+    bytes: int = Field(description="Of its files together.", examples=[41000000])
+    path: str = Field(
+        description="Of its video, in the folder of recordings.", examples=["gate/2026-11-28/14-05-00Z.mp4"]
     )
+
+
+class Segments(BaseModel):
+    """A page of segments, those that began last first."""
+
+    segments: list[Segment]
+    next: str | None = _NEXT
 
 
 class Count(BaseModel):

@@ -29,6 +29,12 @@ MIGRATIONS = (
         box TEXT NOT NULL, quality REAL NOT NULL, snapshot BLOB, UNIQUE(session, track));
     CREATE INDEX tracks_by_last ON tracks(last);
     """,
+    """
+    CREATE TABLE segments(id INTEGER PRIMARY KEY AUTOINCREMENT, stream TEXT NOT NULL, folder TEXT NOT NULL,
+        path TEXT NOT NULL, start REAL NOT NULL, end REAL NOT NULL, frames INTEGER NOT NULL, bytes INTEGER NOT NULL,
+        UNIQUE(folder, path));
+    CREATE INDEX segments_by_stream ON segments(stream, start);
+    """,
 )
 
 log = logging.getLogger(__name__)

@@ -1,4 +1,4 @@
-"""What is asked of the database: pages of events, single ones, how many there were when."""
+"""What is asked of the database: pages of events and of segments, single ones, how many there were when."""
 
 import json
 import re
@@ -16,6 +16,13 @@ _EVENTS = """SELECT e.id, k.stream, s.name, k.type, e.time, e.reason, e.at, e.fr
     t.snapshot IS NOT NULL FROM events e JOIN kinds k ON k.id = e.kind JOIN sessions s ON s.id = e.session
     LEFT JOIN tracks t ON t.session = e.session AND t.track = e.track
     WHERE e.id IN (SELECT value FROM json_each(?))"""
+
+# steps from each stream to the next in the index
+_STREAMS = """WITH RECURSIVE known(stream) AS (SELECT min(stream) FROM segments UNION ALL
+    SELECT (SELECT min(stream) FROM segments WHERE stream > known.stream) FROM known WHERE stream IS NOT NULL)
+    SELECT stream FROM known WHERE stream IS NOT NULL"""
+_SEGMENTS = """SELECT stream, start, end, frames, bytes, path, id FROM segments
+    WHERE stream = ? AND (start, id) < (?, ?) AND end >= ? ORDER BY start DESC, id DESC LIMIT ?"""
 
 _Place = tuple[float, int]  # time and id of an event, by which events are sorted
 
@@ -37,6 +44,18 @@ class StoredEvent:
     score: float | None
     box: Box | None
     snapshot: bool  # its track has one
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSegment:
+    """A complete segment; see `stages.recording.segment.Segment`."""
+
+    stream: str
+    start: float
+    end: float
+    frames: int
+    bytes: int
+    path: str  # of the video, in the folder of recordings
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +130,24 @@ def counts(connection: sqlite3.Connection, wanted: Filter, step: int) -> list[tu
             found[number, prompt] += count
     ordered = sorted(found.items(), key=lambda item: (item[0][0], item[0][1] or ""))
     return [(float(number * step), prompt, count) for (number, prompt), count in ordered]
+
+
+def segments(
+    connection: sqlite3.Connection, wanted: Filter, limit: int, cursor: str | None = None
+) -> tuple[list[StoredSegment], str | None]:
+    """At most ``limit`` complete segments that overlap the time, those that began last first; and the next cursor.
+
+    Of ``wanted`` only streams and times count. Raises ConfigError for a cursor that is none.
+    """
+    before = (wanted.until, 0) if cursor is None else min(_place_of(cursor), (wanted.until, 0))
+    found: list[tuple[float, int, StoredSegment]] = []
+    for (stream,) in connection.execute(_STREAMS).fetchall():
+        if not wanted.streams or stream in wanted.streams:
+            rows = connection.execute(_SEGMENTS, (stream, *before, wanted.since, limit + 1))
+            found += [(row[1], row[-1], StoredSegment(*row[:-1])) for row in rows]
+    found = sorted(found, key=lambda one: one[:2], reverse=True)
+    on = [segment for _, _, segment in found[:limit]]
+    return on, _cursor_of(found[limit - 1][:2]) if len(found) > limit else None
 
 
 def _kinds(connection: sqlite3.Connection, wanted: Filter) -> Iterable[tuple[int, str | None]]:

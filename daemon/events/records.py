@@ -1,6 +1,9 @@
-"""What is kept: an event, and the best view of a track."""
+"""What is kept: events, the best view of each track, and where segments of recordings are."""
 
 from dataclasses import dataclass
+from pathlib import Path
+
+from stages.recording.segment import Segment
 
 Box = tuple[float, float, float, float]  # xyxy in pixels, half-open
 
@@ -38,4 +41,20 @@ class TrackRecord:
     snapshot: bytes | None = None  # JPEG of the best view; None: the one kept stays
 
 
-Record = EventRecord | TrackRecord
+@dataclass(frozen=True, slots=True)
+class SegmentGone:
+    """A segment of a recording that was removed."""
+
+    stream: str
+    video: Path
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedStream:
+    """A stream whose segments are in ``folder``: those that the database does not know are looked for."""
+
+    stream: str
+    folder: Path
+
+
+Record = EventRecord | TrackRecord | Segment | SegmentGone | RecordedStream

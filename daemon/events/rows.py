@@ -3,6 +3,7 @@
 import json
 import sqlite3
 
+from daemon.events import segment_rows
 from daemon.events.records import EventRecord, Record, TrackRecord
 
 MOST_EVENTS = 1_000_000  # about 100 bytes each
@@ -40,6 +41,8 @@ class Rows:
                 self._event(record)
             case TrackRecord():
                 self._track(record)
+            case _:
+                segment_rows.write(self._connection, record)
 
     def _event(self, event: EventRecord) -> None:
         kind = self._kind(event.stream, event.type, event.prompt)

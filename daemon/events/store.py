@@ -13,14 +13,17 @@ from daemon.errors import BusyError
 from daemon.events.database import Database, is_damage, move_aside
 from daemon.events.questions import Filter, page
 from daemon.events.reader import Reader
-from daemon.events.records import Record
+from daemon.events.records import Record, SegmentGone
 from daemon.events.rows import Rows, remove_old
+from daemon.events.segment_rows import forget_missing
 from stages.errors import ConfigError, one_line
+from stages.recording.segment import Segment
 
 MOST_WAITING = 5000  # records; more are dropped and counted
 BATCH = 0.25  # seconds between two batches
 RETRY = 5.0  # seconds until a database that could not be opened or written is tried again
 TIDY = 30.0  # seconds between two looks for what has had its time
+LOOK = 600.0  # seconds between two looks whether the recordings are still there
 CLOSING = 3.0  # seconds that the last batch has
 
 log = logging.getLogger(__name__)
@@ -31,7 +34,8 @@ class EventStore:
 
     ``count_dropped`` is called with the number of records that are lost: where the disk is full, or another program has
     the file locked for long, the newest are, and never does a stream wait. ``keep``: seconds that records are kept;
-    None: as long as there is room for them. ``add`` and ``reader`` are for any thread, all else for one.
+    None: as long as there is room for them. A SegmentObserver (see stages.recording.segment). ``start`` and ``close``
+    are for one thread, all else for any.
     """
 
     def __init__(self, path: Path, count_dropped: Callable[[int], None], keep: float | None = None) -> None:
@@ -43,7 +47,7 @@ class EventStore:
         self._rows: Rows | None = None
         self._damaged = False  # a reader has found it so
         self._trouble = ""  # what is wrong now, as it was said; "" when nothing is
-        self._next_try = self._next_tidy = 0.0  # monotonic seconds
+        self._next_try = self._next_tidy = self._next_look = 0.0  # monotonic seconds
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="events", daemon=True)
 
@@ -64,6 +68,14 @@ class EventStore:
             self._count_dropped(1)
         else:
             self._waiting.append(record)
+
+    def segment_closed(self, segment: Segment) -> None:
+        """Take a complete segment."""
+        self.add(segment)
+
+    def segment_removed(self, stream: str, video: Path) -> None:
+        """Take note that a segment is gone."""
+        self.add(SegmentGone(stream, video))
 
     def close(self) -> None:
         """Write what waits, within CLOSING seconds, and close the database."""
@@ -146,6 +158,9 @@ class EventStore:
         done = remove_old(database.connection, oldest)
         database.connection.execute("COMMIT")
         self._rows = None  # some kinds may be gone
+        if time.monotonic() >= self._next_look:
+            forget_missing(database.connection)
+            self._next_look = time.monotonic() + LOOK
         self._next_tidy = time.monotonic() + (TIDY if done else BATCH)
 
     def _fail(self, error: Exception) -> None:

@@ -18,6 +18,7 @@ from daemon.engine.models import Models
 from daemon.engine.stream_state import StreamState
 from daemon.events.clips import AFTER, BEFORE, Clips, Place
 from daemon.events.place import place
+from daemon.events.records import RecordedStream
 from daemon.events.store import EventStore
 from daemon.lane.handover import Origin
 from daemon.lane.lane import WINDOWS, Lane, size_of
@@ -126,7 +127,9 @@ def _build_stream(shared: _Shared, stream: StreamSettings, origin: Origin, obser
     # a new sink joins these
     hurry, preview = threading.Event(), Preview(stream.publish.jpeg_quality)
     publishing = Publishing(stream.name, publisher, lane.metrics, stream.publish.frames, hurry, lane.lease)
-    recording = Recording(stream.name, partial(_open_recorder, stream), lane.metrics, stream.record.frames)
+    recording = Recording(
+        stream.name, partial(_open_recorder, stream, shared.events), lane.metrics, stream.record.frames
+    )
     sinks: tuple[Sink, ...] = (publishing, recording, preview)
     shared.clips.know(stream.name, _place(stream.record))
     if shared.events is not None:
@@ -191,12 +194,18 @@ def _build_lane(shared: _Shared, stream: StreamSettings, origin: Origin) -> Lane
     return lane
 
 
-def _open_recorder(stream: StreamSettings, rate: float, live: bool) -> Recorder | SegmentWriter | None:
+def _open_recorder(
+    stream: StreamSettings, events: EventStore | None, rate: float, live: bool
+) -> Recorder | SegmentWriter | None:
     record = stream.record
     if not record.dir:
         return None
     if live and record.segment:
-        return SegmentWriter(Path(record.dir), stream.name, rate, seconds(record.segment), record.frames)
+        about = Path(record.dir), stream.name, rate, seconds(record.segment), record.frames
+        if events is None:
+            return SegmentWriter(*about)
+        events.add(RecordedStream(stream.name, Path(record.dir)))
+        return SegmentWriter(*about, closed=events.segment_closed)
     return Recorder(Path(record.dir), stream.name, rate, record.frames, record.resume)
 
 

@@ -36,6 +36,7 @@ ROUTES = {
     "/api/events/{id}": {"get"},
     "/api/events/{id}/snapshot.jpg": {"get"},
     "/api/events/{id}/clip.mp4": {"get"},
+    "/api/segments": {"get"},
     "/api/snapshots": {"post"},
     "/api/sources": {"post"},
     "/api/leases": {"put"},

@@ -22,7 +22,9 @@ DAY = 86_400.0  # seconds
 
 _VIDEO = {"video/mp4": {"schema": {"type": "string", "format": "binary"}}}
 _MISSING = refused(404, "It is gone, or no events are kept.", "no event has the id 17; it may have had its time")
-router = APIRouter(prefix="/api/events", tags=["events"], responses={**BUSY, **_MISSING, 422: INVALID[422]})
+_REFUSED: dict[int | str, dict[str, Any]] = {**BUSY, **_MISSING, 422: INVALID[422]}
+router = APIRouter(prefix="/api/events", tags=["events"], responses=_REFUSED)
+segments_router = APIRouter(tags=["events"], responses=_REFUSED)
 
 EventId = Annotated[int, Path(description="The event's id.", ge=1, le=2**53, examples=[17])]
 
@@ -107,6 +109,21 @@ def clip(id: EventId, request: Request, control: ControlDep) -> Response:  # noq
     found = control.events().reader.ask(lambda database: _find(database, id))
     asked, only_if = request.headers.get("range"), request.headers.get("if-range")
     return byte_ranges.answer(control.clips().of(found), asked, only_if)
+
+
+@segments_router.get("/api/segments", summary="Segments of recordings", response_model=schemas.Segments)
+def segments(
+    control: ControlDep,
+    stream: Names = [],  # noqa: B006
+    since: Annotated[Moment, Query(alias="from")] = "",
+    until: Annotated[Moment, Query(alias="to")] = "",
+    limit: Limit = 50,
+    cursor: Cursor = "",
+) -> dict[str, Any]:
+    """Those of live streams that are complete, and show something of the time from `from` to `to`."""
+    wanted = _filter(stream, since=since, until=until)
+    found, on = control.events().reader.ask(lambda known: questions.segments(known, wanted, limit, cursor or None))
+    return {"segments": found, "next": on}
 
 
 def _find(database: sqlite3.Connection, id_: int) -> StoredEvent:
