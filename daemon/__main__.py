@@ -3,10 +3,12 @@
 import argparse
 import gc
 import os
+import re
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from difflib import get_close_matches
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
@@ -40,9 +42,12 @@ PRINT_MESSAGES = ("demo", "run", "image", "keys", "train", "export", "search")
 
 
 class _Parser(argparse.ArgumentParser):
-    """Reports wrong usage in one line, with exit code 2."""
+    """Reports wrong usage in one line, with exit code 2; what is misspelt with the nearest valid word."""
 
     def error(self, message: str) -> NoReturn:
+        wrong = re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)", message)
+        if wrong:
+            message += _suggestion(wrong[1], re.findall(r"[\w-]+", wrong[2]))
         self.exit(2, f"maskcast: error: {message}; see {self.prog} --help\n")
 
 
@@ -67,7 +72,16 @@ class _CommandParser(_Parser):
         if many and not any(word.startswith("-") for word in left):
             getattr(arguments, many[0]).extend(left)
             left = []
+        unknown = next((word.partition("=")[0] for word in left if word.startswith("--")), None)
+        if unknown:
+            flags = self._option_string_actions
+            self.error(f"unrecognized arguments: {' '.join(left)}{_suggestion(unknown, flags)}")
         return arguments, left
+
+
+def _suggestion(word: str, known: Iterable[str]) -> str:
+    near = get_close_matches(word, known, 1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def program() -> NoReturn:

@@ -81,9 +81,9 @@ def test_version_is_shown() -> None:
     ("arguments", "expected"),
     [
         ([], "required: COMMAND; see maskcast --help"),
-        (["rum"], "invalid choice: 'rum'"),
+        (["rum"], "; did you mean run?; see maskcast --help"),
         (["run", "--every", "often"], "argument --every: invalid int value: 'often'; see maskcast run --help"),
-        (["run", "--evry", "3"], "unrecognized arguments: --evry"),
+        (["run", "--evry", "3"], "unrecognized arguments: --evry; did you mean --every?; see maskcast run --help"),
         (["image", "a.png"], "required: --prompt"),
         (["models"], "required: action"),
         (["run"], "name a SOURCE"),
