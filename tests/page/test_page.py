@@ -145,6 +145,19 @@ def test_what_comes_from_the_daemon_is_text_and_never_markup(browser, address):
         assert visitor.page.locator("main img").count() == 0
 
 
+def test_where_no_events_are_kept_the_timeline_says_what_to_set_and_asks_no_more(browser, address):
+    with visiting(browser, address, "#/?timeline") as visitor:
+        visitor.until(lambda: "record.dir" in visitor.page.locator(".timeline").inner_text())
+        assert visitor.page.locator(".day-bar, .filters, .stage").locator("visible=true").count() == 0
+        asked = [request for request in visitor.requests if "/api/events" in request]
+        visitor.page.clock.install()
+        visitor.page.clock.fast_forward("01:00")
+        with visitor.page.expect_response("**/api/streams"):
+            visitor.page.clock.fast_forward("01:00")
+        assert [request for request in visitor.requests if "/api/events" in request] == asked
+        assert len(asked) == 1
+
+
 def test_nothing_is_asked_for_while_the_page_is_hidden(browser, address):
     with visiting(browser, address) as visitor:
         visitor.until(lambda: visitor.page.locator("[data-shown]").count())
