@@ -1,6 +1,5 @@
 """`maskcast completion`: what a shell offers is what the commands take."""
 
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import pytest
 
 from daemon.__main__ import main
 from tests.support.program import PATIENCE
+from tests.support.tools import needs_tool
 
 pytestmark = pytest.mark.process
 ASK = {
@@ -26,10 +26,8 @@ ASK = {
         (("maskcast", "evaluate", "--data"), {"pictures"}),
     ],
 )
-@pytest.mark.parametrize("shell", ASK)
+@pytest.mark.parametrize("shell", ["bash", pytest.param("fish", marks=needs_tool("fish", "fish"))])
 def test_a_shell_offers_commands_values_and_files(shell, words, offered, tmp_path, capsys, monkeypatch):
-    if shutil.which(shell) is None:
-        pytest.skip(f"{shell} is not installed")
     monkeypatch.chdir(tmp_path)
     Path("pictures").mkdir()
     assert main(["completion", shell]) == 0
