@@ -25,8 +25,9 @@ lint: install
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 
+# three processes on two cores: a third of their time tests wait for programs, cameras and clocks
 test: lint
-	$(VENV)/bin/pytest -n 2 --dist loadfile
+	$(VENV)/bin/pytest -n 3 --dist loadfile
 
 # the checks and the tests of at most a second or two in one process: minutes; test has all
 quick: lint

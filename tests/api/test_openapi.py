@@ -144,7 +144,7 @@ def test_schemathesis_finds_nothing(tmp_path):
                 Path(sys.executable).with_name("schemathesis"),
                 *("--config-file", tmp_path / "schemathesis.toml", "run", where),
                 *("--header", "Authorization: Bearer let-me-in", "--generation-deterministic", "--no-color"),
-                *("--max-examples", "15", "--continue-on-failure"),
+                *("--max-examples", "5", "--continue-on-failure"),
             ],
             cwd=tmp_path,
             capture_output=True,

@@ -8,6 +8,7 @@ import pytest
 
 from daemon.__main__ import main
 from daemon.service.build_models import COMPILED
+from tests.cli.in_process import error_here
 from tests.cli.test_cli import NO_HUB, error_of, maskcast
 
 
@@ -74,7 +75,6 @@ def test_fetch_without_network_is_one_line(tmp_path: Path) -> None:
     assert error.startswith("detector IDEA-Research/grounding-dino-tiny: the hub cannot be reached")
 
 
-@pytest.mark.process
 @pytest.mark.parametrize(
     ("flag", "name", "reason"),
     [
@@ -82,9 +82,11 @@ def test_fetch_without_network_is_one_line(tmp_path: Path) -> None:
         ("--segmenter", "nobody/no-such-model", "no known SAM 2 model"),
     ],
 )
-def test_name_that_means_nothing_cannot_be_fetched(flag: str, name: str, reason: str) -> None:
+def test_name_that_means_nothing_cannot_be_fetched(
+    capsys: pytest.CaptureFixture[str], flag: str, name: str, reason: str
+) -> None:
     flags = {"--detector": "embedded", "--segmenter": "embedded", flag: name}
-    error = error_of("models", "fetch", *(word for pair in flags.items() for word in pair), code=1, **NO_HUB)
+    error = error_here(capsys, "models", "fetch", *(word for pair in flags.items() for word in pair), code=1)
     assert name in error
     assert reason in error
 
@@ -116,10 +118,9 @@ def test_compile_compiles_what_a_configuration_needs_and_says_where_it_lasts(
     ]
 
 
-@pytest.mark.process
-def test_what_cannot_be_compiled_is_one_line(tmp_path: Path) -> None:
+def test_what_cannot_be_compiled_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     flags = ("--detector", "embedded", "--device", "cpu")
-    error = error_of("models", "compile", "--config", "missing.toml", code=2)
+    error = error_here(capsys, "models", "compile", "--config", "missing.toml", code=2)
     assert error == "missing.toml: no such file; name the configuration with --config or MASKCAST_CONFIG"
-    error = error_of("models", "compile", *flags, "--segmenter", "nobody/no-such-model", code=1)
+    error = error_here(capsys, "models", "compile", *flags, "--segmenter", "nobody/no-such-model", code=1)
     assert error.startswith("segmenter: nobody/no-such-model is neither a file, a folder nor a known model")

@@ -49,9 +49,10 @@ class Case(NamedTuple):
 CASES = [
     Case("2.1", "t", 1024, frames=3, joins=1, corrected=1, leaves=1),  # the size that they are made for
     Case("2.1", "t", 256),
-    Case("2.1", "s", 256, frames=8, joins=3, corrected=5, leaves=6),
-    Case("2.1", "b+", 256, frames=8, joins=3, corrected=5, leaves=6),
-    Case("2.1", "l", 256, frames=8, joins=3, corrected=5, leaves=6),
+    # more frames than the memory holds are the tracker's matter, not the architecture's: the smallest shows them
+    Case("2.1", "s", 256, frames=5, joins=2, corrected=3, leaves=3),
+    Case("2.1", "b+", 256, frames=5, joins=2, corrected=3, leaves=3),
+    Case("2.1", "l", 256, frames=5, joins=2, corrected=3, leaves=3),
     Case("2", "t", 256),
 ]
 SHORT = Case("2.1", "t", 256, frames=5, joins=2, corrected=3, leaves=3)

@@ -10,15 +10,14 @@ import torch
 
 from stages.classification.card import Card, Preprocessing
 from stages.classification.classifier import Classifier, build_model, checkpoint
-from tests.cli.test_cli import error_of, maskcast
+from tests.cli.in_process import error_here, printed_here
+from tests.cli.test_cli import maskcast
 from tests.trainer.training import small_recipe, train_here, two_colours
 from trainer.data.datasets import load_data
 from trainer.data.images import ImageDataset
 from trainer.evaluate import open_network, predict, select_split, ten_crop_views
 from trainer.export import export
 from trainer.training.machine import new_accelerator
-
-pytestmark = pytest.mark.process  # most of these tests
 
 CPU = ("--device", "cpu", "--workers", "0")
 DEVICE = torch.device("cpu")
@@ -51,6 +50,7 @@ def scores(path: Path, pictures: ImageDataset, tta: bool = False) -> np.ndarray:
     return predict(network, pictures, DEVICE, tta=tta)
 
 
+@pytest.mark.process
 def test_by_default_it_measures_on_the_pictures_that_the_training_held_out(colours: Path, trained: Path) -> None:
     """The checkpoint tells the seed that chose them; what was measured then comes out again."""
     done = maskcast("evaluate", str(trained), "--data", str(colours), "--json", *CPU)
@@ -61,11 +61,13 @@ def test_by_default_it_measures_on_the_pictures_that_the_training_held_out(colou
     assert summary["log_loss"] == pytest.approx(then["val_loss"], rel=1e-4)
 
 
-def test_an_onnx_file_too_tells_which_pictures_were_held_out(colours: Path, trained: Path, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_an_onnx_file_too_tells_which_pictures_were_held_out(
+    colours: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     export(str(trained), tmp_path / "gate.onnx")
-    done = maskcast("evaluate", str(tmp_path / "gate.onnx"), "--data", str(colours), "--json", *CPU)
-    assert done.returncode == 0, done.stderr
-    summary, then = json.loads(done.stdout), Classifier(trained, DEVICE, torch.float32).card.metrics
+    printed = printed_here(capsys, "evaluate", str(tmp_path / "gate.onnx"), "--data", str(colours), "--json", *CPU)
+    summary, then = json.loads(printed), Classifier(trained, DEVICE, torch.float32).card.metrics
     assert (summary["split"], summary["pictures"]) == ("val", 4)
     assert summary["log_loss"] == pytest.approx(then["val_loss"], rel=1e-4)
 
@@ -103,15 +105,13 @@ def test_with_tta_the_scores_are_the_mean_over_the_views(colours: Path, tmp_path
     assert np.abs(found - scores(path, pictures)).max() > 1e-4
 
 
-def test_an_ensemble_is_the_mean_of_its_members_whatever_their_sizes(colours: Path, tmp_path: Path) -> None:
+def test_an_ensemble_is_the_mean_of_its_members_whatever_their_sizes(
+    colours: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Also through the command: its log loss is that of the mean, and the report is of the ensemble."""
     paths = [untrained(tmp_path / "a.pt", 1), untrained(tmp_path / "b.pt", 2, size=48)]
-    named = list(map(str, paths))
-    done = maskcast(
-        "evaluate", *named, "--data", str(colours), "--split", "all", "--json", "--out", str(tmp_path), *CPU
-    )
-    assert done.returncode == 0, done.stderr
-    summary = json.loads(done.stdout)
+    asked = (*map(str, paths), "--data", str(colours), "--split", "all", "--json", "--out", str(tmp_path), *CPU)
+    summary = json.loads(printed_here(capsys, "evaluate", *asked))
     _, pictures = select_split(load_data(str(colours), 0), "all")
     each = [scores(path, pictures) for path in paths]
     rows = np.arange(40)
@@ -123,11 +123,12 @@ def test_an_ensemble_is_the_mean_of_its_members_whatever_their_sizes(colours: Pa
     assert f"({right} of 40 pictures)" in (tmp_path / "report.md").read_text()
 
 
-def test_a_folder_may_lack_classes_that_the_checkpoint_knows(colours: Path, tmp_path: Path) -> None:
+def test_a_folder_may_lack_classes_that_the_checkpoint_knows(
+    colours: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Classes are matched by name, not by position."""
     path = untrained(tmp_path / "a.pt", 1, ("amber", "red", "blue"))
-    done = maskcast("evaluate", str(path), "--data", str(colours), "--split", "all", "--out", str(tmp_path), *CPU)
-    assert done.returncode == 0, done.stderr
+    printed_here(capsys, "evaluate", str(path), "--data", str(colours), "--split", "all", "--out", str(tmp_path), *CPU)
     table = [line.split(",")[:2] for line in (tmp_path / "per_class.csv").read_text().splitlines()[1:]]
     assert table == [["amber", "0"], ["red", "20"], ["blue", "20"]]
 
@@ -143,27 +144,37 @@ def test_a_folder_may_lack_classes_that_the_checkpoint_knows(colours: Path, tmp_
     ],
 )
 def test_what_cannot_be_measured_is_one_line(
-    colours: Path, tmp_path: Path, others: tuple[str, ...] | None, arguments: tuple[str, ...], said: str
+    colours: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    others: tuple[str, ...] | None,
+    arguments: tuple[str, ...],
+    said: str,
 ) -> None:
     if "cuda" in arguments and torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
     paths = [untrained(tmp_path / "a.pt", 1)]
     paths += [untrained(tmp_path / "b.pt", 2, others)] if others else []
-    assert re.search(said, error_of("evaluate", *map(str, paths), "--data", str(colours), *CPU, *arguments, code=2))
+    asked = (*map(str, paths), "--data", str(colours), *CPU, *arguments)
+    assert re.search(said, error_here(capsys, "evaluate", *asked, code=2))
 
 
-def test_a_class_that_the_checkpoint_does_not_know_is_one_line(colours: Path, tmp_path: Path) -> None:
+def test_a_class_that_the_checkpoint_does_not_know_is_one_line(
+    colours: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = untrained(tmp_path / "a.pt", 1, ("green", "red"))
-    assert "the class blue, which the checkpoint does not know (it knows green, red)" in error_of(
-        "evaluate", str(path), "--data", str(colours), *CPU, code=2
+    assert "the class blue, which the checkpoint does not know (it knows green, red)" in error_here(
+        capsys, "evaluate", str(path), "--data", str(colours), *CPU, code=2
     )
 
 
-def test_pictures_that_another_member_has_learned_are_refused(colours: Path, trained: Path, tmp_path: Path) -> None:
+def test_pictures_that_another_member_has_learned_are_refused(
+    colours: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Two seeds held out different pictures of one folder."""
     contents = torch.load(trained, weights_only=True)
     contents["card"]["seed"] = 6
     torch.save(contents, tmp_path / "other.pt")
     both = (str(trained), str(tmp_path / "other.pt"))
-    assert "seeds 5, 6" in error_of("evaluate", *both, "--data", str(colours), *CPU, code=2)
-    assert maskcast("evaluate", *both, "--data", str(colours), "--split", "all", *CPU).returncode == 0
+    assert "seeds 5, 6" in error_here(capsys, "evaluate", *both, "--data", str(colours), *CPU, code=2)
+    printed_here(capsys, "evaluate", *both, "--data", str(colours), "--split", "all", *CPU)

@@ -11,10 +11,11 @@ import torch
 from stages.classification.card import Card, Preprocessing
 from stages.classification.classifier import Classifier, build_model, checkpoint
 from stages.errors import ModelError, OutputError
-from tests.cli.test_cli import error_of, maskcast
+from tests.cli.in_process import error_here
+from tests.cli.test_cli import maskcast
 from tests.support.small_disk import full_at
 from trainer import export as module
-from trainer.export import TOLERANCE, export
+from trainer.export import TOLERANCE, Exported, export
 
 pytestmark = pytest.mark.slow
 
@@ -39,16 +40,22 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def exported(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """For tests that leave it where it is."""
+    return export(str(trained), tmp_path_factory.mktemp("exported") / "gate.onnx")
+
+
 def pictures() -> list[np.ndarray]:
     """More than fit one batch, of several sizes."""
     chance = np.random.default_rng(0)
     return [chance.integers(0, 256, (20 + i, 60 - i, 3), dtype=np.uint8) for i in range(35)]
 
 
-def test_the_daemons_stage_takes_the_onnx_file_in_the_checkpoints_place(trained: Path, tmp_path: Path) -> None:
+def test_the_daemons_stage_takes_the_onnx_file_in_the_checkpoints_place(trained: Path, exported: Exported) -> None:
     """The same card, and the same classes with the same scores for 35 pictures of different sizes."""
-    card, files, difference = export(str(trained), tmp_path / "gate.onnx")
-    assert files == (tmp_path / "gate.onnx",)
+    card, files, difference = exported
+    assert [file.name for file in files] == ["gate.onnx"]
     assert 0 < difference <= TOLERANCE == 1e-4
     ours, theirs = (Classifier(path, CPU, torch.float32) for path in (trained, files[0]))
     assert ours.card == theirs.card == card == CARD
@@ -57,9 +64,8 @@ def test_the_daemons_stage_takes_the_onnx_file_in_the_checkpoints_place(trained:
         assert [label.score for label in one] == pytest.approx([label.score for label in other], abs=1e-5)
 
 
-@pytest.mark.process
-def test_other_programs_find_labels_and_preprocessing_in_the_metadata(trained: Path, tmp_path: Path) -> None:
-    model = onnx.load(export(str(trained), tmp_path / "gate.onnx").files[0])
+def test_other_programs_find_labels_and_preprocessing_in_the_metadata(exported: Exported) -> None:
+    model = onnx.load(exported.files[0])
     onnx.checker.check_model(model)
     [entry] = [entry.value for entry in model.metadata_props if entry.key == "maskcast"]
     card = json.loads(entry)
@@ -124,7 +130,6 @@ def test_the_command_writes_beside_the_checkpoint_and_says_how_exact_it_is(train
     assert trained.with_suffix(".onnx").exists()
 
 
-@pytest.mark.process
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
@@ -133,6 +138,8 @@ def test_the_command_writes_beside_the_checkpoint_and_says_how_exact_it_is(train
         (("{folder}/none.pt", "--out", "gate.pt"), 2, "--out gate.pt: give a name that ends in .onnx"),
     ],
 )
-def test_what_cannot_be_exported_is_one_line(tmp_path: Path, arguments: tuple[str, ...], code: int, said: str) -> None:
+def test_what_cannot_be_exported_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], code: int, said: str
+) -> None:
     (tmp_path / "text.pt").write_text("no checkpoint")
-    assert said in error_of("export", *(one.format(folder=tmp_path) for one in arguments), code=code)
+    assert said in error_here(capsys, "export", *(one.format(folder=tmp_path) for one in arguments), code=code)

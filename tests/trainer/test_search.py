@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from daemon.__main__ import main
 from stages.errors import ConfigError, OutputError
-from tests.cli.test_cli import error_of, maskcast
+from tests.cli.in_process import error_here
+from tests.cli.test_cli import maskcast
 from tests.trainer.training import two_colours
 from trainer.errors import InterruptedTraining, TrainingError
 from trainer.search import search
@@ -104,7 +106,7 @@ def test_results_of_other_settings_are_not_mixed(tmp_path: Path) -> None:
 
 
 @pytest.mark.process
-def test_the_command_trains_real_models(tmp_path: Path) -> None:
+def test_the_command_trains_real_models(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Two points, each with its model and report; the same command again only prints the table."""
     data, out = two_colours(tmp_path / "pictures", 20), tmp_path / "out"
     quick = ("--from-scratch", "--epochs", "1", "--workers", "0", "--device", "cpu")
@@ -120,13 +122,12 @@ def test_the_command_trains_real_models(tmp_path: Path) -> None:
         assert not (folder / "last.pt").exists()
         assert 0 <= row["val_accuracy"] <= 1
     assert (out / "search.png").exists()
-    again = maskcast(*command)
-    assert again.returncode == 0
-    assert "epoch" not in again.stderr
-    assert again.stdout.splitlines()[-1] == f"table: {out / 'search.csv'}"
+    assert main(command) == 0
+    again = capsys.readouterr()
+    assert "epoch" not in again.err
+    assert again.out.splitlines()[-1] == f"table: {out / 'search.csv'}"
 
 
-@pytest.mark.process
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -135,9 +136,10 @@ def test_the_command_trains_real_models(tmp_path: Path) -> None:
         (("--data", "nowhere"), "--data nowhere"),
     ],
 )
-def test_what_makes_no_sense_is_one_line(tmp_path: Path, arguments: tuple[str, ...], said: str) -> None:
+def test_what_makes_no_sense_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], said: str
+) -> None:
     two_colours(tmp_path / "pictures", 3)
-    assert said in error_of(
-        "search", "--data", str(tmp_path / "pictures"), "--out", str(tmp_path / "out"), *arguments, code=2
-    )
+    asked = ("--data", str(tmp_path / "pictures"), "--out", str(tmp_path / "out"), *arguments)
+    assert said in error_here(capsys, "search", *asked, code=2)
     assert not (tmp_path / "out").exists()

@@ -15,6 +15,7 @@ from PIL import Image
 from daemon.__main__ import main
 from stages.classification.classifier import Classifier
 from stages.source.source import open_source
+from tests.cli.in_process import error_here
 from tests.cli.test_cli import maskcast
 from tests.support.small_disk import on_small_disk
 from tests.trainer.training import cifar, two_colours, write_picture
@@ -53,12 +54,9 @@ def read(path: Path):
     return np.asarray(Image.open(path))
 
 
-def error_here(capsys: pytest.CaptureFixture[str], *arguments: str, code: int) -> str:
-    """The one line of `maskcast train` that ends with ``code``, in this process."""
-    assert main(["train", *arguments]) == code
-    [line] = capsys.readouterr().err.splitlines()
-    assert line.startswith("maskcast: error: ")
-    return line
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str, code: int) -> str:
+    """The one line of `maskcast train` that ends with ``code``."""
+    return error_here(capsys, "train", *arguments, code=code)
 
 
 @pytest.mark.slow
@@ -107,9 +105,9 @@ def test_what_is_there_is_not_overwritten_and_what_is_not_there_is_not_resumed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "last.pt").touch()
-    assert "has a training already" in error_here(capsys, "--data", "x", "--out", str(tmp_path), code=2)
-    assert "there is no" in error_here(capsys, "--resume", "--out", str(tmp_path / "other"), code=2)
-    assert "last.pt is empty" in error_here(capsys, "--resume", "--out", str(tmp_path), code=1)
+    assert "has a training already" in refused(capsys, "--data", "x", "--out", str(tmp_path), code=2)
+    assert "there is no" in refused(capsys, "--resume", "--out", str(tmp_path / "other"), code=2)
+    assert "last.pt is empty" in refused(capsys, "--resume", "--out", str(tmp_path), code=1)
 
 
 @pytest.mark.parametrize(
@@ -128,7 +126,7 @@ def test_what_is_there_is_not_overwritten_and_what_is_not_there_is_not_resumed(
 def test_wrong_usage_is_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], expected: str
 ) -> None:
-    assert expected in error_here(capsys, *arguments, "--out", str(tmp_path / "out"), code=2)
+    assert expected in refused(capsys, *arguments, "--out", str(tmp_path / "out"), code=2)
     assert not (tmp_path / "out").exists()
 
 
@@ -178,7 +176,7 @@ def test_a_camera_is_no_recording_and_its_password_stays_secret(
 ) -> None:
     """A live test source stands in for the camera once it is open."""
     monkeypatch.setattr("trainer.data.frames.open_source", lambda _: open_source("testsrc://shapes?live=1"))
-    line = error_here(capsys, "--frames-from", "rtsp://me:hush@camera/x", "--out", str(tmp_path / "out"), code=2)
+    line = refused(capsys, "--frames-from", "rtsp://me:hush@camera/x", "--out", str(tmp_path / "out"), code=2)
     assert "rtsp://camera/***: it never ends" in line
     assert not (tmp_path / "out").exists()
 
@@ -189,4 +187,4 @@ def test_frames_of_a_url_have_names_that_every_file_system_takes(tmp_path: Path)
 
 
 def test_a_recording_that_cannot_be_read_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "none.mp4" in error_here(capsys, "--frames-from", str(tmp_path / "none.mp4"), code=1)
+    assert "none.mp4" in refused(capsys, "--frames-from", str(tmp_path / "none.mp4"), code=1)
