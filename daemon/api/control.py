@@ -44,6 +44,7 @@ class StreamView:
     predecessor: str | None  # the session that it continues
     fence: int | None  # under which it is published; None: it needs no lease
     tracks: tuple[Header, ...]  # as in `daemon.stream.snapshot.Snapshot`
+    not_recorded: str = ""  # why its frames are not recorded now; "" while they are, or none are to be
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,6 +118,9 @@ class Stream(BaseModel):
         description="Fencing number under which it is published; null where it needs no lease.", examples=[7]
     )
     tracks: list[Track]
+    not_recorded: str = Field(
+        description="Why its frames are not recorded now; empty while they are, or none are to be.", examples=[""]
+    )
 
 
 class Streams(BaseModel):

@@ -36,6 +36,14 @@ class Metrics:
         self.last_frame = self._gauge("last_frame_timestamp_seconds", "Unix time of the last decoded frame.", *by)
         self.record_errors = self._counter("record_errors", "Recordings that broke off, as on a full disk.", *by)
         self.database_dropped = self._counter("database_dropped", "Events and tracks that the database lost.")
+        self.record_broken = self._gauge("record_broken", "1 while a recording pauses or has broken off.", *by)
+        self.record_segments = self._counter("record_segments", "Segments of recordings that were completed.", *by)
+        self.record_free = self._gauge("record_free_bytes", "Free on the disk of a live source's recording.", *by)
+        self.record_until_full = self._gauge(
+            "record_seconds_until_full",
+            "Until that disk is full at the rate of the last 5 minutes; infinite where old segments go, 0: not known.",
+            *by,
+        )
         self.tracks = self._gauge("tracks", "Tracks alive.", "stream", "prompt")
         self.tracks_started = self._counter("tracks_started", "Tracks that began.")
         self.tracks_ended = self._counter("tracks_ended", "Tracks that ended.", "stream", "reason")

@@ -24,18 +24,21 @@ from daemon.lane.handover import Origin
 from daemon.lane.lane import WINDOWS, Lane, size_of
 from daemon.lane.lease import Lease
 from daemon.lane.mailbox import Mailbox
-from daemon.lane.outcome import Outcome
+from daemon.lane.outcome import Notice, Outcome
 from daemon.lane.prompt_set import PromptSet
 from daemon.limits.governor import Governor
 from daemon.metrics.registry import Metrics
 from daemon.metrics.stream_metrics import StreamMetrics
+from daemon.recording.folder import Policy
+from daemon.recording.folders import Folders
+from daemon.recording.segment_recorder import SegmentRecorder
 from daemon.service.build_models import build_models, decoding_gpu, pick_device
 from daemon.service.build_source import build_source
 from daemon.service.controller import Controller
 from daemon.service.service import Parts, Service
 from daemon.service.start_times import StartTimes
 from daemon.settings.schema import Record, Settings, StreamSettings
-from daemon.settings.value_types import seconds
+from daemon.settings.value_types import seconds, size
 from daemon.sinks.preview import Preview
 from daemon.sinks.publishing import Publishing
 from daemon.sinks.recording import Recording
@@ -49,10 +52,9 @@ from daemon.stream.writer import Identity, Observer, Writer
 from stages.detection.auto_threshold import AutoThresholds
 from stages.output.publisher import Publisher
 from stages.output.recorder import Recorder
-from stages.recording.segment_writer import SegmentWriter
 from stages.source.address import is_live, redact
 from stages.source.source import Source
-from stages.types import Window
+from stages.types import StreamEvent, Window
 
 SKIPPED_IDS = 1000  # more than a stream gives between a snapshot that is not full and the crash after it
 
@@ -82,6 +84,8 @@ def build(
     events = None if database is None else EventStore(database, metrics.database_dropped.inc)
     clips = Clips(_place(settings.record))
 
+    folders = Folders(() if events is None else (events,))
+
     def open_publisher() -> Publisher:
         publish = settings.publish
         curve_dir = Path(publish.curve_dir) if publish.curve_dir else None
@@ -94,7 +98,7 @@ def build(
         return Api(settings.http, metrics.registry, Controller(service))
 
     def new_stream(stream: StreamSettings, publisher: Publisher, origin: Origin) -> Stream:
-        shared = _Shared(settings, engine, metrics, publisher, gpu, events, clips)
+        shared = _Shared(settings, engine, metrics, publisher, gpu, events, clips, folders)
         resolved = stream.resolved(configuration.wanted.settings)
         return _build_stream(shared, resolved, origin, (observers or {}).get(stream.name))
 
@@ -115,6 +119,7 @@ class _Shared:
     gpu: int | None  # that decodes video
     events: EventStore | None
     clips: Clips
+    folders: Folders
 
 
 def _build_stream(shared: _Shared, stream: StreamSettings, origin: Origin, observe: Observer | None) -> Stream:
@@ -123,12 +128,14 @@ def _build_stream(shared: _Shared, stream: StreamSettings, origin: Origin, obser
     Raises SnapshotError, ConfigError and BusyError when the tracker cannot start from what was handed over.
     """
     engine, publisher = shared.engine, shared.publisher
+    if is_live(stream.source) and stream.record.dir and stream.record.segment:
+        shared.folders.of(Path(stream.record.dir))  # a second daemon is refused before anything is loaded
     lane = _build_lane(shared, stream, origin)
     # a new sink joins these
     hurry, preview = threading.Event(), Preview(stream.publish.jpeg_quality)
     publishing = Publishing(stream.name, publisher, lane.metrics, stream.publish.frames, hurry, lane.lease)
     recording = Recording(
-        stream.name, partial(_open_recorder, stream, shared.events), lane.metrics, stream.record.frames
+        stream.name, partial(_open_recorder, shared, stream, lane), lane.metrics, stream.record.frames
     )
     sinks: tuple[Sink, ...] = (publishing, recording, preview)
     shared.clips.know(stream.name, _place(stream.record))
@@ -159,6 +166,7 @@ def _build_stream(shared: _Shared, stream: StreamSettings, origin: Origin, obser
         Writer(identity, lane, renderer, sinks, latency, observe),
         source=redact(stream.source),
         preview=preview,
+        recording=recording,
         hurry=hurry,
         patient=shared.settings.publish.when_full == "wait",
     )
@@ -195,17 +203,24 @@ def _build_lane(shared: _Shared, stream: StreamSettings, origin: Origin) -> Lane
 
 
 def _open_recorder(
-    stream: StreamSettings, events: EventStore | None, rate: float, live: bool
-) -> Recorder | SegmentWriter | None:
+    shared: _Shared, stream: StreamSettings, lane: Lane, rate: float, live: bool
+) -> Recorder | SegmentRecorder | None:
+    """How the source, which is open now, is recorded. Raises OutputError, ConfigError."""
     record = stream.record
     if not record.dir:
         return None
     if live and record.segment:
-        about = Path(record.dir), stream.name, rate, seconds(record.segment), record.frames
-        if events is None:
-            return SegmentWriter(*about)
-        events.add(RecordedStream(stream.name, Path(record.dir)))
-        return SegmentWriter(*about, closed=events.segment_closed)
+        policy = Policy(
+            seconds(record.keep) if record.keep else None, size(record.keep_bytes) if record.keep_bytes else None
+        )
+        if shared.events is not None:
+            shared.events.add(RecordedStream(stream.name, Path(record.dir)))
+        length, folder = seconds(record.segment), shared.folders.of(Path(record.dir))
+
+        def tell(text: str) -> None:
+            lane.tell(Notice(StreamEvent.ERROR, text), 0)
+
+        return SegmentRecorder(folder, stream.name, rate, length, record.frames, policy, lane.metrics, tell)
     return Recorder(Path(record.dir), stream.name, rate, record.frames, record.resume)
 
 

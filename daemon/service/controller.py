@@ -190,6 +190,7 @@ class Controller:
             source=stream.source,
             state=state,
             reason=reason,
+            not_recorded=stream.not_recorded,
             live=stream.live,
             prompts=stream.lane.prompt_set.texts,
             thresholds=stream.lane.thresholds,

@@ -269,7 +269,10 @@ class Service:
         if not self.models_loaded:
             return "the models are being loaded"
         down = [s.name for s in self.streams.values() if s.error or (s.down_for > RETRYING and not s.ended)]
-        return f"no frames from: {', '.join(down)}" if down else None
+        if down:
+            return f"no frames from: {', '.join(down)}"
+        unrecorded = [stream.name for stream in self.streams.values() if stream.not_recorded]
+        return f"not recorded: {', '.join(unrecorded)}" if unrecorded else None
 
     def _staying(self) -> dict[str, Stream]:
         """The streams that are not being removed."""

@@ -69,7 +69,8 @@ def status(service: Service) -> str:
     retrying = [stream.name for stream in streams if not stream.up and not stream.ended]
     failed = [stream.name for stream in streams if stream.ended and stream.error is not None]
     parts = [f"{up} {'stream' if up == 1 else 'streams'} up"]
-    for how, names in (("retrying", retrying), ("failed", failed)):
+    unrecorded = [stream.name for stream in streams if stream.not_recorded]
+    for how, names in (("retrying", retrying), ("failed", failed), ("not recorded", unrecorded)):
         parts += [f"{len(names)} {how} ({', '.join(names)})"] if names else []
     parts.append(f"{sum(stream.metrics.fps() for stream in streams):.1f} FPS")
     return ", ".join(parts) + ("" if service.models_loaded else "; models loading")

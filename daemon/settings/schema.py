@@ -114,6 +114,8 @@ class Record(_Table):
     frames: bool = False  # also write the annotated frames as JPEG files
     resume: bool = False  # continue an earlier recording of a file
     segment: kind.DurationOrNone = "5min"  # of a live source; "" = one file
+    keep: kind.DurationOrNone = ""  # older segments go; "" = for ever
+    keep_bytes: kind.SizeOrNone = ""  # of all streams of ``dir``: the oldest segments go first
 
 
 class State(_Table):

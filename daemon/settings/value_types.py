@@ -78,6 +78,18 @@ def seconds(duration: str) -> float:
     return float(number) * _SECONDS_OF[unit]
 
 
+def size(text: str) -> int:
+    """Bytes of a valid size, such as "200GB"."""
+    number, power, binary = re.fullmatch(r"([0-9.]+)([kKMGT])(i?)B", text).groups()  # type: ignore[union-attr]
+    return int(float(number) * (1024 if binary else 1000) ** ("kMGT".index(power.replace("K", "k")) + 1))
+
+
+def _at_least_a_megabyte(value: str) -> str:
+    if value and size(value) < 1_000_000:
+        raise ValueError("must be at least 1MB, less than that holds no segment")
+    return value
+
+
 def _at_least_a_second(value: str) -> str:
     if value and seconds(value) < 1:
         raise ValueError("must be at least 1s")
@@ -107,6 +119,11 @@ _DURATION = r"[0-9]{1,9}(\.[0-9]{1,9})?(s|min|h|d)"
 _DURATIONS = 'a number with s, min, h or d, as in "90s", "5min" or "7d"'
 Duration = Annotated[str, _matches(_DURATION, _DURATIONS), AfterValidator(_at_least_a_second)]
 DurationOrNone = Annotated[str, _matches(f"|{_DURATION}", f'{_DURATIONS}; or ""'), AfterValidator(_at_least_a_second)]
+SizeOrNone = Annotated[
+    str,
+    _matches(r"|[0-9]{1,9}(\.[0-9]{1,9})?[kKMGT]i?B", 'a number with kB, MB, GB or TB, as in "200GB"; or ""'),
+    AfterValidator(_at_least_a_megabyte),
+]
 StreamName = Annotated[
     str,
     _matches(r"\w[\w.-]{0,63}", "1 to 64 letters, digits, dots, dashes and underscores, the first not a dot or dash"),

@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from daemon.metrics.stream_metrics import StreamMetrics
+from daemon.recording.segment_recorder import SegmentRecorder
 from daemon.sinks.sink import FrameOutput, Need
 from stages.errors import OutputError, one_line
 from stages.output.recorder import Recorder
 from stages.output.wire import Header, Kind
-from stages.recording.segment_writer import SegmentWriter
 from stages.types import Frame, StreamEvent
 
 log = logging.getLogger(__name__)
@@ -26,14 +26,21 @@ class Recording:
     def __init__(
         self,
         stream: str,
-        open_recorder: Callable[[float, bool], Recorder | SegmentWriter | None],
+        open_recorder: Callable[[float, bool], Recorder | SegmentRecorder | None],
         metrics: StreamMetrics,
         frames: bool,
     ) -> None:
         self.next_frame = 0  # index of the first frame that is not recorded yet
         self._stream, self._open_recorder, self._metrics, self._frames = stream, open_recorder, metrics, frames
-        self._recorder: Recorder | SegmentWriter | None = None
+        self._recorder: Recorder | SegmentRecorder | None = None
         self._opened = False
+        self._ended = ""  # why the recording has broken off
+
+    @property
+    def trouble(self) -> str:
+        """Why frames are not recorded now; "" while they are, or none are to be. Any thread may ask."""
+        recorder = self._recorder
+        return recorder.trouble if isinstance(recorder, SegmentRecorder) else self._ended
 
     def open(self, rate: float, live: bool) -> bool:
         """Begin the recording, once; True when this call did, and frames are recorded from ``next_frame`` on.
@@ -56,7 +63,7 @@ class Recording:
 
     def need(self) -> Need:
         """The annotated picture while the recording goes on."""
-        if self._recorder is None:
+        if self._recorder is None or (isinstance(self._recorder, SegmentRecorder) and not self._recorder.wants()):
             return Need.NOTHING
         return Need.JPEG if self._frames else Need.PICTURE
 
@@ -67,7 +74,7 @@ class Recording:
         """
         if kind is Kind.EVENT and header["type"] == StreamEvent.SOURCE_DOWN:
             with self._ending_on_failure():
-                if isinstance(self._recorder, SegmentWriter):
+                if isinstance(self._recorder, SegmentRecorder):
                     self._recorder.cut()
         return True
 
@@ -90,8 +97,10 @@ class Recording:
         except Exception as error:
             recorder, self._recorder = self._recorder, None
             self._metrics.record_errors.inc()
+            self._metrics.record_broken.set(1)
             expected = isinstance(error, OutputError)
             why = error if expected else OutputError(f"cannot record: {one_line(error)}")
+            self._ended = one_line(why)
             log.warning(
                 "stream %s: %s; the stream goes on without a recording",
                 self._stream,

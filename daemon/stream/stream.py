@@ -9,6 +9,7 @@ from daemon.lane.lane import Lane, frames_in
 from daemon.lane.mailbox import Mailbox
 from daemon.lane.outcome import Outcome
 from daemon.sinks.preview import Preview
+from daemon.sinks.recording import Recording
 from daemon.stream.reader import Reader
 from daemon.stream.snapshot import Snapshot
 from daemon.stream.writer import Identity, Writer
@@ -33,12 +34,13 @@ class Stream:
         *,
         source: str,
         preview: Preview,
+        recording: Recording,
         hurry: threading.Event,
         patient: bool,
     ) -> None:
         """``source`` as it may be shown; ``hurry``: once set, no message waits for a slow subscriber; ``patient``: the
         writer waits for slow subscribers, however long."""
-        self.lane, self.source, self.preview = lane, source, preview
+        self.lane, self.source, self.preview, self._recording = lane, source, preview, recording
         self.name, self.metrics = lane.name, lane.metrics
         self.error: Exception | None = None
         self._reader, self._writer, self._patient, self._hurry = reader, writer, patient, hurry
@@ -77,6 +79,11 @@ class Stream:
     def trouble(self) -> str:
         """Why the source is down, or was down last; "" when it never was."""
         return self._reader.trouble
+
+    @property
+    def not_recorded(self) -> str:
+        """Why its frames are not recorded now; "" while they are, or none are to be."""
+        return self._recording.trouble
 
     @property
     def live(self) -> bool:

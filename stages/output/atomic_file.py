@@ -10,6 +10,8 @@ from pathlib import Path
 class AtomicFile:
     """An append-only file that always ends at the last ``commit``; data written after it is buffered in memory.
 
+    ``size`` is that of the file.
+
     ``path`` must not exist. With ``keep`` it must exist: its first ``keep`` bytes stay and the rest is cut off. All
     methods raise OSError; the constructor also when another program has the file open as an AtomicFile.
     """
@@ -17,10 +19,10 @@ class AtomicFile:
     def __init__(self, path: Path, keep: int | None = None) -> None:
         self._file = path.open("xb" if keep is None else "ab", buffering=0)
         self._buffer = bytearray()
-        self._size = keep or 0  # committed bytes on disk
+        self.size = keep or 0  # committed bytes on disk
         try:
             self._lock(path)
-            self._file.truncate(self._size)
+            self._file.truncate(self.size)
         except OSError:
             self._file.close()
             raise
@@ -39,14 +41,14 @@ class AtomicFile:
         rest = memoryview(data)
         while rest:
             rest = rest[self._file.write(rest) :]
-        self._size += len(data)
+        self.size += len(data)
 
     def close(self) -> None:
         """Discard the buffered data and cut off what a failed ``commit`` wrote only in part."""
         if self._file.closed:
             return
         try:
-            self._file.truncate(self._size)
+            self._file.truncate(self.size)
         finally:
             self._file.close()
 

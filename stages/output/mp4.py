@@ -51,6 +51,11 @@ class Mp4Writer:
         else:
             self._stream.codec_context.bit_rate = 6 * size[0] * size[1]
 
+    @property
+    def written(self) -> int:
+        """Bytes on disk."""
+        return self._file.size
+
     def accepts(self, size: tuple[int, int], captured_at: float) -> bool:
         """Whether the next frame may have this ``size`` (width, height) and capture time."""
         gap = captured_at - self._start - float(self._last_pts * TIME_BASE)

@@ -51,6 +51,11 @@ class SegmentWriter:
         """The video of the segment that is being written."""
         return self._open.path if self._open else None
 
+    @property
+    def written(self) -> int:
+        """Bytes on disk of the segment that is being written."""
+        return self._open.written if self._open else 0
+
     def write(self, header: wire.Header, annotated: Image, jpeg: bytes | None = None) -> None:
         """Append one frame: its ``masks`` header, the ``annotated`` frame, uint8 (H, W, 3) RGB, and that as JPEG.
 
@@ -67,6 +72,9 @@ class SegmentWriter:
         except (OSError, FFmpegError) as error:
             self._abandon()
             raise cannot_record(self._folder, error) from error
+        except Exception:
+            self._abandon()
+            raise
         self.next_frame = header["frame"] + 1
 
     def cut(self) -> None:
@@ -111,7 +119,7 @@ class _OpenSegment:
         self._began = time.monotonic()
         self._frames = 0
         self._pictures = pictures_of(path) if frames else None
-        self._jpeg_bytes = 0
+        self._jpeg_bytes = self._lines_bytes = 0
         if self._pictures:
             self._pictures.mkdir(exist_ok=True)
         self._video = Mp4Writer(path, rate, size, start)
@@ -121,6 +129,11 @@ class _OpenSegment:
             self._video.abandon()
             path.unlink(missing_ok=True)
             raise
+
+    @property
+    def written(self) -> int:
+        """Bytes on disk."""
+        return self._video.written + self._lines_bytes + self._jpeg_bytes
 
     def accepts(self, size: tuple[int, int], captured_at: float, length: float) -> bool:
         """Whether the next frame, of this ``size`` (width, height) and capture time, belongs to this segment."""
@@ -136,6 +149,7 @@ class _OpenSegment:
         self._video.write(annotated, header["captured_at"])
         self._lines.write(line)
         self._lines.commit()
+        self._lines_bytes += len(line)
         self._end = header["captured_at"]
         self._frames += 1
 

@@ -6,8 +6,8 @@ const WAITING_STATES = new Set(["loading", "connecting", "retrying"]);
 
 /** Writes the state into `node`; the class sets the colour. */
 export function updateStatus(node, stream) {
-  setAttributes(node, { class: `status ${stream.state}` });
-  setText(node, stream.state);
+  setAttributes(node, { class: `status ${stream.not_recorded ? "failed" : stream.state}`, title: stream.not_recorded });
+  setText(node, stream.not_recorded ? `${stream.state}, not recorded` : stream.state);
 }
 
 const HEADLINES = {
