@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from daemon.events.records import Box, EventRecord, TrackRecord
 from daemon.events.store import EventStore
 from daemon.sinks.sink import FrameOutput, Need
+from daemon.sinks.views import qualities
 from stages.output.wire import Header, Kind
 from stages.recording.thumbnail import thumbnail
 from stages.types import Clock, TrackChange
@@ -55,15 +56,11 @@ class Remembering:
 
     def frame(self, frame: FrameOutput) -> None:
         """Make pictures of tracks that are seen better than before."""
-        height, width = frame.header["height"], frame.header["width"]
         better: list[tuple[bool, float, int]] = []
-        for entry in frame.header["objects"]:
-            seen = self._tracks.get(entry["id"])
-            if seen is None or not entry["area"]:
-                continue
-            good = _quality(entry, width, height)
-            if good > BETTER * seen.best and self._time - seen.pictured >= PAUSE:
-                better.append((seen.best == 0, good, entry["id"]))
+        for track, good in qualities(frame.result, frame.header).items():
+            seen = self._tracks.get(track)
+            if seen is not None and good > BETTER * seen.best and self._time - seen.pictured >= PAUSE:
+                better.append((seen.best == 0, good, track))
         for _, good, track in sorted(better, reverse=True)[:MOST]:  # those without a picture first
             seen = self._tracks[track]
             seen.best, seen.best_box, seen.pictured = good, seen.box, self._time
@@ -120,10 +117,3 @@ class Remembering:
         seen.written = self._time
         about = seen.prompt, seen.first, seen.last, seen.score, seen.best_box, seen.best, snapshot
         self._store.add(TrackRecord(self._stream, self._session, track, *about))
-
-
-def _quality(entry: Header, width: int, height: int) -> float:
-    """How well an object is seen: large, surely there, and whole."""
-    x0, y0, x1, y1 = entry["box"]
-    whole = 1.0 if x0 > 0 and y0 > 0 and x1 < width and y1 < height else 0.5
-    return float(whole * entry["presence"] * entry["area"] ** 0.5)

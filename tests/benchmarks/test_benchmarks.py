@@ -115,6 +115,16 @@ def test_the_drawing_benchmark_compares_boxes_with_whole_pictures():
     assert all(row["ratio"] == row["whole"] / row["inside"] > 0 for row in rows)
 
 
+def test_the_events_benchmark_times_pages_and_frames():
+    """Each figure of a page stands beside that of /healthz, and no record is lost."""
+    report = run("events", "--events", "2000", "--requests", "6", "--frames", "50")
+    page, frame = report["page, ms"], report["frame, CPU ms"]
+    assert 0 < page["median"] <= page["worst"]
+    assert page["median / healthz"] == page["median"] / page["healthz median"]
+    assert frame["with / without"] == frame["with"] / frame["without"]
+    assert (frame["frames"], page["lost"], frame["lost"]) == (100, 0, 0)
+
+
 def test_the_live_benchmark_runs_the_daemon_and_draws_its_plot(tmp_path):
     """Each run has a share of what was asked, percentiles that rise and drops by reason; overload is cut in six."""
     picture = tmp_path / "live.png"

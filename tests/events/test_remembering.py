@@ -15,7 +15,7 @@ from stages.output import wire
 from stages.output.masks import Masks
 from stages.output.wire import Kind
 from stages.recording.thumbnail import SIDE, thumbnail
-from stages.types import Clock, Frame, Result, Track, TrackChange, TrackState
+from stages.types import Clock, Detections, Frame, Result, Track, TrackChange, TrackState
 from tests.events.made import NOON, SESSION
 
 RED, BLUE = (200, 0, 0), (0, 0, 200)
@@ -33,8 +33,14 @@ class Stream:
     def add(self, record: Record) -> None:
         self.records.append(record)
 
-    def show(self, objects: Objects, later: float = 1.0, started: tuple[int, ...] = ()) -> None:
-        """A frame ``later`` than the last; red objects on blue, which are whole and seen well."""
+    def show(
+        self,
+        objects: Objects,
+        later: float = 1.0,
+        started: tuple[int, ...] = (),
+        detected: tuple[tuple[float, ...], ...] | None = None,
+    ) -> None:
+        """A frame ``later`` than the last; red objects on blue. On a keyframe these boxes were ``detected``."""
         self._number += 1
         self._time = getattr(self, "_time", NOON) + later
         image = np.full((120, 160, 3), BLUE, np.uint8)
@@ -44,7 +50,11 @@ class Stream:
             image[y0:y1, x0:x1] = RED
         tracks = tuple(Track(id_, 0, 0, 0, TrackState.TRACKED, 0.5, 1.0) for id_ in objects)
         frame = Frame(self._number, 0, Fraction(1, 30), self._time, self._clock, image)
-        result = Result(frame, 0, False, tracks, torch.zeros(len(objects), 8, 8))
+        found = None
+        if detected is not None:
+            boxes = np.array(detected, np.float32).reshape(-1, 4)
+            found = Detections(boxes, np.full(len(boxes), 0.9, np.float32), np.zeros(len(boxes), np.int64))
+        result = Result(frame, 0, found is not None, tracks, torch.zeros(len(objects), 8, 8), detections=found)
         masks = Masks.from_full(full)
         same: dict[str, Any] = {"stream": "gate", "session": SESSION, "seq": self._number}
         header = wire.masks_header(result, masks, prompts=["car"], published_at=self._time + 0.5, **same)
@@ -107,6 +117,15 @@ def test_a_picture_is_made_when_a_track_is_seen_better_but_not_at_once_again():
     last = stream.records[-1]
     assert isinstance(last, TrackRecord)
     assert (last.box, last.snapshot, last.last) == ((20, 20, 81, 81), None, NOON + 1 + 3 * PAUSE)
+
+
+def test_a_view_that_the_detector_confirms_is_better_than_a_larger_one_that_may_have_drifted():
+    stream = Stream()
+    stream.show({7: (20, 20, 60, 60)})
+    stream.show({7: (22, 22, 52, 52)}, detected=((20, 20, 50, 50),))
+    stream.show({7: (22, 22, 82, 82)}, detected=((90, 90, 99, 99),))  # it was somewhere else, if at all
+    stream.show({7: (22, 22, 92, 92)})
+    assert [r.box for r in stream.pictures()] == [(20, 20, 60, 60), (22, 22, 52, 52)]
 
 
 def test_of_many_objects_on_one_frame_each_gets_its_picture_in_turn():

@@ -16,6 +16,7 @@ from daemon.service.build import build
 from daemon.service.controller import Controller
 from daemon.service.service import Service
 from daemon.settings.schema import Settings, StreamSettings
+from daemon.sinks.preview import Picture
 from stages.detection.prompts import parse_prompts
 from stages.errors import ConfigError
 from stages.output.wire import unpack
@@ -177,18 +178,18 @@ def test_a_daemon_whose_streams_are_changed_does_not_end_by_itself_and_takes_no_
 
 def test_pictures_are_drawn_only_while_somebody_watches(steer):
     control = steer(FIRST)
-    preview = control.preview("gate")
+    feed = control.preview("gate").annotated
     view_when(control, lambda view: (view.frame or 0) > 5)
-    assert preview.next(0, 0.1) is None
-    with preview.watching():
-        number, jpeg = preview.next(0, 20) or (0, b"")
-        later, _ = preview.next(number, 20) or (0, b"")
+    assert feed.next(0, 0.1) is None
+    with feed.watching():
+        number, picture = feed.next(0, 20) or (0, Picture(b""))
+        later, _ = feed.next(number, 20) or (0, Picture(b""))
     assert later > number > 0
-    assert cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR).shape == (256, 256, 3)
+    assert cv2.imdecode(np.frombuffer(picture.jpeg, np.uint8), cv2.IMREAD_COLOR).shape == (256, 256, 3)
     control._service.shutdown()
-    number, _ = preview.next(0, 0) or (0, b"")
+    number, _ = feed.next(0, 0) or (0, Picture(b""))
     with pytest.raises(EOFError):
-        preview.next(number, 20)
+        feed.next(number, 20)
 
 
 def test_a_camera_that_cannot_be_reached_is_retried_and_says_why(steer):
