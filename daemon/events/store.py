@@ -33,12 +33,14 @@ class EventStore:
     """Keeps records in the database at ``path``.
 
     ``count_dropped`` is called with the number of records that are lost: where the disk is full, or another program has
-    the file locked for long, the newest are, and never does a stream wait. ``keep``: seconds that records are kept;
-    None: as long as there is room for them. A SegmentObserver (see stages.recording.segment). ``start`` and ``close``
-    are for one thread, all else for any.
+    the file locked for long, the newest are, and never does a stream wait. ``keep`` tells for how many
+    seconds records are kept; None: as long as there is room for them. A SegmentObserver (stages.recording.segment).
+    ``start`` and ``close`` are for one thread, all else for any.
     """
 
-    def __init__(self, path: Path, count_dropped: Callable[[int], None], keep: float | None = None) -> None:
+    def __init__(
+        self, path: Path, count_dropped: Callable[[int], None], keep: Callable[[], float | None] = lambda: None
+    ) -> None:
         self.path = path
         self.reader = Reader(path, self._suspect)
         self._count_dropped, self._keep = count_dropped, keep
@@ -153,7 +155,8 @@ class EventStore:
     def _tidy(self, database: Database) -> None:
         if time.monotonic() < self._next_tidy:
             return
-        oldest = 0.0 if self._keep is None else time.time() - self._keep
+        keep = self._keep()
+        oldest = 0.0 if keep is None else time.time() - keep
         database.connection.execute("BEGIN IMMEDIATE")
         done = remove_old(database.connection, oldest)
         database.connection.execute("COMMIT")

@@ -81,7 +81,12 @@ def build(
 
     engine = Engine(load)
     database = place(settings)
-    events = None if database is None else EventStore(database, metrics.database_dropped.inc)
+
+    def keep() -> float | None:
+        asked = configuration.wanted.settings.record.keep
+        return seconds(asked) if asked else None
+
+    events = None if database is None else EventStore(database, metrics.database_dropped.inc, keep)
     clips = Clips(_place(settings.record))
 
     folders = Folders(() if events is None else (events,))

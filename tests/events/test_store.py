@@ -234,7 +234,7 @@ def test_what_is_older_than_keep_goes_and_so_does_what_is_above_the_most(path, m
     monkeypatch.setattr(rows, "CHUNK", 3)
     monkeypatch.setattr(store.time, "time", lambda: NOON + 100 + next(now) * 1e-6)
     old = [event(number, prompt="bus") for number in range(10)] + [track(number, last=NOON) for number in range(10)]
-    with opened(path, keep=60.0) as there:
+    with opened(path, keep=lambda: 60.0) as there:
         for record in [*old, *(event(number) for number in range(50, 60)), track(50, last=NOON + 90)]:
             there.add(record)
         wait_until(lambda: events_in(there) == [*range(59, 49, -1)])
