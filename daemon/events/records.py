@@ -49,12 +49,4 @@ class SegmentGone:
     video: Path
 
 
-@dataclass(frozen=True, slots=True)
-class RecordedStream:
-    """A stream whose segments are in ``folder``: those that the database does not know are looked for."""
-
-    stream: str
-    folder: Path
-
-
-Record = EventRecord | TrackRecord | Segment | SegmentGone | RecordedStream
+Record = EventRecord | TrackRecord | Segment | SegmentGone

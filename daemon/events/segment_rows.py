@@ -2,9 +2,11 @@
 
 import sqlite3
 from collections import defaultdict
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
-from daemon.events.records import RecordedStream, SegmentGone
+from daemon.events.records import SegmentGone
 from stages.recording.leftover import read_segment
 from stages.recording.segment import Segment, videos
 
@@ -13,7 +15,7 @@ _UPSERT = """INSERT INTO segments(stream, folder, path, start, end, frames, byte
     bytes = excluded.bytes"""
 
 
-def write(connection: sqlite3.Connection, record: Segment | SegmentGone | RecordedStream) -> None:
+def write(connection: sqlite3.Connection, record: Segment | SegmentGone) -> None:
     """Within a transaction. Raises sqlite3.Error."""
     match record:
         case Segment():
@@ -21,8 +23,6 @@ def write(connection: sqlite3.Connection, record: Segment | SegmentGone | Record
             connection.execute(_UPSERT, (record.stream, *_place(record.video), *about))
         case SegmentGone():
             connection.execute("DELETE FROM segments WHERE folder = ? AND path = ?", _place(record.video))
-        case RecordedStream():
-            _look_for(connection, record)
 
 
 def forget_missing(connection: sqlite3.Connection) -> None:
@@ -45,20 +45,25 @@ def forget_missing(connection: sqlite3.Connection) -> None:
         connection.executemany("DELETE FROM segments WHERE id = ?", gone)
 
 
-def _look_for(connection: sqlite3.Connection, recorded: RecordedStream) -> None:
-    """Add the segments that are in the folder and not in the table, as after the database was lost.
+def unknown(connection: sqlite3.Connection, folder: Path, stream: str) -> list[Path]:
+    """The videos of segments in the folder that are not in the table, as after the database was lost; oldest first.
 
-    Not the newest: it may be written, and its recorder tells of it when it is complete.
+    Not the newest: it may be written, and its recorder tells of it when it is complete. Raises sqlite3.Error.
     """
     try:
-        there = list(videos(recorded.folder, recorded.stream))[:-1]
-        known = connection.execute("SELECT path FROM segments WHERE folder = ?", (str(recorded.folder.absolute()),))
-        names = {path for (path,) in known}
-        for video in there:
-            if _place(video)[1] not in names:
-                write(connection, read_segment(recorded.stream, video))
+        there = list(videos(folder, stream))[:-1]
     except OSError:  # its recording says so
-        return
+        return []
+    rows = connection.execute("SELECT path FROM segments WHERE folder = ?", (str(folder.absolute()),))
+    known = {path for (path,) in rows}
+    return [video for video in there if _place(video)[1] not in known]
+
+
+def take_in(connection: sqlite3.Connection, stream: str, found: Sequence[Path]) -> None:
+    """Add segments whose files are read for it. Within a transaction. Raises sqlite3.Error."""
+    for video in found:
+        with suppress(OSError):  # it has just gone
+            write(connection, read_segment(stream, video))
 
 
 def _place(video: Path) -> tuple[str, str]:

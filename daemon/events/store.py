@@ -15,7 +15,7 @@ from daemon.events.questions import Filter, page
 from daemon.events.reader import Reader
 from daemon.events.records import Record, SegmentGone
 from daemon.events.rows import Rows, remove_old
-from daemon.events.segment_rows import forget_missing
+from daemon.events.segment_rows import forget_missing, take_in, unknown
 from stages.errors import ConfigError, one_line
 from stages.recording.segment import Segment
 
@@ -23,6 +23,7 @@ MOST_WAITING = 5000  # records; more are dropped and counted
 BATCH = 0.25  # seconds between two batches
 RETRY = 5.0  # seconds until a database that could not be opened or written is tried again
 TIDY = 30.0  # seconds between two looks for what has had its time
+READ = 5  # segments that are read for the table at a time: events wait meanwhile
 LOOK = 600.0  # seconds between two looks whether the recordings are still there
 CLOSING = 3.0  # seconds that the last batch has
 
@@ -47,6 +48,9 @@ class EventStore:
         self._waiting: deque[Record] = deque()
         self._database: Database | None = None
         self._rows: Rows | None = None
+        self._folders: dict[str, Path] = {}  # where streams are recorded in segments
+        self._to_look: deque[str] = deque()  # streams of which segments may be unknown
+        self._to_read: list[tuple[str, Path]] = []  # those segments
         self._damaged = False  # a reader has found it so
         self._trouble = ""  # what is wrong now, as it was said; "" when nothing is
         self._next_try = self._next_tidy = self._next_look = 0.0  # monotonic seconds
@@ -70,6 +74,11 @@ class EventStore:
             self._count_dropped(1)
         else:
             self._waiting.append(record)
+
+    def recorded(self, stream: str, folder: Path) -> None:
+        """The segments of a stream are in ``folder``; those that the database does not know are looked for."""
+        self._folders[stream] = folder
+        self._to_look.append(stream)
 
     def segment_closed(self, segment: Segment) -> None:
         """Take a complete segment."""
@@ -106,6 +115,7 @@ class EventStore:
         try:
             database, rows = self._ready()
             self._write(database, rows)
+            self._look(database)
             self._tidy(database)
             if self._trouble:
                 log.info("%s is written again", self.path)
@@ -132,6 +142,7 @@ class EventStore:
 
     def _open(self) -> None:
         self._database, self._rows = Database(self.path), None
+        self._to_look.extend(self._folders)  # it may be a new one
 
     def _write(self, database: Database, rows: Rows) -> None:
         count = len(self._waiting)
@@ -151,6 +162,19 @@ class EventStore:
             self._waiting.popleft()
         if unfit:
             self._count_dropped(len(unfit))
+
+    def _look(self, database: Database) -> None:
+        """Take in segments that the database does not know, the newest first."""
+        connection = database.connection
+        if not self._to_read and self._to_look:
+            stream = self._to_look.popleft()
+            self._to_read = [(stream, video) for video in unknown(connection, self._folders[stream], stream)]
+        if self._to_read:
+            some = self._to_read[-READ:]
+            connection.execute("BEGIN IMMEDIATE")
+            take_in(connection, some[0][0], [video for _, video in reversed(some)])
+            connection.execute("COMMIT")
+            del self._to_read[-READ:]
 
     def _tidy(self, database: Database) -> None:
         if time.monotonic() < self._next_tidy:

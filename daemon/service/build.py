@@ -18,7 +18,6 @@ from daemon.engine.models import Models
 from daemon.engine.stream_state import StreamState
 from daemon.events.clips import AFTER, BEFORE, Clips, Place
 from daemon.events.place import place
-from daemon.events.records import RecordedStream
 from daemon.events.store import EventStore
 from daemon.lane.handover import Origin
 from daemon.lane.lane import WINDOWS, Lane, size_of
@@ -219,7 +218,7 @@ def _open_recorder(
             seconds(record.keep) if record.keep else None, size(record.keep_bytes) if record.keep_bytes else None
         )
         if shared.events is not None:
-            shared.events.add(RecordedStream(stream.name, Path(record.dir)))
+            shared.events.recorded(stream.name, Path(record.dir))
         length, folder = seconds(record.segment), shared.folders.of(Path(record.dir))
 
         def tell(text: str) -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from daemon.events import store
-from daemon.events.records import RecordedStream
 from daemon.events.store import EventStore
 from stages.recording.segment import Segment, lines_of, video_path
 from tests.api.site import Site
@@ -79,13 +78,16 @@ def test_a_segment_that_was_deleted_by_hand_is_forgotten(path, tmp_path):
         wait_until(lambda: known(site) == [("gate", 2), ("gate", 0)])
 
 
-def test_segments_that_a_new_database_does_not_know_are_found(path, tmp_path):
-    """All but the newest, of which its recorder tells."""
+def test_segments_that_a_new_database_does_not_know_are_found(path, tmp_path, monkeypatch):
+    """All but the newest, of which its recorder tells; also when the database is lost while the daemon runs."""
+    monkeypatch.setattr(store, "READ", 2)
     made = [segment(tmp_path, number) for number in range(4)]
     with opened(path) as there, ask(there) as site:
-        there.add(RecordedStream("gate", tmp_path))
+        there.recorded("gate", tmp_path)
         wait_until(lambda: known(site) == [("gate", 2), ("gate", 1), ("gate", 0)])
         assert site.ask("GET", "/api/segments").json["segments"][0]["bytes"] == made[2].bytes
-        there.add(RecordedStream("none", tmp_path / "nowhere"))
+        there.recorded("none", tmp_path / "nowhere")
         there.segment_closed(made[3])
         wait_until(lambda: known(site)[0] == ("gate", 3))
+        path.unlink()
+        wait_until(lambda: site.ask("GET", "/api/segments").status == 200 and len(known(site)) == 3)
