@@ -18,7 +18,6 @@ from stages.recording.clip import Piece, cut
 from stages.recording.find import Listing, first_header
 from stages.recording.segment import lines_of, start_of
 
-BEFORE, AFTER = 5.0, 10.0  # seconds around an event
 MOST = 8  # clips kept: a browser asks for one in several parts
 FRESH = 2.0  # seconds for which a clip is kept whose end is not recorded yet
 SETTLED = 30.0  # seconds after its end from which nothing is added to a clip

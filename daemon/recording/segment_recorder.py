@@ -1,6 +1,7 @@
 """Records a live stream in segments for as long as it runs: where that is not possible now, it goes on later."""
 
 import logging
+import math
 import time
 from collections.abc import Callable
 
@@ -9,6 +10,7 @@ from daemon.recording.folder import Folder, Policy
 from stages.errors import ConfigError, OutputError, WireError, one_line
 from stages.output.recorder import cannot_record
 from stages.output.wire import Header
+from stages.recording.around_events import AroundEvents
 from stages.recording.segment import Segment
 from stages.recording.segment_writer import SegmentWriter
 from stages.types import Image
@@ -36,18 +38,22 @@ class SegmentRecorder:
         policy: Policy,
         metrics: StreamMetrics,
         tell: Callable[[str], None],
+        around: AroundEvents | None = None,
     ) -> None:
+        """``around``: only segments near events are kept."""
         self.trouble = ""  # why it pauses; "" while it records
-        self._folder, self._stream, self._metrics, self._tell = folder, stream, metrics, tell
+        self.folder, self._stream, self._metrics, self._tell = folder, stream, metrics, tell
         self._missed = 0  # frames of a pause
         self._paused = self._next_try = 0.0  # monotonic seconds
         self._pause = SHORT
+        self._around: AroundEvents | None = None  # nobody knows of events near what an earlier run left: it stays
         folder.join(stream, policy)
         try:
             self._writer = SegmentWriter(folder.path, stream, rate, length, frames, self._closed)
         except OutputError:
             folder.leave(stream)
             raise
+        self._around = around
         metrics.record_free.set_function(lambda: folder.free)
         metrics.record_until_full.set_function(lambda: folder.seconds_until_full)
 
@@ -56,9 +62,14 @@ class SegmentRecorder:
         """The first number of a frame that is free."""
         return self._writer.next_frame
 
+    def event(self, at: float) -> None:
+        """An event around which segments are kept, in Unix seconds."""
+        if self._around is not None:
+            self._around.event(at)
+
     def wants(self) -> bool:
         """Whether the next frame is to be given to ``write``; asked once before each."""
-        if self.trouble and (time.monotonic() < self._next_try or not self._folder.has_room(ENOUGH)):
+        if self.trouble and (time.monotonic() < self._next_try or not self.folder.has_room(ENOUGH)):
             self._missed += 1
             return False
         return True
@@ -69,7 +80,7 @@ class SegmentRecorder:
             self._write(header, annotated, jpeg)
         except OutputError as error:
             # the segment ended with what is whole; what was deleted by hand, or makes room, is no reason to pause
-            if not self._folder.make_room():
+            if not self.folder.make_room():
                 self._fail(error)
                 return
             try:
@@ -81,6 +92,7 @@ class SegmentRecorder:
                 self._say(f"{one_line(error)}; the recording goes on in another file")
         if self.trouble:
             self._resume()
+        self._remove_far(header["captured_at"])
 
     def cut(self) -> None:
         """Complete the segment: the next frame begins another one."""
@@ -94,32 +106,41 @@ class SegmentRecorder:
         try:
             self._writer.close()
         finally:
-            self._folder.leave(self._stream)
+            self._remove_far(math.inf)
+            self.folder.leave(self._stream)
         if self.trouble:
             raise OutputError(self.trouble)
 
     def _write(self, header: Header, annotated: Image, jpeg: bytes | None) -> None:
         try:
-            most = self._folder.most_bytes
+            most = self.folder.most_bytes
             if most is not None and self._writer.written >= most:
                 self._writer.cut()
             if self._writer.video is None:
-                self._folder.lock.hold()
-                self._folder.make_room(most or 0)
+                self.folder.lock.hold()
+                self.folder.make_room(most or 0)
             self._writer.write(header, annotated, jpeg)
         except (OutputError, WireError):
             raise
         except OSError as error:
-            raise cannot_record(self._folder.path, error) from error
+            raise cannot_record(self.folder.path, error) from error
         except Exception as error:
             text = one_line(error)
             raise OutputError(text if isinstance(error, ConfigError) else f"cannot record: {text}") from error
         if self._writer.video is not None:
-            self._folder.writes(self._stream, self._writer.video)
+            self.folder.writes(self._stream, self._writer.video)
 
     def _closed(self, segment: Segment) -> None:
         self._metrics.record_segments.inc()
-        self._folder.closed(segment)
+        self.folder.closed(segment)
+        if self._around is not None:
+            self._around.complete(segment)
+
+    def _remove_far(self, now: float) -> None:
+        """Remove the segments of which it is clear ``now`` that no event is near."""
+        if self._around is not None:
+            for segment in self._around.far(now):
+                self.folder.remove(segment)
 
     def _fail(self, error: OutputError) -> None:
         now, paused = time.monotonic(), bool(self.trouble)

@@ -16,7 +16,7 @@ from daemon.engine.classify import ClassifySchedule
 from daemon.engine.engine import Engine
 from daemon.engine.models import Models
 from daemon.engine.stream_state import StreamState
-from daemon.events.clips import AFTER, BEFORE, Clips, Place
+from daemon.events.clips import Clips, Place
 from daemon.events.place import place
 from daemon.events.store import EventStore
 from daemon.lane.handover import Origin
@@ -51,6 +51,7 @@ from daemon.stream.writer import Identity, Observer, Writer
 from stages.detection.auto_threshold import AutoThresholds
 from stages.output.publisher import Publisher
 from stages.output.recorder import Recorder
+from stages.recording.around_events import AroundEvents
 from stages.source.address import is_live, redact
 from stages.source.source import Source
 from stages.types import StreamEvent, Window
@@ -138,9 +139,9 @@ def _build_stream(shared: _Shared, stream: StreamSettings, origin: Origin, obser
     # a new sink joins these
     hurry, preview = threading.Event(), Preview(stream.publish.jpeg_quality)
     publishing = Publishing(stream.name, publisher, lane.metrics, stream.publish.frames, hurry, lane.lease)
-    recording = Recording(
-        stream.name, partial(_open_recorder, shared, stream, lane), lane.metrics, stream.record.frames
-    )
+    record = stream.record
+    open_recorder = partial(_open_recorder, shared, stream, lane)
+    recording = Recording(stream.name, open_recorder, lane.metrics, record.frames, record.events)
     sinks: tuple[Sink, ...] = (publishing, recording, preview)
     shared.clips.know(stream.name, _place(stream.record))
     if shared.events is not None:
@@ -221,16 +222,18 @@ def _open_recorder(
             shared.events.recorded(stream.name, Path(record.dir))
         length, folder = seconds(record.segment), shared.folders.of(Path(record.dir))
 
+        around = AroundEvents(seconds(record.before), seconds(record.after)) if record.mode == "events" else None
+
         def tell(text: str) -> None:
             lane.tell(Notice(StreamEvent.ERROR, text), 0)
 
-        return SegmentRecorder(folder, stream.name, rate, length, record.frames, policy, lane.metrics, tell)
+        return SegmentRecorder(folder, stream.name, rate, length, record.frames, policy, lane.metrics, tell, around)
     return Recorder(Path(record.dir), stream.name, rate, record.frames, record.resume)
 
 
 def _place(record: Record) -> Place:
     """Where clips of what is recorded so come from."""
-    return Place(Path(record.dir) if record.dir else None, BEFORE, AFTER)
+    return Place(Path(record.dir) if record.dir else None, seconds(record.before), seconds(record.after))
 
 
 def _version() -> str:

@@ -113,9 +113,13 @@ class Record(_Table):
     dir: str = ""  # "" = off
     frames: bool = False  # also write the annotated frames as JPEG files
     resume: bool = False  # continue an earlier recording of a file
+    mode: Literal["all", "events"] = "all"  # "events": segments of live sources around events only
+    events: Annotated[tuple[kind.EventType, ...], Field(strict=False)] = ("track_started",)
     segment: kind.DurationOrNone = "5min"  # of a live source; "" = one file
     keep: kind.DurationOrNone = ""  # older segments go; "" = for ever
     keep_bytes: kind.SizeOrNone = ""  # of all streams of ``dir``: the oldest segments go first
+    before: kind.Span = "5s"  # an event
+    after: kind.Span = "10s"
 
 
 class State(_Table):
@@ -247,6 +251,9 @@ class Settings(BaseSettings):
         for key, does in (("frames", "records frames"), ("resume", "resumes a recording")):
             if getattr(own.record, key) and not own.record.dir:
                 yield f'stream "{stream.name}" {does} but has no folder; set record.dir (--record DIR)'
+        if own.record.mode == "events" and not (own.record.events and own.record.segment):
+            lacks = "no record.events" if not own.record.events else "no record.segment"
+            yield f'stream "{stream.name}" has record.mode = "events" but {lacks}; set it, or record all'
         classified = self.models.classifier and own.classification.target == "frame"
         if not stream.prompts and not classified:
             yield f'stream "{stream.name}" has no prompts; say what to look for: --prompt person'

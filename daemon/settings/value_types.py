@@ -2,7 +2,7 @@
 
 import ipaddress
 import re
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
@@ -117,7 +117,7 @@ Memory = Annotated[
 ]
 _DURATION = r"[0-9]{1,9}(\.[0-9]{1,9})?(s|min|h|d)"
 _DURATIONS = 'a number with s, min, h or d, as in "90s", "5min" or "7d"'
-Duration = Annotated[str, _matches(_DURATION, _DURATIONS), AfterValidator(_at_least_a_second)]
+Span = Annotated[str, _matches(_DURATION, _DURATIONS)]
 DurationOrNone = Annotated[str, _matches(f"|{_DURATION}", f'{_DURATIONS}; or ""'), AfterValidator(_at_least_a_second)]
 SizeOrNone = Annotated[
     str,
@@ -134,6 +134,17 @@ Tiles = Annotated[AnyTiles, BeforeValidator(_tiles)]
 Secret = Annotated[str, Field(repr=False)]
 SecretText = Annotated[str, Field(min_length=1, repr=False)]
 Source = Annotated[SecretText, AfterValidator(opened_address)]  # may hold a password
+EventType = Literal[
+    "track_started",
+    "track_occluded",
+    "track_returned",
+    "track_ended",
+    "source_up",
+    "source_down",
+    "epoch",
+    "governor",
+    "error",
+]
 if TYPE_CHECKING:
     Prompts = tuple[Prompt, ...]  # the type of the validated value
 else:  # the type in the file: a list of texts

@@ -1,7 +1,7 @@
 """The sink that records a stream to files."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 
 from daemon.metrics.stream_metrics import StreamMetrics
@@ -29,11 +29,15 @@ class Recording:
         open_recorder: Callable[[float, bool], Recorder | SegmentRecorder | None],
         metrics: StreamMetrics,
         frames: bool,
+        events: Collection[str] = (),
     ) -> None:
+        """``events``: the types of those around which a recording keeps segments."""
         self.next_frame = 0  # index of the first frame that is not recorded yet
         self._stream, self._open_recorder, self._metrics, self._frames = stream, open_recorder, metrics, frames
         self._recorder: Recorder | SegmentRecorder | None = None
         self._opened = False
+        self._events = events
+        self._last: tuple[int, float] | None = None  # the last frame: its index, and when it was captured
         self._ended = ""  # why the recording has broken off
 
     @property
@@ -68,15 +72,23 @@ class Recording:
         return Need.JPEG if self._frames else Need.PICTURE
 
     def message(self, kind: Kind, header: Header) -> bool:
-        """Complete the segment where the source is lost: nobody knows when the next frame comes.
+        """Complete the segment where the source is lost: nobody knows when the next frame comes. Note events.
 
         Raises OutputError when the recording has ended, whatever the cause.
         """
-        if kind is Kind.EVENT and header["type"] == StreamEvent.SOURCE_DOWN:
+        if kind is Kind.MASKS:
+            self._last = header["frame"], header["captured_at"]
+        elif kind is Kind.EVENT and isinstance(self._recorder, SegmentRecorder):
             with self._ending_on_failure():
-                if isinstance(self._recorder, SegmentRecorder):
-                    self._recorder.cut()
+                self._note(self._recorder, header)
         return True
+
+    def _note(self, recorder: SegmentRecorder, header: Header) -> None:
+        if header["type"] in self._events:
+            of_last = self._last is not None and header.get("frame") == self._last[0]
+            recorder.event(self._last[1] if self._last is not None and of_last else header["published_at"])
+        if header["type"] == StreamEvent.SOURCE_DOWN:
+            recorder.cut()
 
     def frame(self, frame: FrameOutput) -> None:
         """Append one frame. Raises OutputError when the recording has ended, whatever the cause."""

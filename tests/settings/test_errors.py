@@ -157,6 +157,12 @@ def test_more_frames_between_keyframes_at_the_least_than_at_most_are_one_line(
         (GATE.replace('"gate"', '"the gate"'), '"the gate"', "1 to 64 letters"),
         (GATE.replace('"gate"', '".."'), '".."', "1 to 64 letters"),
         (GATE.replace('"gate"', '""'), '""', "1 to 64 letters"),
+        ("[record]\nkeep = '7 days ago'", 'record.keep = "7 days ago"', "must be a number with s, min, h or d, as in"),
+        ("[record]\nkeep = '0d'", 'record.keep = "0d"', "must be at least 1s"),
+        ("[record]\nbefore = ''", 'record.before = ""', "must be a number with s, min, h or d"),
+        ("[record]\nkeep_bytes = '200'", 'record.keep_bytes = "200"', "must be a number with kB, MB, GB or TB, as in"),
+        ("[record]\nkeep_bytes = '10kB'", 'record.keep_bytes = "10kB"', "must be at least 1MB"),
+        ("[record]\nevents = ['track_begun']", "track_begun", "should be 'track_started', 'track_occluded'"),
     ],
 )
 def test_value_out_of_range_is_an_error_that_says_what_is_allowed(
@@ -186,6 +192,8 @@ def test_value_out_of_range_is_an_error_that_says_what_is_allowed(
         ("[publish]\nendpoint = 'tcp://[::]:1'\n[http]\ninsecure = true", "publish.insecure = true to let"),
         ("[publish]\nendpoint = 'tcp://gpu-host:5555'", "tcp://gpu-host:5555 can be reached from other machines"),
         (GATE + "publish.insecure = true", "cannot set insecure for one stream"),
+        ("[record]\nmode = 'events'\nevents = []\n" + GATE, 'has record.mode = "events" but no record.events'),
+        (GATE + "record.mode = 'events'\nrecord.segment = ''", 'has record.mode = "events" but no record.segment'),
     ],
 )
 def test_settings_that_do_not_fit_together_are_an_error(file: Path, text: str, expected: str) -> None:
