@@ -140,7 +140,10 @@ def test_an_event_that_is_chosen_plays_its_clip_and_the_browser_seeks_in_it(brow
     newest = recorded(daemon)[0]
     to = ask(daemon, f"/api/events/{newest}")["time"] + 0.001
     with visiting(browser, daemon, f"#/?timeline&stream=shapes&to={to}") as visitor:
+        parts: list[int] = []
+        visitor.page.on("response", lambda answer: "clip.mp4" in answer.url and parts.append(answer.status))
         assert re.fullmatch(rf"{daemon}/api/events/{newest}/clip.mp4", play(visitor))
+        assert set(parts) == {206}
         assert visitor.complaints == []
 
 
