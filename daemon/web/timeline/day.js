@@ -2,7 +2,7 @@
 
 import { element, reconcile, setAttributes, setText, svgElement } from "../parts/dom.js";
 import { count } from "../parts/format.js";
-import { date, minute } from "./words.js";
+import { date, hour, minute } from "./words.js";
 
 export const STEP = 900; // seconds; every zone's midnight is a multiple of it
 const HOURS_BETWEEN_MARKS = 3;
@@ -102,10 +102,10 @@ export class DayBar {
   #mark() {
     const midnight = new Date(this.#day.start * 1000);
     const hours = Array.from({ length: 24 / HOURS_BETWEEN_MARKS }, (_, mark) => mark * HOURS_BETWEEN_MARKS);
-    const time = (hour) => new Date(midnight.getFullYear(), midnight.getMonth(), midnight.getDate(), hour).getTime() / 1000;
-    const update = (node, hour) => {
-      setText(node, minute(time(hour)));
-      node.style.setProperty("--at", this.#share(time(hour)));
+    const time = (past) => new Date(midnight.getFullYear(), midnight.getMonth(), midnight.getDate(), past).getTime() / 1000;
+    const update = (node, past) => {
+      setText(node, hour(time(past)));
+      node.style.setProperty("--at", this.#share(time(past)));
     };
     reconcile(this.#hours, hours, String, () => element("span"), update);
   }

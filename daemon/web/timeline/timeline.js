@@ -115,6 +115,7 @@ export class Timeline {
     this.#selected = event?.id ?? null;
     this.#clip.show(event);
     this.#render();
+    if (event) this.#clip.node.scrollIntoView({ block: "nearest" });
   }
 
   #leave() {

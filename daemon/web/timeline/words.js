@@ -37,6 +37,8 @@ const format = (options) => {
 export const clock = format({ timeStyle: "medium" });
 /** 14:05 */
 export const minute = format({ timeStyle: "short" });
+/** 14, or 2 PM */
+export const hour = format({ hour: "numeric" });
 /** Saturday, 28 November 2026 */
 export const date = format({ dateStyle: "full" });
 /** 28 Nov 2026, 14:05:09 GMT+1 */
