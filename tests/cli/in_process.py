@@ -6,6 +6,8 @@ import pytest
 
 from daemon.__main__ import main
 
+PROGRESS = re.compile(r"maskcast: (loading the models|compiling takes minutes|\w+: \d+ frames?, )")
+
 
 def printed_here(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     """Standard output of a command that ends with 0."""
@@ -22,6 +24,6 @@ def error_here(capsys: pytest.CaptureFixture[str], *arguments: str, code: int) -
         ended = end.code
     assert ended == code
     lines = capsys.readouterr().err.splitlines()
-    [line] = [line for line in lines if not re.match(r"maskcast: (loading the models|compiling takes minutes)", line)]
+    [line] = [line for line in lines if not PROGRESS.match(line)]
     assert line.startswith("maskcast: error: ")
     return line.removeprefix("maskcast: error: ")

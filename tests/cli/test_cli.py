@@ -1,7 +1,6 @@
 """The command line: one program, helpful and fast, and whatever goes wrong is one line on stderr."""
 
 import os
-import re
 import socket
 import subprocess
 import sys
@@ -12,6 +11,7 @@ import pytest
 
 from daemon import __main__ as program
 from daemon.commands import watch
+from tests.cli.in_process import PROGRESS, error_here
 from tests.support.program import PATIENCE
 
 pytestmark = pytest.mark.process  # most of these tests
@@ -33,8 +33,7 @@ def maskcast(*arguments: str, before: Sequence[str] = (), **environment: str) ->
 def error_of(*arguments: str, code: int, before: Sequence[str] = (), **environment: str) -> str:
     """The one line on stderr of a command that ends with ``code``; what tells of progress does not count."""
     done = maskcast(*arguments, before=before, **environment)
-    progress = re.compile(r"maskcast: (loading the models|compiling takes minutes|\w+: \d+ frames?, )")
-    lines = [line for line in done.stderr.splitlines() if not progress.match(line)]
+    lines = [line for line in done.stderr.splitlines() if not PROGRESS.match(line)]
     assert (done.returncode, len(lines)) == (code, 1), done.stderr
     assert lines[0].startswith("maskcast: error: ")
     return lines[0].removeprefix("maskcast: error: ")
@@ -176,17 +175,19 @@ def test_reader_that_goes_away_ends_the_program_quietly() -> None:
     assert (process.wait(PATIENCE), err) == (141, "")
 
 
-def test_source_that_does_not_exist_is_an_error() -> None:
-    error = error_of("run", "missing.mp4", "--prompt", "red circle", *EMBEDDED, *FREE, code=1)
+def test_source_that_does_not_exist_is_an_error(capsys: pytest.CaptureFixture[str], bare_machine: None) -> None:
+    error = error_here(capsys, "run", "missing.mp4", "--prompt", "red circle", *EMBEDDED, *FREE, code=1)
     assert error.startswith("stream missing: cannot open missing.mp4: no such file")
 
 
 @pytest.mark.parametrize("flag", ["--publish", "--http"])
-def test_port_in_use_is_an_error_that_names_it(flag: str, port: int) -> None:
+def test_port_in_use_is_an_error_that_names_it(
+    flag: str, port: int, capsys: pytest.CaptureFixture[str], bare_machine: None
+) -> None:
     address = {"--publish": "tcp://127.0.0.1:0", "--http": "127.0.0.1:0"}
     address[flag] = address[flag].removesuffix("0") + str(port)
     flags = [word for pair in address.items() for word in pair]
-    error = error_of("run", SHAPES, "--prompt", "red circle", *EMBEDDED, *flags, code=1)
+    error = error_here(capsys, "run", SHAPES, "--prompt", "red circle", *EMBEDDED, *flags, code=1)
     assert str(port) in error
     assert "in use" in error
 

@@ -11,6 +11,7 @@ import pytest
 from torchvision.models import ViT_B_16_Weights
 
 from stages.detection.grounding_dino import EMBEDDED
+from tests.cli.in_process import error_here
 from tests.cli.test_cli import EMBEDDED as EMBEDDED_FLAGS
 from tests.cli.test_cli import FREE, SHAPES, error_of, maskcast
 from tests.support.checkpoints import write_sam2
@@ -18,7 +19,7 @@ from tests.support.hub import serving
 from tests.support.program import lines_of
 from tests.trainer.training import two_colours
 
-pytestmark = pytest.mark.process
+pytestmark = pytest.mark.process  # most of these tests
 
 DETECTOR, SEGMENTER = "IDEA-Research/grounding-dino-tiny", "facebook/sam2.1-hiera-tiny"
 NO_NETWORK = ("unshare", "-rn")  # not even a name server
@@ -40,8 +41,14 @@ def repositories(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {DETECTOR: EMBEDDED, SEGMENTER: folder}
 
 
-@pytest.mark.parametrize("offline", [True, pytest.param(False, marks=needs_namespaces)])
-@pytest.mark.parametrize(("role", "name"), [("detector", DETECTOR), ("segmenter", SEGMENTER)])
+@pytest.mark.parametrize(
+    ("role", "name", "offline"),
+    [
+        ("detector", DETECTOR, True),
+        pytest.param("detector", DETECTOR, False, marks=needs_namespaces),
+        pytest.param("segmenter", SEGMENTER, False, marks=needs_namespaces),
+    ],
+)
 def test_without_network_and_weights_one_line_says_what_to_copy_where(
     offline: bool, role: str, name: str, tmp_path: Path
 ) -> None:
@@ -138,20 +145,22 @@ def nest(folder: Path) -> None:
     ],
 )
 def test_a_detector_that_was_not_copied_whole_is_one_line(
-    damage: Callable[[Path], None], reason: str, tmp_path: Path
+    damage: Callable[[Path], None], reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], bare_machine: None
 ) -> None:
     folder = Path(shutil.copytree(EMBEDDED, tmp_path / "weights"))
     damage(folder)
-    error = error_of(*RUN, "--detector", str(folder), code=1)
+    error = error_here(capsys, *RUN, "--detector", str(folder), code=1)
     assert error.startswith(f"detector {folder}")
     assert re.search(reason, error), error
 
 
-def test_a_segmenter_that_was_not_copied_whole_is_one_line(tmp_path: Path) -> None:
+def test_a_segmenter_that_was_not_copied_whole_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], bare_machine: None
+) -> None:
     file = tmp_path / "sam2.1_hiera_tiny.pt"
     file.write_bytes((EMBEDDED.parent / "segmenter.pt").read_bytes()[:100_000])
     problem = "is cut off after 100,000 bytes, as by a download that broke off: fetch it again"
-    assert error_of(*RUN, "--segmenter", str(file), code=1) == f"segmenter: {file} {problem}"
+    assert error_here(capsys, *RUN, "--segmenter", str(file), code=1) == f"segmenter: {file} {problem}"
 
 
 @needs_namespaces
