@@ -176,3 +176,10 @@ def test_full_screen_leaves_nothing_but_the_picture_and_what_goes_wrong_is_told_
         page.get_by_role("button", name="Leave full screen").click()
         visitor.until(lambda: page.evaluate("document.fullscreenElement === null"))
         assert page.locator(".panel").is_visible()
+
+        page.evaluate("Element.prototype.requestFullscreen = undefined")  # as on an iPhone
+        page.get_by_role("button", name="Full screen").click()
+        visitor.until(page.locator(".panel").is_hidden)
+        assert (page.locator(".picture").bounding_box() or {})["width"] == 1280
+        page.keyboard.press("Escape")
+        visitor.until(page.locator(".panel").is_visible)
