@@ -69,6 +69,17 @@ class Frame:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class PastFrame:
+    """A frame that was tracked, as far as it was kept."""
+
+    index: int  # as in `Frame`
+    size: tuple[int, int]  # height and width of its picture then, in whose pixels prompts are given
+    image: Image  # the picture, perhaps smaller than it was
+    ago: int  # frames tracked since; 0 for the last one
+    cut: bool = False  # it shows another scene than the frame looked at before it
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Window:
     """Consecutive frames of one size that are propagated together; only the first may be a keyframe."""
 

@@ -48,6 +48,17 @@ class StreamView:
 
 
 @dataclass(frozen=True, slots=True)
+class SeenFrame:
+    """The frame that a person saw when pointing at it."""
+
+    frame: int | None = None  # its index; None: the one that was tracked last
+    session: str | None = None  # None: whatever it is now
+
+
+NEWEST = SeenFrame()
+
+
+@dataclass(frozen=True, slots=True)
 class StreamLoad:
     """What a stream costs now (see daemon.limits.busy_time)."""
 
@@ -184,15 +195,28 @@ class Control(Protocol):
         box: NDArray[np.float32] | None = None,
         points: tuple[NDArray[np.float32], NDArray[np.int64]] | None = None,
         mask: NDArray[np.bool_] | None = None,
-    ) -> int:
-        """Start a track on the frame that was tracked last (see stages.tracking.tracker.Tracker.add); return its id.
+        seen: SeenFrame = NEWEST,
+    ) -> tuple[int, bool]:
+        """Start a track (see stages.tracking.tracker.Tracker.add); returns its id, and whether it is new.
 
-        ``prompt``: one of the stream's prompts, or None.
+        ``prompt``: one of the stream's prompts, or None. With a ``seen`` frame the prompt counts there and the object
+        is carried to the present; points on an object that was tracked there give the id of its track. Raises
+        ConflictError for a frame that is not kept any more.
         """
         ...
 
-    def refine_object(self, stream: str, track: int, points: NDArray[np.float32], labels: NDArray[np.int64]) -> None:
-        """Correct a track's mask (see stages.tracking.tracker.Tracker.refine)."""
+    def refine_object(
+        self,
+        stream: str,
+        track: int,
+        points: NDArray[np.float32],
+        labels: NDArray[np.int64],
+        seen: SeenFrame = NEWEST,
+    ) -> None:
+        """Correct a track's mask (see stages.tracking.tracker.Tracker.refine), on the ``seen`` frame if there is one.
+
+        Raises ConflictError as `add_object` does.
+        """
         ...
 
     def remove_object(self, stream: str, track: int) -> None:

@@ -202,6 +202,25 @@ class Point(Body):
             raise ConfigError(f"points {_in_pixels(width, height)}")
 
 
+SeenIndex = Annotated[
+    int,
+    Field(
+        ge=0,
+        le=2**53,
+        description="The frame that was seen, as in the mask stream and in `X-Frame` of the preview: it counts there, "
+        "and the object is carried to the present. By default the frame that was tracked last.",
+        examples=[1234],
+    ),
+]
+SeenSession = Annotated[
+    SessionId,
+    Field(
+        description="The stream's session when it was seen; in another one it is refused.",
+        examples=["5d0c8a1e-3f52-4b7a-9c11-2e6f8d40b7a3"],
+    ),
+]
+
+
 def _in_pixels(width: int, height: int) -> str:
     return f"are in pixels of the picture ({width}x{height}), not 0..1: multiply x by {width} and y by {height}"
 
@@ -230,7 +249,7 @@ class Mask(Body):
 
 
 class NewObject(Body):
-    """An object on the current picture, by exactly one of a box, points and a mask."""
+    """An object on the current picture, or on the one that was seen, by exactly one of a box, points and a mask."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -250,6 +269,8 @@ class NewObject(Body):
     prompt: str | None = Field(
         None, max_length=1000, description="One of the stream's prompts that it belongs to.", examples=["red circle"]
     )
+    frame: SeenIndex | SkipJsonSchema[None] = None
+    session: SeenSession | SkipJsonSchema[None] = None
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
@@ -274,10 +295,12 @@ class MorePoints(Body):
     """Points that correct a track's mask; those given before for the same frame still hold."""
 
     points: Points
+    frame: SeenIndex | SkipJsonSchema[None] = None
+    session: SeenSession | SkipJsonSchema[None] = None
 
 
 class NewTrack(BaseModel):
-    """What was started."""
+    """What was started, or what was there."""
 
     id: int = Field(description="The track's id.", examples=[7])
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,10 @@ from numpy.typing import NDArray
 from daemon.limits.memory_budget import MemoryUse
 from daemon.settings.schema import Tracking
 from stages.detection.base import Detector
-from stages.types import Detections, Image, Label, Result, Window
+from stages.types import Detections, Image, Label, PastFrame, Result, Window
+
+if TYPE_CHECKING:
+    from stages.tracking.carried import Carried
 
 
 class Tracker(Protocol):
@@ -40,6 +43,29 @@ class Tracker(Protocol):
     ) -> int: ...
 
     def refine(self, track: int, points: NDArray[np.float32], labels: NDArray[np.int64]) -> None: ...
+
+    def add_on(
+        self,
+        past: PastFrame,
+        prompt: int | None = None,
+        *,
+        box: NDArray[np.float32] | None = None,
+        points: tuple[NDArray[np.float32], NDArray[np.int64]] | None = None,
+        mask: NDArray[np.bool_] | None = None,
+    ) -> "Carried": ...
+
+    def refine_on(
+        self,
+        past: PastFrame,
+        track: int,
+        points: NDArray[np.float32],
+        labels: NDArray[np.int64],
+        mask: NDArray[np.bool_] | None,
+    ) -> "Carried": ...
+
+    def carry(self, one: "Carried", frames: Sequence[PastFrame]) -> None: ...
+
+    def join(self, one: "Carried") -> int: ...
 
     def remove(self, track: int) -> None: ...
 

@@ -69,6 +69,7 @@ def _track(models: Models, keyframes: KeyframeDetector, stream: StreamState, win
     results = tracker.step(window, detections)
     if len(results) != len(window.frames):
         raise WindowError(f"the tracker gave {len(results)} results for {len(window.frames)} frames")
+    lane.trail.tracked(window)
     stream.pace.observe(results)
     spent: Counter[str] = Counter()
     for result in results:

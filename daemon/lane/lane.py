@@ -9,6 +9,7 @@ from daemon.lane.lease import Lease
 from daemon.lane.mailbox import Mailbox
 from daemon.lane.outcome import Notice, Outcome
 from daemon.lane.prompt_set import PromptSet
+from daemon.lane.trail import Trail
 from daemon.limits.busy_time import BusyTime
 from daemon.limits.governor import Governor
 from daemon.limits.overload import Overload
@@ -32,9 +33,9 @@ def size_of(item: Window | Outcome) -> int:
 class Lane:
     """The shared handle of one stream: windows go to the engine, outcomes come back.
 
-    The mailboxes, ``tell``, the metrics, the lease and ``prompt_set.ask`` are for any thread. The engine alone steps
-    the governor, takes notices, takes up prompts, adds to ``busy``, and sets ``thresholds`` and ``error``; any thread
-    may read those.
+    The mailboxes, ``tell``, the metrics, the lease, the trail and ``prompt_set.ask`` are for any thread. The engine
+    alone steps the governor, takes notices, takes up prompts, adds to ``busy``, and sets ``thresholds`` and ``error``;
+    any thread may read those.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Lane:
     busy: BusyTime = field(default_factory=BusyTime)  # the engine's time
     thresholds: dict[str, float] = field(default_factory=dict)  # least score of a detection, by prompt as written
     error: Exception | None = None  # why the last window that failed did so
+    trail: Trail = field(default_factory=Trail)
     notices: deque[tuple[int, Notice]] = field(default_factory=deque)  # waiting, each with the epoch that it precedes
 
     @property

@@ -72,12 +72,17 @@ class MemoryBudget:
             self._admitted.pop(name, None)
 
 
-def stream_bytes(tracker: int, device: torch.device, frames: int, picture: tuple[int, ...] | None) -> int:
-    """Bytes that a stream needs: its ``tracker``'s, and ``frames`` in flight of shape ``picture``, if that is known.
+def stream_bytes(
+    tracker: int, device: torch.device, frames: int, picture: tuple[int, ...] | None, past: int = 0
+) -> int:
+    """Bytes that a stream needs: its ``tracker``'s, ``frames`` in flight of shape ``picture``, if known, and ``past``.
 
-    Frames are in the machine's memory: they count only where the budget is one of the machine's memory.
+    Frames in flight and ``past``, the bytes of past pictures that are kept, are in the machine's memory: they count
+    only where the budget is one of the machine's memory.
     """
-    return tracker + (frames * prod(picture) if picture is not None and device.type == "cpu" else 0)
+    if device.type != "cpu":
+        return tracker
+    return tracker + past + (frames * prod(picture) if picture is not None else 0)
 
 
 def budget_bytes(limit: str, device: torch.device) -> int:

@@ -25,6 +25,7 @@ from daemon.lane.lease import Lease
 from daemon.lane.mailbox import Mailbox
 from daemon.lane.outcome import Notice, Outcome
 from daemon.lane.prompt_set import PromptSet
+from daemon.lane.trail import Trail
 from daemon.limits.governor import Governor
 from daemon.metrics.registry import Metrics
 from daemon.metrics.stream_metrics import StreamMetrics
@@ -38,6 +39,7 @@ from daemon.service.service import Parts, Service
 from daemon.service.start_times import StartTimes
 from daemon.settings.schema import Record, Settings, StreamSettings
 from daemon.settings.value_types import seconds, size
+from daemon.sinks.looking_back import LookingBack
 from daemon.sinks.preview import Preview
 from daemon.sinks.publishing import Publishing
 from daemon.sinks.recording import Recording
@@ -142,7 +144,7 @@ def _build_stream(shared: _Shared, stream: StreamSettings, origin: Origin, obser
     record = stream.record
     open_recorder = partial(_open_recorder, shared, stream, lane)
     recording = Recording(stream.name, open_recorder, lane.metrics, record.frames, record.events)
-    sinks: tuple[Sink, ...] = (publishing, recording, preview)
+    sinks: tuple[Sink, ...] = (publishing, recording, LookingBack(lane.trail, preview), preview)
     shared.clips.know(stream.name, _place(stream.record))
     if shared.events is not None:
         sinks = (*sinks, Remembering(stream.name, shared.events))
@@ -201,7 +203,8 @@ def _build_lane(shared: _Shared, stream: StreamSettings, origin: Origin) -> Lane
     room = WINDOWS * stream.tracking.window
     inbox: Mailbox[Window] = Mailbox(room, wake, size_of)
     outbox: Mailbox[Outcome] = Mailbox(room, wake, size_of)
-    lane = Lane(stream.name, prompt_set, metrics, governor, inbox, outbox, wake, Lease(origin.fence))
+    trail = Trail(in_flight=room + stream.tracking.window)  # in the outbox and at the writer
+    lane = Lane(stream.name, prompt_set, metrics, governor, inbox, outbox, wake, Lease(origin.fence), trail=trail)
     schedule = ClassifySchedule(stream.classification)
     shared.engine.add(StreamState(lane, detection, stream.tracking, schedule, auto, tracker))
     return lane

@@ -10,6 +10,7 @@ import torch
 
 from daemon.engine.models import Models
 from daemon.lane.lane import WINDOWS
+from daemon.lane.trail import MOST_BYTES
 from daemon.limits.memory_budget import MemoryBudget, budget_bytes, bytes_in_use, stream_bytes
 from daemon.metrics.registry import Metrics
 from daemon.service.start_times import StartTimes
@@ -57,7 +58,9 @@ def build_models(
 
     def admit(name: str, tracking: Tracking, picture: tuple[int, ...] | None) -> None:
         frames = (2 * WINDOWS + 2) * tracking.window  # in both queues, at the engine and at the writer
-        needed = stream_bytes(state_bytes(segmenter, options(tracking)), segmenter.device, frames, picture)
+        one_more = state_bytes(segmenter, TrackerOptions(1))  # an object on its way from a past frame to the present
+        tracker = state_bytes(segmenter, options(tracking)) + one_more
+        needed = stream_bytes(tracker, segmenter.device, frames, picture, MOST_BYTES)
         budget.admit(name, needed, tracking.max_objects)
 
     if warm and segmenter.static:

@@ -1,14 +1,25 @@
 """What HTTP may ask of the running service: views, streams, prompts, objects."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from daemon.api.control import ChangesView, Load, MemoryLoad, Reloaded, StreamLoad, StreamView
+from daemon.api.control import (
+    NEWEST,
+    ChangesView,
+    Load,
+    MemoryLoad,
+    Reloaded,
+    SeenFrame,
+    StreamLoad,
+    StreamView,
+)
 from daemon.engine import interactive
+from daemon.engine.interactive import Journey, Placed
 from daemon.engine.stream_state import StreamState
 from daemon.errors import ConflictError, UnknownNameError
 from daemon.events.clips import Clips
@@ -170,17 +181,52 @@ class Controller:
         box: NDArray[np.float32] | None = None,
         points: tuple[NDArray[np.float32], NDArray[np.int64]] | None = None,
         mask: NDArray[np.bool_] | None = None,
-    ) -> int:
-        lane = self._service.find(stream).lane
-        return self._engine.ask_stream(lane, lambda state: interactive.add(state, prompt, box, points, mask))
+        seen: SeenFrame = NEWEST,
+    ) -> tuple[int, bool]:
+        found, frame = self._seen(stream, seen), seen.frame
+        if frame is None:
+            track = self._engine.ask_stream(found.lane, lambda state: interactive.add(state, prompt, box, points, mask))
+            return track, True
+        given = prompt, box, points, mask
+        return self._carry(found, lambda state: interactive.add_seen(state, frame, *given))
 
-    def refine_object(self, stream: str, track: int, points: NDArray[np.float32], labels: NDArray[np.int64]) -> None:
-        lane = self._service.find(stream).lane
-        self._engine.ask_stream(lane, lambda state: interactive.refine(state, track, points, labels))
+    def refine_object(
+        self,
+        stream: str,
+        track: int,
+        points: NDArray[np.float32],
+        labels: NDArray[np.int64],
+        seen: SeenFrame = NEWEST,
+    ) -> None:
+        found, frame = self._seen(stream, seen), seen.frame
+        if frame is None:
+            self._engine.ask_stream(found.lane, lambda state: interactive.refine(state, track, (points, labels)))
+        else:
+            self._carry(found, lambda state: interactive.refine_seen(state, frame, track, (points, labels)))
 
     def remove_object(self, stream: str, track: int) -> None:
         lane = self._service.find(stream).lane
         self._engine.ask_stream(lane, lambda state: interactive.remove(state, track))
+
+    def _seen(self, stream: str, seen: SeenFrame) -> Stream:
+        """The stream. Raises ConflictError when somebody saw it in another session."""
+        found = self._service.find(stream)
+        if seen.session not in (None, found.identity.session):
+            raise ConflictError(f"stream {stream} is in another session now: look at its picture again")
+        return found
+
+    def _carry(self, stream: Stream, begin: Callable[[StreamState], Placed | Journey]) -> Placed:
+        """What ``begin`` has begun on a frame that was seen, brought to the present.
+
+        Windows of all streams run between two slices of it.
+        """
+        with stream.lane.trail.one_at_a_time():
+            reached: Placed | Journey | None = self._engine.ask_stream(stream.lane, begin)
+            journey = reached
+            while isinstance(journey, Journey) and not isinstance(reached, Placed):
+                reached = self._engine.ask_stream(stream.lane, partial(interactive.advance, journey=journey))
+        assert isinstance(reached, Placed)
+        return reached
 
     def _view(self, stream: Stream) -> StreamView:
         last, metrics = stream.snapshot, stream.metrics

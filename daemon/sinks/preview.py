@@ -103,6 +103,11 @@ class Preview:
         """The plain pictures, or the annotated ones."""
         return self.plain if plain else self.annotated
 
+    @property
+    def due(self) -> bool:
+        """Whether the next frame is to be shown, as `need` has found."""
+        return self._annotated_due or self._plain_due
+
     def need(self) -> Need:
         """A JPEG while an annotated picture is due; a plain one needs no drawing."""
         self._annotated_due, self._plain_due = self.annotated.due(), self.plain.due()

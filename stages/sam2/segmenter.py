@@ -131,7 +131,7 @@ class Sam2Segmenter:
 
     @torch.inference_mode()
     def encode(self, images: Sequence[Image]) -> list[FrameFeatures]:
-        """Encode T images of one size, uint8 (H, W, 3) RGB, in one pass."""
+        """Encode T images, uint8 (H, W, 3) RGB of any sizes, in one pass."""
         pixels = torch.cat([self._preprocess(image) for image in images])
         *vision, positions, pictures = self.run(self._encode, (), (pixels,))
         frames = []

@@ -62,7 +62,7 @@ class Segmenter(Protocol):
         """The heads of no objects."""
 
     def encode(self, images: Sequence[Image]) -> list[FrameFeatures]:
-        """Encode T images of one size, uint8 (H, W, 3) RGB, in one pass."""
+        """Encode T images, uint8 (H, W, 3) RGB of any sizes, in one pass."""
 
     def prompt_boxes(self, frame: FrameFeatures, boxes: torch.Tensor) -> Heads:
         """Segment B objects from boxes (B, 4), xyxy in model pixels."""

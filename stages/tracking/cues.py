@@ -53,6 +53,12 @@ class Cues:
         self.colours = torch.cat([self.colours, colours])
         self.views = self.views.and_also(views)
 
+    def adopt(self, other: "Cues", row: int) -> None:
+        """Add a row of ``other`` as the next row."""
+        self.motion = torch.cat([self.motion, other.motion[row : row + 1]])
+        self.colours = torch.cat([self.colours, other.colours[row : row + 1]])
+        self.views = self.views.and_also(other.views.take([row]))
+
     def correct(self, row: int, mask: torch.Tensor, relocated: bool) -> None:
         """Set a row's position and usual area from a detection's mask (side, side); ``relocated`` resets its speed."""
         motion = self._at_rest(mask[None])[0]

@@ -119,6 +119,18 @@ class TrackerState:
         self.bank.append(clock, memories, heads.pointers)
         self.cues, self.masks = cues, masks
 
+    def adopt(self, other: "TrackerState", row: int) -> None:
+        """Add a row of another state of this model as the next row; the caller adds its record to the table."""
+        cues, masks = copy.copy(self.cues), torch.cat([self.masks, other.masks[row : row + 1]])
+        cues.adopt(other.cues, row)
+        self.bank.copy(self.bank.count, other.bank, row)
+        self.cues, self.masks = cues, masks
+
+    def overwrite(self, row: int, other: "TrackerState") -> None:
+        """Let a row go on from the first row of another state of this model. Its record, colour and views stay."""
+        self.bank.copy(row, other.bank, 0)
+        self.masks[row], self.cues.motion[row] = other.masks[0], other.cues.motion[0]
+
     def end(self, ending: dict[int, str], frame: int) -> list[int]:
         """End the tracks of some rows, {row: reason}; returns the old row of each row that is left."""
         order, ending_rows = list(range(self.bank.count)), sorted(ending, reverse=True)

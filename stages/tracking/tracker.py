@@ -1,7 +1,7 @@
 """The tracker of one stream: windows in, one Result per frame out; objects added, corrected and removed by hand."""
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import torch
@@ -10,13 +10,15 @@ from numpy.typing import NDArray
 from stages.errors import ConfigError
 from stages.segmentation.base import Segmenter
 from stages.segmentation.outputs import FrameFeatures, Heads
-from stages.tracking import keyframe, mask_ops, mask_prompts, snapshot
+from stages.tracking import carried, keyframe, mask_ops, mask_prompts, snapshot
+from stages.tracking.carried import Carried, Prompted
 from stages.tracking.state import TrackerOptions as TrackerOptions  # part of the tracker's interface
 from stages.tracking.state import TrackerState
 from stages.transfer import Transfer, to_half
-from stages.types import GRID, Detections, Frame, Result, Window
+from stages.types import GRID, Detections, Frame, PastFrame, Result, Window
 
 DEFAULT_OPTIONS = TrackerOptions()
+MOST_PROMPTED = 8  # tracks whose mask on the frame of their last prompt is kept, for further points on that frame
 
 
 class Tracker:
@@ -30,6 +32,7 @@ class Tracker:
         self._last: Frame | None = None  # the frame tracked last, to which prompts by hand refer
         self._last_features: FrameFeatures | None = None  # of that frame; None until they are needed
         self._points: dict[int, mask_prompts.ModelPoints] = {}  # points given by hand on that frame, by track id
+        self._prompted: dict[int, Prompted] = {}  # what tracks were last given by hand, by id; the newest few
 
     @property
     def nbytes(self) -> int:
@@ -85,18 +88,17 @@ class Tracker:
         """
         if self._last is None:
             raise ConfigError("add: no frame has been tracked yet; add objects once frames arrive")
-        state = self._state
-        if not state.free_rows:
-            places = state.bank.capacity
-            raise ConfigError(f"add: all {places} places are taken; raise max_objects or remove an object")
-        frame, features = self._last, self._features_of(self._last)
-        heads, used = mask_prompts.segment_by_hand(self._segmenter, frame, features, box, points, mask)
+        self._check_room()
+        state, frame, features = self._state, self._last, self._features_of(self._last)
+        size = mask_prompts.size_of(frame)
+        heads, used = mask_prompts.segment_by_hand(self._segmenter, size, features, box, points, mask)
         area, memories = int(mask_ops.areas(heads.masks)), self._segmenter.encode_memory(features, heads)
         state.start(state.clock - 1, features, heads, memories)
         track = state.table.start(prompt, frame.index, 1.0, True, area, "added by hand")
         state.update_rivals()
         if used is not None:
             self._points[track] = used
+        self._note(track, Prompted(frame.index, heads.masks, used))
         return track
 
     @torch.inference_mode()
@@ -110,16 +112,102 @@ class Tracker:
         if frame is None:
             raise ConfigError("refine: no frame has been tracked yet since the tracker was restored; try again then")
         features = self._features_of(frame)
-        used = mask_prompts.check_points("refine", self._segmenter, frame, (points, labels))
-        if track in self._points:
-            used = torch.cat([self._points[track][0], used[0]]), torch.cat([self._points[track][1], used[1]])
+        size = mask_prompts.size_of(frame)
+        used = mask_prompts.check_points("refine", self._segmenter, size, (points, labels), self._points.get(track))
         rows, clock, bank = slice(row, row + 1), self._state.clock - 1, self._state.bank
         memory = None if bank.is_conditioned_on(row, clock) else bank.stored(clock, [row]).tokens
         heads = self._segmenter.correct(features, used[0][None], used[1][None], self._state.masks[rows], memory)
         bank.replace(row, clock, self._segmenter.encode_memory(features, heads)[0], heads.pointers[0])
         self._state.masks[rows] = heads.masks
         self._points[track] = used
+        self._note(track, Prompted(frame.index, heads.masks, used))
         self._state.table.record_correction(row, frame.index, int(mask_ops.areas(heads.masks)))
+
+    @torch.inference_mode()
+    def add_on(
+        self,
+        past: PastFrame,
+        prompt: int | None = None,
+        *,
+        box: NDArray[np.float32] | None = None,
+        points: tuple[NDArray[np.float32], NDArray[np.int64]] | None = None,
+        mask: NDArray[np.bool_] | None = None,
+    ) -> Carried:
+        """Find an object on a past frame; `carry` it to the frame tracked last and `join` it to the tracks there.
+
+        Prompts and errors as of `add`.
+        """
+        self._check_room()
+        features, segmenter = self._segmenter.encode([past.image])[0].copy(), self._segmenter
+        heads, used = mask_prompts.segment_by_hand(segmenter, past.size, features, box, points, mask)
+        prompted = Prompted(past.index, heads.masks, used)
+        clock = self._state.clock - 1 - past.ago
+        return Carried.begun(segmenter, self._options, clock, features, heads, prompted, prompt)
+
+    @torch.inference_mode()
+    def refine_on(
+        self,
+        past: PastFrame,
+        track: int,
+        points: NDArray[np.float32],
+        labels: NDArray[np.int64],
+        mask: NDArray[np.bool_] | None,
+    ) -> Carried:
+        """Correct a track's mask on a past frame; `carry` and `join` let it go on from there.
+
+        ``mask``: its mask on that frame (H, W); None where it had none, and needs a point inside. If the track was
+        prompted on that very frame, its mask and points of then count instead. Errors as of `refine`.
+        """
+        row, before = self._row("refine", track), self._prompted.get(track)
+        segmenter, masks = self._segmenter, None if mask is None else carried.logits_of(self._segmenter, mask)
+        if before is None or before.frame != past.index:
+            before = Prompted(past.index, segmenter.empty_heads().masks, None)
+        else:
+            masks = before.masks
+        used = mask_prompts.check_points("refine", segmenter, past.size, (points, labels), before.points)
+        if masks is None and not (used[1] > 0).any():
+            raise ConfigError(f"refine: track {track} has no mask on frame {past.index}; begin with a point inside it")
+        features = segmenter.encode([past.image])[0].copy()
+        heads = carried.correct(segmenter, features, used, masks)
+        prompted, clock = Prompted(past.index, heads.masks, used), self._state.clock - 1 - past.ago
+        return Carried.corrected(segmenter, self._options, clock, features, heads, prompted, self._state, row)
+
+    @torch.inference_mode()
+    def carry(self, one: Carried, frames: Sequence[PastFrame]) -> None:
+        """Find an object on the next past frames, oldest first; the frame tracked last, if given, ends them."""
+        one.state.rescale(self._segmenter)
+        images = [past.image for past in frames if past.ago]
+        encoded = self._segmenter.encode(images) if images else []
+        if self._last is not None and not frames[-1].ago:
+            encoded = [*encoded, self._features_of(self._last)]
+        clocks = [self._state.clock - 1 - past.ago for past in frames]
+        one.follow(list(zip(clocks, [past.cut for past in frames], encoded, strict=True)))
+
+    @torch.inference_mode()
+    def join(self, one: Carried) -> int:
+        """Add an object that was carried to the frame tracked last to the tracks, or correct its track; returns the id.
+
+        An object by points that turns out to be tracked already is not added: the id is that of its track. Raises
+        ConfigError when there is no free row, and for a track that has ended meanwhile.
+        """
+        state, area = self._state, int(mask_ops.areas(one.masks))
+        if one.track is not None:
+            row = self._row("refine", one.track)
+            state.overwrite(row, one.state)
+            state.table.record_correction(row, state.frame, area or one.area)
+            track = one.track
+        else:
+            twin = one.twin(state.masks) if one.by_points else None
+            if twin is not None:
+                return state.table.rows[twin].id
+            self._check_room()
+            record = one.state.table.rows[0]
+            state.adopt(one.state, 0)
+            track = state.table.start(record.prompt, state.frame, 1.0, True, one.area, "added by hand")
+            state.table.rows[-1].away = record.away
+            state.update_rivals()
+        self._note(track, one.prompted)
+        return track
 
     @torch.inference_mode()
     def remove(self, track: int) -> None:
@@ -161,7 +249,7 @@ class Tracker:
         ratio = segmenter.image_size / self._segmenter.image_size
         rescaled = {track: (points * ratio, labels) for track, (points, labels) in self._points.items()}
         self._state.rescale(segmenter)
-        self._segmenter, self._last_features, self._points = segmenter, features, rescaled
+        self._segmenter, self._last_features, self._points, self._prompted = segmenter, features, rescaled, {}
         if features is not None:
             self._state.condition_on_last_masks(features)
 
@@ -191,7 +279,7 @@ class Tracker:
             self._state.load_state_dict(state)
         finally:
             self._state.rescale(self._segmenter)
-        self._last, self._last_features, self._points = None, None, {}
+        self._last, self._last_features, self._points, self._prompted = None, None, {}, {}
 
     def skip_ids(self, count: int) -> None:
         """Give none of the next ``count`` ids: they may have been given after the snapshot that was restored."""
@@ -202,6 +290,19 @@ class Tracker:
         if self._last_features is None:
             self._last_features = self._segmenter.encode([last.image])[0].copy()
         return self._last_features
+
+    def _note(self, track: int, prompted: Prompted) -> None:
+        """Keep what a track was given, as the newest."""
+        self._prompted.pop(track, None)
+        self._prompted[track] = prompted
+        while len(self._prompted) > MOST_PROMPTED:
+            del self._prompted[next(iter(self._prompted))]
+
+    def _check_room(self) -> None:
+        """Raises ConfigError when there is no free row."""
+        if not self._state.free_rows:
+            places = self._state.bank.capacity
+            raise ConfigError(f"add: all {places} places are taken; raise max_objects or remove an object")
 
     def _row(self, verb: str, track: int) -> int:
         """A track's row. Raises ConfigError, naming ``verb``, for an id that is not tracked."""

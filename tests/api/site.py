@@ -13,7 +13,16 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from daemon.api import Api
-from daemon.api.control import ChangesView, Load, MemoryLoad, Reloaded, StreamLoad, StreamView
+from daemon.api.control import (
+    NEWEST,
+    ChangesView,
+    Load,
+    MemoryLoad,
+    Reloaded,
+    SeenFrame,
+    StreamLoad,
+    StreamView,
+)
 from daemon.changes.wanted import Difference
 from daemon.errors import ConflictError, UnknownNameError
 from daemon.events.clips import Clips, Place
@@ -46,6 +55,7 @@ class MemoryControl:
     added: list[StreamSettings] = field(default_factory=list)
     objects: list[tuple[str, Any]] = field(default_factory=list)
     points: list[tuple[Any, Any]] = field(default_factory=list)
+    seen: list[SeenFrame] = field(default_factory=list)  # of objects and points
     previews: dict[str, Preview] = field(default_factory=dict)
     leases: dict[str, Lease] = field(default_factory=dict)
     snapshots: Snapshots = field(default_factory=Snapshots)
@@ -165,8 +175,16 @@ class MemoryControl:
         return Reloaded(["yard"], [], ["gate"], ["models.detector"])
 
     def add_object(
-        self, stream: str, prompt: str | None, *, box: Any = None, points: Any = None, mask: Any = None
-    ) -> int:
+        self,
+        stream: str,
+        prompt: str | None,
+        *,
+        box: Any = None,
+        points: Any = None,
+        mask: Any = None,
+        seen: SeenFrame = NEWEST,
+    ) -> tuple[int, bool]:
+        self.seen.append(seen)
         view = self.view(stream)
         if prompt is not None and prompt not in view.prompts:
             raise ConfigError(f'stream "{stream}" does not look for that')
@@ -179,13 +197,16 @@ class MemoryControl:
             self._check(points[0])
         if mask is not None and not mask.any():
             raise ConfigError("add: the mask has no pixel; mark those of the object")
+        if seen.frame is not None and points is not None and view.tracks:
+            return view.tracks[0]["id"], False
         self.objects.append((stream, next(given for given in (box, points, mask) if given is not None)))
         track = next(self._ids)
         shown = {"id": track, "prompt": prompt, "score": 1.0, "presence": 1.0, "state": "new"}
         self._change(stream, tracks=(*view.tracks, {**shown, "box": [0.0, 0.0, 1.0, 1.0], "area": 1, "age": 0.0}))
-        return track
+        return track, True
 
-    def refine_object(self, stream: str, track: int, points: Any, labels: Any) -> None:
+    def refine_object(self, stream: str, track: int, points: Any, labels: Any, seen: SeenFrame = NEWEST) -> None:
+        self.seen.append(seen)
         self._find(stream, track)
         self._check(points)
         self.points.append((points, labels))

@@ -7,13 +7,13 @@ import numpy as np
 import pycocotools.mask
 import pytest
 
-from daemon.api.control import StreamView
+from daemon.api.control import SeenFrame, StreamView
 from daemon.api.schemas import Stream, Track
 from daemon.settings.schema import Detection, Settings
 from daemon.stream.snapshot import TrackAges
 from stages.errors import OutputError
 from stages.output import rle
-from tests.api.site import HEIGHT, WIDTH, Site
+from tests.api.site import HEIGHT, SESSION, WIDTH, Site
 from tests.golden.make import FOLDER as VECTORS
 from tests.support.program import wait_until
 
@@ -124,6 +124,17 @@ def test_an_object_is_added_by_points(site):
     assert site.ask("POST", "/api/streams/gate/objects", {"points": [{"x": 3, "y": 4, "inside": True}]}).status == 201
     places, labels = site.control.objects[0][1]
     assert (places.tolist(), labels.tolist()) == ([[3, 4]], [1])
+
+
+def test_a_prompt_may_name_the_frame_that_was_seen_and_points_on_a_track_there_select_it(site):
+    point = {"points": [{"x": 3, "y": 4}]}
+    added = site.ask("POST", "/api/streams/gate/objects", point | {"frame": 3, "session": SESSION})
+    found = site.ask("POST", "/api/streams/gate/objects", point | {"frame": 4})
+    assert (added.status, found.status, found.json) == (201, 200, added.json)
+    track = f"/api/streams/gate/objects/{added.json['id']}/points"
+    assert site.ask("POST", track, point | {"frame": 5}).status == 204
+    assert site.ask("POST", track, point).status == 204
+    assert site.control.seen == [SeenFrame(3, SESSION), SeenFrame(4), SeenFrame(5), SeenFrame()]
 
 
 @pytest.mark.parametrize("encode", [rle.encode, lambda mask: rle.encode(mask, "counts")])

@@ -99,6 +99,8 @@ REFUSED: list[tuple[str, str, Any, int, str]] = [
     ("POST", "/api/streams/gate/objects/1/points", {"points": [{"x": 1, "y": 1}]}, 404, "no track 1"),
     ("POST", "/api/streams/gate/objects/1/points", {"points": [{"x": 0.1, "y": 0.9}]}, 422, "points are in pixels"),
     ("POST", "/api/streams/gate/objects/x/points", {"points": [{"x": 1, "y": 1}]}, 422, "id should be a valid integer"),
+    ("POST", OBJECTS, {"points": [{"x": 1, "y": 1}], "frame": -1}, 422, "frame should be greater than or equal to 0"),
+    ("POST", OBJECTS, {"points": [{"x": 1, "y": 1}], "session": "x"}, 422, "session"),
     ("DELETE", f"/api/streams/gate/objects/{'9' * 100}", None, 422, "id should be less than or equal to"),
     ("DELETE", "/api/streams/gate/objects/-1", None, 422, "id should be greater than or equal to 0"),
     ("DELETE", "/api/streams/nowhere", None, 404, 'no stream is named "nowhere"; there are: gate'),

@@ -107,6 +107,7 @@ def test_of_many_that_come_at_once_no_more_are_admitted_than_fit():
 def test_a_stream_needs_its_tracker_and_on_a_cpu_its_frames_in_flight():
     assert stream_bytes(5 * MIB, CPU, 40, (720, 1280, 3)) == 5 * MIB + 40 * 720 * 1280 * 3
     assert stream_bytes(5 * MIB, CPU, 40, None) == 5 * MIB
+    assert stream_bytes(5 * MIB, CPU, 40, None, past=2 * MIB) == 7 * MIB
     assert stream_bytes(5 * MIB, torch.device("cuda"), 40, (720, 1280, 3)) == 5 * MIB, "frames wait elsewhere"
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import zmq
 
-from daemon.api.control import Control, StreamView
+from daemon.api.control import Control, SeenFrame, StreamView
 from daemon.engine import call_queue
-from daemon.errors import BusyError, UnknownNameError
+from daemon.errors import BusyError, ConflictError, UnknownNameError
 from daemon.service.build import build
 from daemon.service.controller import Controller
 from daemon.service.service import Service
@@ -111,7 +111,7 @@ def test_an_object_is_added_corrected_and_removed_by_hand_where_nothing_is_looke
     control = steer()
     view = view_when(control, lambda view: view.frame is not None)
     assert view.tracks == ()
-    track = control.add_object("gate", None, box=object_box(view))
+    track, _ = control.add_object("gate", None, box=object_box(view))
     view = view_when(control, lambda view: tracked(view, None) == {track})
     [added] = view.tracks
     assert added["area"] > 100
@@ -129,10 +129,43 @@ def test_an_object_is_added_corrected_and_removed_by_hand_where_nothing_is_looke
 def test_an_object_by_hand_can_go_by_a_prompt_of_the_stream(steer):
     control = steer(FIRST)
     view = view_when(control, lambda view: view.frame is not None)
-    track = control.add_object("gate", FIRST, box=object_box(view))
+    track, _ = control.add_object("gate", FIRST, box=object_box(view))
     assert track in tracked(view_when(control, lambda view: any(t["id"] == track for t in view.tracks)), FIRST)
     with pytest.raises(ConfigError, match="no prompt 'unicorn'; the stream looks for '"):
         control.add_object("gate", "unicorn", box=object_box(view))
+
+
+def test_a_prompt_counts_on_the_frame_that_was_seen_and_points_on_a_track_give_its_id(steer):
+    """The shape has moved on by more than its size; the track that begins is on it all the same."""
+    world, control = ShapesWorld(4, fps=10), steer()
+    seen = view_when(control, lambda view: view.frame is not None)
+    then = world.truth(seen.pts)
+    wanted = int((then.visible > 0.9).argmax())
+    rows, columns = np.nonzero(then.masks[wanted])
+    points = np.array([[columns.mean(), rows.mean()]], np.float32), np.array([1])
+    view_when(control, lambda view: view.frame > seen.frame + 8)
+    where = SeenFrame(seen.frame, seen.session)
+    track, is_new = control.add_object("gate", None, points=points, seen=where)
+    assert is_new
+    now = view_when(control, lambda view: tracked(view, None) == {track})
+    left, top, right, bottom = world.truth(now.pts).boxes[wanted]
+    x0, y0, x1, y1 = now.tracks[0]["box"]
+    assert left - 9 < (x0 + x1) / 2 < right + 9
+    assert top - 9 < (y0 + y1) / 2 < bottom + 9
+
+    middle = np.array([[(x0 + x1) / 2, (y0 + y1) / 2]], np.float32), np.array([1])
+    again = SeenFrame(now.frame, now.session)
+    assert control.add_object("gate", None, points=middle, seen=again) == (track, False)
+    control.refine_object("gate", track, *middle, seen=again)
+    assert tracked(control.view("gate"), None) == {track}
+
+    other = SeenFrame(seen.frame, "5d0c8a1e-3f52-4b7a-9c11-2e6f8d40b7a3")
+    with pytest.raises(ConflictError, match="stream gate is in another session now: look at its picture again"):
+        control.add_object("gate", None, points=points, seen=other)
+    with pytest.raises(ConflictError, match="frame 999999 is still to come"):
+        control.refine_object("gate", track, *middle, seen=SeenFrame(999999))
+    with pytest.raises(UnknownNameError, match="stream gate has no track 99"):
+        control.refine_object("gate", 99, *middle, seen=where)
 
 
 NONSENSE: list[tuple[Callable[[Control], object], str]] = [

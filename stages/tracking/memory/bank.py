@@ -97,6 +97,19 @@ class MemoryBank:
         """Whether ``frame`` is one of the row's conditioning frames."""
         return bool((self._memories.frames[row, :CONDITIONING] == frame).any())
 
+    def begins_before(self, row: int, frame: int) -> bool:
+        """Whether the row's first conditioning frame is older than ``frame``."""
+        return bool(self._memories.frames[row, 0] < frame)
+
+    @torch.inference_mode()
+    def copy(self, row: int, other: "MemoryBank", source: int) -> None:
+        """Replace a row by row ``source`` of another bank of the same segmenter; row ``count`` is added as the next."""
+        self._memories.copy(row, other._memories, source)
+        self._pointers.copy(row, other._pointers, source)
+        self._stored[row : row + 1] = [other._stored[source]]
+        self._conditioning[row : row + 1] = [other._conditioning[source]]
+        self.count = max(self.count, row + 1)
+
     @torch.inference_mode()
     def remove(self, row: int) -> None:
         """Remove a row; the last row moves to its position."""

@@ -140,6 +140,11 @@ class Ring:
         for tensor in (self._values, self.frames, self._written):  # _values, compact or not: this cannot fail
             tensor[target] = tensor[source]
 
+    def copy(self, row: int, other: "Ring", source: int) -> None:
+        """Replace a row by row ``source`` of a ring whose slots have the same format."""
+        self.values[row], self.frames[row] = other.values[source], other.frames[source]
+        self._written[row] = other._written[source]
+
     def stored(self, rows: slice | torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """What is stored of R rows: values (R, slots, ...), the frame of each slot (R, slots), frames written (R,).
 
