@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from stages.segmentation.base import Segmenter
 from stages.segmentation.outputs import FrameFeatures, Heads
 from stages.tracking import association, mask_ops
+from stages.tracking.identity.search import look_again
 from stages.tracking.mask_prompts import ModelPoints
 from stages.tracking.state import TrackerOptions, TrackerState
 
@@ -36,7 +37,7 @@ class Carried:
     def __init__(self, state: TrackerState, options: TrackerOptions, prompted: Prompted, track: int | None) -> None:
         self.state, self.prompted, self.track = state, prompted, track
         self.area = int(mask_ops.areas(prompted.masks))
-        self._leaves_views = options.gate and options.reidentify
+        self._identifies = options.gate and options.reidentify
 
     @classmethod
     def begun(
@@ -102,15 +103,27 @@ class Carried:
         """Its mask on the frame that it has come to, logits (1, 4 S, 4 S)."""
         return self.state.masks
 
-    def follow(self, frames: Sequence[tuple[int, bool, FrameFeatures]]) -> None:
-        """Find it on the next frames: each a clock, whether it shows another scene than before, and features."""
+    def follow(self, segmenter: Segmenter, frames: Sequence[tuple[int, bool, FrameFeatures]]) -> None:
+        """Find it on the next frames: each a clock, whether it shows another scene than before, and features.
+
+        Where its mask no longer looks like it, it is looked for around the place where it is expected: between two
+        frames that were kept it may have moved farther than between two frames of the stream.
+        """
         state = self.state
         for clock, cut, features in frames:
-            if cut and self._leaves_views:
+            if cut and self._identifies:
                 state.leave_view()
             state.clock = clock
+            expected = state.cues.predict()
             heads = state.propagate(features)
             state.store_memories(features, heads, torch.ones_like(heads.presence, dtype=torch.bool))
+            found = None
+            if self._identifies and not state.table.rows[0].away:
+                found = look_again(segmenter, features, state.cues, expected, state.parts, heads)
+            if found is not None:
+                heads, memory = found, segmenter.encode_memory(features, found)
+                state.bank.set_conditioning(0, clock, memory[0], found.pointers[0], clear=False)
+                state.cues.correct(0, found.masks[0], relocated=False)
             state.masks = heads.masks
             state.clock += 1
         state.bank.sync_counts(state.bank.written().tolist())

@@ -181,7 +181,7 @@ class Tracker:
         if self._last is not None and not frames[-1].ago:
             encoded = [*encoded, self._features_of(self._last)]
         clocks = [self._state.clock - 1 - past.ago for past in frames]
-        one.follow(list(zip(clocks, [past.cut for past in frames], encoded, strict=True)))
+        one.follow(self._segmenter, list(zip(clocks, [past.cut for past in frames], encoded, strict=True)))
 
     @torch.inference_mode()
     def join(self, one: Carried) -> int:

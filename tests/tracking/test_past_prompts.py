@@ -69,10 +69,11 @@ def test_an_object_prompted_on_a_past_frame_is_where_it_has_moved_to(frames, seg
 def test_an_object_carried_along_is_remembered_as_one_that_was_added_in_time(segmenter, fast, shapes_frame):
     """With all frames kept as they were, the masks equal those of an object added when the frame was the last one."""
     wanted, prompt = fastest(fast), {"box": fast.truth(0).boxes[fastest(fast)]}
-    late = tracked_to(segmenter, fast, shapes_frame)
+    options = TrackerOptions(max_objects=6, reidentify=False)
+    late = tracked_to(segmenter, fast, shapes_frame, options=options)
     carried = late.add_on(past(fast, 0), **prompt)
     track = joined(late, carried, fast, range(1, LAST + 1))
-    timely = Tracker(segmenter, TrackerOptions(max_objects=6))
+    timely = Tracker(segmenter, options)
     timely.step(Window(0, (shapes_frame(fast, 0),), True), Detections.empty())
     timely.add(**prompt)
     timely.step(Window(0, tuple(shapes_frame(fast, t) for t in range(1, LAST + 1)), False), None)
