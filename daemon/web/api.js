@@ -113,7 +113,7 @@ export const setPrompts = (name, prompts) => call("PUT", path(name, "prompts"), 
 export const changes = () => call("GET", "api/changes", undefined, () => AbortSignal.timeout(10_000));
 export const takeBack = (name) => call("DELETE", name === undefined ? "api/changes" : `api/changes/${encodeURIComponent(name)}`);
 export const addObject = (name, object) => call("POST", path(name, "objects"), object);
-export const refineObject = (name, id, points) => call("POST", path(name, "objects", id, "points"), { points });
+export const refineObject = (name, id, points) => call("POST", path(name, "objects", id, "points"), points);
 export const removeObject = (name, id) => call("DELETE", path(name, "objects", id));
 
 /** `asked`: URLSearchParams. */

@@ -106,6 +106,8 @@ def test_a_box_that_is_drawn_adds_an_object_of_the_chosen_prompt(browser, addres
         sent = added.value.request.post_data_json
         expected = [max(0, x - 40), max(0, y - 40), min(255, x + 40), min(255, y + 40)]
         assert added.value.status == 201
+        assert sent.pop("frame") <= ask(address)["frame"]
+        assert sent.pop("session") == ask(address)["session"]
         assert sent == {"prompt": "red circle", "box": pytest.approx(expected, abs=1)}
         remove_object(address, added.value.json()["id"])
 

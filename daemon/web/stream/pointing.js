@@ -14,7 +14,7 @@ export class Pointing {
   #cursor = null;
   #on;
 
-  /** `overlay`: an SVG over the picture. `on.point({x, y, outside})`, `on.box([x0, y0, x1, y1])`, `on.leave()`. */
+  /** `overlay`: an SVG over the picture. `on.begin()` before any, `on.point({x, y, outside})`, `on.box([x0, y0, x1, y1])`, `on.leave()`. */
   constructor(overlay, on) {
     this.#overlay = overlay;
     this.#on = on;
@@ -48,6 +48,7 @@ export class Pointing {
 
   #down(event) {
     const pixel = event.isPrimary && event.button === 0 ? this.#pixel(event) : null;
+    if (pixel) this.#on.begin();
     this.#start = pixel && { pixel, x: event.clientX, y: event.clientY, drawing: false };
     // Moving a finger scrolls the page.
     if (pixel && event.pointerType !== "touch") this.#overlay.setPointerCapture(event.pointerId);
@@ -83,6 +84,7 @@ export class Pointing {
     event.preventDefault();
     const [width, height] = this.#size;
     const { x, y } = this.#cursor ?? { x: width / 2, y: height / 2 };
+    if (!step) this.#on.begin();
     if (!step) return this.#on.point({ x, y, outside: event.altKey || event.shiftKey });
     const stride = Math.max(1, Math.max(width, height) * (event.shiftKey ? 0.05 : 0.01));
     this.#showCross({ x: clampToPicture(x + step[0] * stride, width), y: clampToPicture(y + step[1] * stride, height) });

@@ -22,6 +22,7 @@ export class Stream {
   #awaitedUntil = 0; // time in ms until which the selected track may be missing
   #hovered = null;
   #adding = false;
+  #seen = {}; // the frame that was on the screen when the user began to point: it counts there
   #removing = new Set();
   #screen;
   #overlay = new Overlay();
@@ -59,6 +60,7 @@ export class Stream {
     this.#player = new Player(this.#screen, name, () => this.#pictureShown());
     this.#prompts = new Prompts(name, on.changed);
     this.#pointing = new Pointing(this.#overlay.node, {
+      begin: () => (this.#seen = this.#shown()),
       point: (point) => this.#point(point),
       box: (box) => this.#box(box),
       leave: () => this.#select(null),
@@ -154,17 +156,22 @@ export class Stream {
     else setText(this.#hint, `#${this.#selected}: ${click.toLowerCase()} what belongs to it.`);
   }
 
+  #shown() {
+    const header = this.#player.shown;
+    return header ? { frame: header.frame, session: header.session } : {};
+  }
+
   #point({ x, y, outside }) {
     if (this.#adding || this.#stream.state !== "up") return;
     const inside = this.#outside.checked === outside; // the modifier key inverts the switch
     const points = [{ x, y, inside }];
-    if (this.#selected === null) this.#add({ points: [{ x, y, inside: true }] }, { x, y });
-    else this.#request({ x, y }, inside, () => refineObject(this.name, this.#selected, points));
+    if (this.#selected === null) this.#add({ points: [{ x, y, inside: true }], ...this.#seen }, { x, y });
+    else this.#request({ x, y }, inside, () => refineObject(this.name, this.#selected, { points, ...this.#seen }));
   }
 
   #box(box) {
     if (this.#adding || this.#stream.state !== "up") return;
-    this.#add({ box }, { x: (box[0] + box[2]) / 2, y: (box[1] + box[3]) / 2 });
+    this.#add({ box, ...this.#shown() }, { x: (box[0] + box[2]) / 2, y: (box[1] + box[3]) / 2 });
   }
 
   async #add(object, position) {
