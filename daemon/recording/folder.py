@@ -72,7 +72,7 @@ class Folder:
         with self._changed:
             if self._writing.get(segment.stream) == segment.video:
                 del self._writing[segment.stream]
-        self._shelf.add(Kept(segment.start, segment.video, segment.stream, segment.bytes))
+        self._shelf.add(Kept(segment.start, segment.video, segment.stream, written(segment.video)))
         for observer in self._observers:
             observer.segment_closed(segment)
 

@@ -68,7 +68,7 @@ class Shelf:
 
 
 def written(video: Path) -> int:
-    """Bytes of a segment so far."""
+    """Bytes that a segment takes up on its disk so far."""
     pictures = pictures_of(video)
     jpegs = pictures.iterdir() if pictures.is_dir() else ()
     return sum(map(_bytes, (video, lines_of(video), *jpegs)))
@@ -76,6 +76,7 @@ def written(video: Path) -> int:
 
 def _bytes(path: Path) -> int:
     try:
-        return path.stat().st_size
+        status = path.stat()
+        return max(status.st_size, 512 * status.st_blocks)
     except OSError:  # it is being removed
         return 0

@@ -15,7 +15,7 @@ from stages.errors import ConfigError
 from stages.recording.segment import Segment, lines_of, video_path, videos
 from tests.support.small_disk import on_small_disk
 
-SIZE = 1000  # bytes of each segment here
+SIZE = 8192  # bytes of each segment here
 
 
 class Seen(list[tuple[str, str]]):
@@ -32,8 +32,8 @@ def segment(folder: Path, stream: str, start: float) -> Segment:
     """The files of a segment."""
     video = video_path(folder, stream, start)
     video.parent.mkdir(parents=True, exist_ok=True)
-    video.write_bytes(bytes(SIZE - 100))
-    lines_of(video).write_bytes(bytes(100))
+    video.write_bytes(bytes(SIZE // 2))
+    lines_of(video).write_bytes(bytes(SIZE // 2))
     return Segment(stream, video, start, start + 60, 60, SIZE)
 
 
