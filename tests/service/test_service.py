@@ -1,6 +1,7 @@
 """The service inside a process: streams that come and go, and an end that is bounded."""
 
 import os
+import shutil
 import signal
 import threading
 import time
@@ -14,7 +15,8 @@ from daemon.errors import ConflictError, UnknownNameError
 from daemon.service import build as composition
 from daemon.service import service as daemon_service
 from daemon.service.build import build
-from daemon.settings.schema import Settings, StreamSettings
+from daemon.service.status import status
+from daemon.settings.schema import Record, Settings, StreamSettings
 from stages.errors import ConfigError
 from stages.recording.segment import videos
 from tests.support.fakes import FakeTracker, models
@@ -273,3 +275,36 @@ def test_a_file_that_is_left_in_a_daemon_that_drains_is_read_to_its_end(serve):
     file = StreamSettings(name="file", source="testsrc://shapes?size=96x96&frames=40", prompts=["red circle"])
     service = serve(file, watchers=(DrainAtOnce(),))
     assert service.streams["file"].metrics.frames_published == 40
+
+
+class Vandal(ProgressLines):
+    """Puts a file where the recordings of the camera were, takes it away when that has been noticed, and ends."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._folder, self.told, self.back = folder, "", False
+
+    def tick(self, service: daemon_service.Service) -> None:
+        camera = service.streams["camera"]
+        if not self._folder.exists() and not self.told:
+            return
+        if not self.told and self._folder.is_dir() and list(videos(self._folder, "camera")):
+            shutil.rmtree(self._folder)
+            self._folder.write_text("")
+        elif not self.told and camera.not_recorded:
+            self.told = f"{service.not_ready()}; {status(service)}; {camera.not_recorded}"
+            self._folder.unlink()
+        elif self.told and not self.back and not camera.not_recorded:
+            self.back = service.not_ready() is None
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_a_recording_whose_folder_is_gone_makes_the_daemon_unready_and_comes_back(serve, tmp_path):
+    """Readiness, the status line and the stream's view say so; the rest of the stream does not notice."""
+    folder = tmp_path / "out"
+    vandal = Vandal(folder)
+    serve(CAMERA.model_copy(update={"record": Record(dir=str(folder))}), watchers=(vandal,))
+    assert vandal.told.startswith("not recorded: camera; 1 stream up, 1 not recorded (camera), ")
+    assert f"; cannot record into {folder}: " in vandal.told
+    assert vandal.back
+    assert sum(map(pictures_in, videos(folder, "camera"))) > 0
