@@ -17,6 +17,7 @@ from daemon.events.records import Record, SegmentGone
 from daemon.events.rows import Rows, remove_old
 from daemon.events.segment_rows import forget_missing, take_in, unknown
 from stages.errors import ConfigError, one_line
+from stages.plural import plural
 from stages.recording.segment import Segment
 
 MOST_WAITING = 5000  # records; more are dropped and counted
@@ -52,7 +53,7 @@ class EventStore:
         self._to_look: deque[str] = deque()  # streams of which segments may be unknown
         self._to_read: list[tuple[str, Path]] = []  # those segments
         self._damaged = False  # a reader has found it so
-        self._trouble = ""  # what is wrong now, as it was said; "" when nothing is
+        self._trouble = self._told = ""  # what is wrong now, and what was said of it; "" when nothing is
         self._next_try = self._next_tidy = self._next_look = 0.0  # monotonic seconds
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="events", daemon=True)
@@ -119,7 +120,7 @@ class EventStore:
             self._tidy(database)
             if self._trouble:
                 log.info("%s is written again", self.path)
-            self._trouble = ""
+            self._trouble = self._told = ""
         except (OSError, sqlite3.Error, ConfigError) as error:
             self._fail(error)
 
@@ -200,11 +201,16 @@ class EventStore:
             return
         self._next_try = time.monotonic() + RETRY
         trouble = f"{self.path} cannot be written: {one_line(error)}"
-        if trouble != self._trouble:
+        # that a folder cannot be made the recording tells at once, whose it is
+        lasts = bool(self._trouble) and not self._stopping.is_set()
+        if trouble != self._told and (lasts or self.path.parent.is_dir()):
             log.warning("%s; it is tried again, events are lost meanwhile", trouble)
+            self._told = trouble
         self._trouble = trouble
 
     def _drop(self, records: deque[Record]) -> None:
         if records:
-            self._count_dropped(len(records))
-            log.warning("%s: the last %d events are lost", self.path, len(records))
+            count = len(records)
+            self._count_dropped(count)
+            if self.path.parent.is_dir():
+                log.warning("%s: the last %d %s lost", self.path, count, plural(count, "record is", "records are"))

@@ -331,7 +331,7 @@ def test_pictures_of_different_shapes_are_padded_together(copy: Path) -> None:
         (lambda d: _edit(d / "config.json", decoder_ffn_dim=128), "6 mismatched weights, such as model.decoder."),
         (
             lambda d: _edit_weights(d, lambda w: w.pop("model.level_embed")),
-            "1 missing weights, such as model.level_embed",
+            "1 missing weight, such as model.level_embed",
         ),
     ],
 )

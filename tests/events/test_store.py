@@ -200,10 +200,11 @@ def test_what_cannot_be_written_on_a_full_disk_is_written_when_there_is_room_aga
 
 @pytest.mark.usefixtures("_hasty")
 def test_a_folder_that_cannot_be_made_costs_events_only(tmp_path, caplog):
-    """It is tried again and again."""
+    """It is tried again and again, and said when it lasts."""
     (tmp_path / "out").write_text("a file")
     with opened(tmp_path / "out" / "maskcast.db") as there:
         there.add(event(1))
+        wait_until(lambda: any("cannot be written" in line for line in caplog.messages))
         (tmp_path / "out").unlink()
         wait_until(lambda: events_in(there) == [1])
     (line,) = (line for line in caplog.messages if "cannot be written" in line)

@@ -35,7 +35,11 @@ def numbers(file: Path) -> list[int]:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    """The recording's files: not the database, which also keeps what happens without one."""
+    files = [
+        path for path in folder.rglob("*") if path.is_file() and not path.name.strip(".").startswith("maskcast.db")
+    ]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 @pytest.mark.process
