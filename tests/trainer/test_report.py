@@ -143,7 +143,8 @@ def test_a_name_that_cannot_be_drawn_is_a_number_that_the_report_explains(tmp_pa
 def test_a_name_is_drawn_by_the_font_that_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """A font that matplotlib brings along stands for one of the system."""
     arc = "\u2312"
-    other = next(font for font in font_manager.fontManager.ttflist if font.name == "DejaVu Sans Mono")
+    fonts = (font for font in font_manager.fontManager.ttflist if font.name == "DejaVu Sans Mono")
+    other = next(font for font in fonts if font.style == "normal" and font.weight == 400)
     monkeypatch.setattr(font_manager.fontManager, "ttflist", [])
     assert plot_names(["a", arc]).names == ("a", "#2")
     monkeypatch.setattr(font_manager.fontManager, "ttflist", [other])
