@@ -143,11 +143,11 @@ def test_a_name_that_cannot_be_drawn_is_a_number_that_the_report_explains(tmp_pa
 def test_a_name_is_drawn_by_the_font_that_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """A font that matplotlib brings along stands for one of the system."""
     arc = "\u2312"
-    fonts = (font for font in font_manager.fontManager.ttflist if font.name == "DejaVu Sans Mono")
-    other = next(font for font in fonts if font.style == "normal" and font.weight == 400)
-    monkeypatch.setattr(font_manager.fontManager, "ttflist", [])
+    plain = [font for font in font_manager.fontManager.ttflist if font.style == "normal" and font.weight == 400]
+    default, other = (next(font for font in plain if font.name == name) for name in ("DejaVu Sans", "DejaVu Sans Mono"))
+    monkeypatch.setattr(font_manager.fontManager, "ttflist", [default])
     assert plot_names(["a", arc]).names == ("a", "#2")
-    monkeypatch.setattr(font_manager.fontManager, "ttflist", [other])
+    monkeypatch.setattr(font_manager.fontManager, "ttflist", [default, other])
     assert plot_names(["a", arc]) == PlotNames(("a", arc), ("DejaVu Sans", "DejaVu Sans Mono"), ())
 
 
