@@ -204,13 +204,16 @@ def test_check_looks_at_the_keys(keys: Keys, file: Path, capsys: pytest.CaptureF
 
     assert finding() == (
         False,
-        f"{keys.folder} has no client that may subscribe; maskcast keys new --client NAME makes one",
+        f"{file}:5: {keys.folder} has no client that may subscribe; maskcast keys new --client NAME makes one",
     )
     keys.client("gate")
     assert finding() == (True, f"{keys.folder} has the daemon's keys and 1 client")
     broken = keys.folder / "clients" / "broken.key"
     broken.write_text("nonsense")
-    assert finding() == (False, f"{broken}: not a CURVE key file; make it again or remove it")
+    assert finding() == (False, f"{file}:5: {broken}: not a CURVE key file; make it again or remove it")
     secret = keys.folder / "server.key_secret"
     secret.chmod(0o644)
-    assert finding() == (False, f"{secret}: others than its owner may read this secret key: chmod 600 {secret}")
+    assert finding() == (
+        False,
+        f"{file}:5: {secret}: others than its owner may read this secret key: chmod 600 {secret}",
+    )
