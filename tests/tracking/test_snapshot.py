@@ -40,7 +40,8 @@ CARRIED = {
     | {"visible", "views", "misses", "away"},
 }
 FIXED = {
-    "Tracker": {"_full_size", "_segmenter", "_options", "_last", "_last_features", "_points"},  # the last picture's
+    "Tracker": {"_full_size", "_segmenter", "_options"}
+    | {"_last", "_last_features", "_points", "_prompted"},  # the last picture's, and prompts by hand before it
     "TrackerState": {"_segmenter", "_options", "_rivals", "_away", "_away_rows", "_prompted", "parts"},
     "MemoryBank": {"_segmenter", "_endless", "_dtype", "_stored", "_conditioning", "_indices"},
     "Ring": {"_length", "_compact"},
