@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from daemon.limits.steady_clock import SteadyClock
 from daemon.recording.folder_lock import FolderLock
-from daemon.recording.room import Forecast, SteadyClock, disk_of
+from daemon.recording.room import Forecast, disk_of
 from daemon.recording.shelf import Kept, Shelf, written
 from stages.recording.segment import Segment, SegmentObserver
 

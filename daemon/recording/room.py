@@ -8,8 +8,6 @@ from pathlib import Path
 
 _SPAN = 300.0  # seconds over which the present rate is measured
 _LEAST_SPAN = 5.0  # seconds before there is a rate
-
-
 _RESERVE = 4 << 20  # bytes that stay free, or a 20th of a small disk
 
 
@@ -45,19 +43,3 @@ class Forecast:
             return 0.0
         used = (before - room) / (last - first)
         return room / used if used > 0 else math.inf
-
-
-class SteadyClock:
-    """The wall clock, but one that was set ahead counts only after an hour: else all segments would be too old."""
-
-    _TRUSTED = 3600.0  # seconds
-
-    def __init__(self) -> None:
-        self._wall, self._monotonic = time.time(), time.monotonic()
-
-    def now(self) -> float:
-        """Unix seconds."""
-        wall, monotonic = time.time(), time.monotonic()
-        if monotonic - self._monotonic >= self._TRUSTED:
-            self._wall, self._monotonic = wall, monotonic
-        return min(wall, self._wall + monotonic - self._monotonic)

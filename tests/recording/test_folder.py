@@ -10,7 +10,7 @@ import pytest
 
 from daemon.recording.folder import Folder, Policy
 from daemon.recording.folders import Folders
-from daemon.recording.room import Forecast, SteadyClock
+from daemon.recording.room import Forecast
 from stages.errors import ConfigError
 from stages.recording.segment import Segment, lines_of, video_path, videos
 from tests.support.small_disk import on_small_disk
@@ -88,16 +88,6 @@ def test_where_nothing_is_set_nothing_goes(tmp_path: Path) -> None:
     folder.look()
     assert len(list(videos(tmp_path, "gate"))) == 2
     assert folder.most_bytes is None
-
-
-def test_a_clock_that_is_set_ahead_makes_no_segment_old_for_an_hour(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock, wall, monotonic = SteadyClock(), time.time(), time.monotonic()
-    monkeypatch.setattr("daemon.recording.room.time.time", lambda: wall + 1e8)
-    assert abs(clock.now() - wall) < 60
-    monkeypatch.setattr("daemon.recording.room.time.monotonic", lambda: monotonic + 3700)
-    assert clock.now() == wall + 1e8
-    monkeypatch.setattr("daemon.recording.room.time.time", lambda: wall)
-    assert clock.now() == wall
 
 
 def test_the_time_until_a_disk_is_full_follows_the_rate(monkeypatch: pytest.MonkeyPatch) -> None:
