@@ -42,12 +42,13 @@ class Folder:
         self._observers = observers
         self._shelf, self._forecast, self._clock = Shelf(path), Forecast(), SteadyClock()
         self._policies: dict[str, Policy] = {}  # by stream
-        self._writing: dict[str, Path] = {}  # videos, by stream
+        self._writing: dict[str, tuple[Path, int]] = {}  # videos and bytes so far, by stream
         self._removing = threading.RLock()
         self._changed = threading.Condition()  # guards the dictionaries
         self._thread: threading.Thread | None = None
         self._scanned = -SCAN
-        self._room = 0  # bytes that can be written, with what may go for them
+        self._room: int | None = None  # bytes that can be written, with what may go for them; None: not known
+        self._told = False  # that the last look failed
 
     def join(self, stream: str, policy: Policy) -> None:
         """A stream is recorded here from now on."""
@@ -64,14 +65,15 @@ class Folder:
             self._writing.pop(stream, None)
             self._changed.notify_all()
 
-    def writes(self, stream: str, video: Path) -> None:
-        """The segment of ``video`` is being written."""
-        self._writing[stream] = video
+    def writes(self, stream: str, video: Path, written: int) -> None:
+        """The segment of ``video`` is being written, and has so many bytes."""
+        with self._changed:
+            self._writing[stream] = video, written
 
     def closed(self, segment: Segment) -> None:
         """A segment is complete."""
         with self._changed:
-            if self._writing.get(segment.stream) == segment.video:
+            if self._writing.get(segment.stream, (None,))[0] == segment.video:
                 del self._writing[segment.stream]
         self._shelf.add(Kept(segment.start, segment.video, segment.stream, written(segment.video)))
         for observer in self._observers:
@@ -98,10 +100,12 @@ class Folder:
 
     @property
     def most_bytes(self) -> int | None:
-        """Of one segment, so that the old ones that go leave others; None where none go."""
-        if not self._may_go(None):
+        """Of one segment, so that the old ones that go leave others; None where none go, or the room is not known."""
+        room, bound = self._room, self._bound()
+        if room is None or not self._may_go(None):
             return None
-        return max(LEAST_SEGMENT, self._bounded_room() // (SHARES * max(1, len(self._policies))))
+        room = room if bound is None else min(room, bound)
+        return max(LEAST_SEGMENT, room // (SHARES * max(1, len(self._policies))))
 
     def make_room(self, wanted: int = 0) -> bool:
         """Remove the oldest segments that may go while there is no room, for ``wanted`` bytes where old segments go.
@@ -119,20 +123,20 @@ class Folder:
             return self.has_room()
 
     def look(self) -> None:
-        """Remove what has had its time, then measure the room."""
+        """Remove what has had its time, then measure the room. Raises OSError."""
+        if time.monotonic() - self._scanned >= SCAN:  # takes long with many files, so it holds up nobody
+            with self._changed:
+                writing = {video for video, _ in self._writing.values()}
+            self._shelf.scan(writing)
+            self._scanned = time.monotonic()
         with self._removing:
-            if time.monotonic() - self._scanned >= SCAN:
-                with self._changed:
-                    writing = set(self._writing.values())
-                self._shelf.scan(writing)
-                self._scanned = time.monotonic()
             oldest = {stream: self._oldest(stream) for stream in {kept.stream for kept in self._shelf}}
             for kept in self._shelf:
                 if kept.start < oldest.get(kept.stream, 0.0) and not self._is_written(kept):
                     self._remove(kept)
             self.make_room()
-            self._room = self.free + (self._total() if self._may_go(None) else 0)
-        self._forecast.note(self._room)
+            room = self._room = self.free + (self._total() if self._may_go(None) else 0)
+        self._forecast.note(room)
 
     def _run(self) -> None:
         while True:
@@ -140,13 +144,24 @@ class Folder:
                 if not self._policies:
                     self._thread = None
                     return
-            try:
-                self.look()
-            except OSError as error:  # the folder has gone: recordings say so
-                log.debug("%s: %s", self.path, error)
+            self._try_to_look()
             with self._changed:
                 if self._policies:
                     self._changed.wait(LOOK)
+
+    def _try_to_look(self) -> None:
+        try:
+            self.look()
+        except FileNotFoundError as error:  # the folder has gone: recordings say so
+            log.debug("%s: %s", self.path, error)
+            self._room = None
+        except Exception as error:
+            self._room = None
+            if not self._told:
+                log.warning("%s: old recordings are not removed: %s; see that it can be read", self.path, error)
+            self._told = True
+        else:
+            self._told = False
 
     def _remove(self, kept: Kept) -> None:
         try:
@@ -159,7 +174,7 @@ class Folder:
 
     def _is_written(self, kept: Kept) -> bool:
         """A look at all files may have come upon it."""
-        return self._writing.get(kept.stream) == kept.video
+        return self._writing.get(kept.stream, (None,))[0] == kept.video
 
     def _of(self, stream: str) -> Policy | None:
         """The policy of a stream; of one that is recorded no more, that of the stream kept for longest."""
@@ -190,9 +205,5 @@ class Folder:
     def _total(self) -> int:
         """Bytes of all segments, with those being written."""
         with self._changed:
-            writing = list(self._writing.values())
-        return self._shelf.bytes + sum(map(written, writing))
-
-    def _bounded_room(self) -> int:
-        bound = self._bound()
-        return self._room if bound is None else min(self._room, bound)
+            writing = sum(written for _, written in self._writing.values())
+        return self._shelf.bytes + writing

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from daemon.metrics.stream_metrics import StreamMetrics
-from daemon.recording.folder import Folder, Policy
+from daemon.recording.folder import LEAST_SEGMENT, Folder, Policy
 from stages.errors import ConfigError, OutputError, WireError, one_line
 from stages.output.recorder import cannot_record
 from stages.output.wire import Header
@@ -43,6 +43,7 @@ class SegmentRecorder:
         """``around``: only segments near events are kept."""
         self.trouble = ""  # why it pauses; "" while it records
         self.folder, self._stream, self._metrics, self._tell = folder, stream, metrics, tell
+        self._last_bytes = LEAST_SEGMENT // 2  # of the last segment
         self._missed = 0  # frames of a pause
         self._paused = self._next_try = 0.0  # monotonic seconds
         self._pause = SHORT
@@ -118,7 +119,8 @@ class SegmentRecorder:
                 self._writer.cut()
             if self._writer.video is None:
                 self.folder.lock.hold()
-                self.folder.make_room(most or 0)
+                likely = 2 * self._last_bytes
+                self.folder.make_room(likely if most is None else min(most, likely))
             self._writer.write(header, annotated, jpeg)
         except (OutputError, WireError):
             raise
@@ -128,11 +130,12 @@ class SegmentRecorder:
             text = one_line(error)
             raise OutputError(text if isinstance(error, ConfigError) else f"cannot record: {text}") from error
         if self._writer.video is not None:
-            self.folder.writes(self._stream, self._writer.video)
+            self.folder.writes(self._stream, self._writer.video, self._writer.written)
 
     def _closed(self, segment: Segment) -> None:
         self._metrics.record_segments.inc()
         self.folder.closed(segment)
+        self._last_bytes = segment.bytes
         if self._around is not None:
             self._around.complete(segment)
 

@@ -26,6 +26,7 @@ class Shelf:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._kept: list[Kept] = []
+        self._gone: set[Path] = set()  # videos that were removed since the last look began
         self._lock = threading.Lock()
 
     @property
@@ -40,28 +41,34 @@ class Shelf:
             return iter(tuple(self._kept))
 
     def scan(self, being_written: Collection[Path]) -> None:
-        """Look at the folder again, whatever streams are in it. Raises OSError."""
-        streams = sorted(path.name for path in self._folder.iterdir() if path.is_dir())
-        found = {
-            video: Kept(start_of(video) or 0.0, video, stream, written(video))
-            for stream in streams
-            for video in videos(self._folder, stream)
-            if video not in being_written
-        }
-        with self._lock:  # what was completed meanwhile stays
-            found |= {kept.video: kept for kept in self._kept if kept.video.exists()}
-            self._kept = sorted(found.values())
+        """Look at the folder again, whatever streams are in it. Raises OSError.
+
+        A folder in it that cannot be read, as lost+found of a disk, is passed over.
+        """
+        with self._lock:
+            self._gone.clear()
+        found: dict[Path, Kept] = {}
+        for stream in sorted(path.name for path in self._folder.iterdir() if path.is_dir()):
+            with contextlib.suppress(OSError):
+                for video in videos(self._folder, stream):
+                    if video not in being_written:
+                        found[video] = Kept(start_of(video) or 0.0, video, stream, written(video))
+        with self._lock:  # what was completed meanwhile stays, and what was removed does not come back
+            found |= {kept.video: kept for kept in self._kept if kept.video in found or _bytes(kept.video)}
+            self._kept = sorted(kept for video, kept in found.items() if video not in self._gone)
 
     def add(self, kept: Kept) -> None:
         """A segment is complete."""
         with self._lock:
             self._kept = [other for other in self._kept if other.video != kept.video]
             bisect.insort(self._kept, kept)
+            self._gone.discard(kept.video)
 
     def remove(self, kept: Kept) -> None:
         """Remove a segment, and its day where that is empty now. Raises OSError, and forgets it all the same."""
-        with self._lock, contextlib.suppress(ValueError):
-            self._kept.remove(kept)
+        with self._lock:
+            self._kept = [other for other in self._kept if other.video != kept.video]
+            self._gone.add(kept.video)
         remove_files(kept.video)
         with contextlib.suppress(OSError):
             kept.video.parent.rmdir()

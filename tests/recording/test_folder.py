@@ -1,16 +1,20 @@
 """What is kept of segments: real files in a real folder, and on a real disk that fills up and is freed again."""
 
 import json
+import os
 import shutil
 import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from daemon.metrics.registry import Metrics
+from daemon.metrics.stream_metrics import StreamMetrics
 from daemon.recording.folder import Folder, Policy
 from daemon.recording.folders import Folders
-from daemon.recording.room import Forecast
+from daemon.recording.segment_recorder import SegmentRecorder
 from stages.errors import ConfigError
 from stages.recording.segment import Segment, lines_of, video_path, videos
 from tests.support.small_disk import on_small_disk
@@ -68,7 +72,7 @@ def test_the_bytes_of_all_streams_are_bounded_and_the_oldest_go_first(tmp_path: 
     folder._policies |= {"gate": Policy(keep_bytes=4 * SIZE), "yard": Policy()}
     for minutes in (50, 40, 30, 20, 10):
         folder.closed(segment(tmp_path, "yard" if minutes in (40, 20) else "gate", now - 60 * minutes))
-    folder.writes("gate", segment(tmp_path, "gate", now).video)
+    folder.writes("gate", segment(tmp_path, "gate", now).video, SIZE)
     folder.look()
     assert (starts(tmp_path, now), starts(tmp_path, now, "yard")) == ([30, 10, 0], [20])
     next(videos(tmp_path, "gate")).unlink()
@@ -80,6 +84,24 @@ def test_the_bytes_of_all_streams_are_bounded_and_the_oldest_go_first(tmp_path: 
     folder.look()
 
 
+def test_of_a_large_bound_only_what_the_next_segment_needs_is_given_up(tmp_path: Path) -> None:
+    """190 of 200 GB, in files without blocks, stay when a stream of small segments goes on."""
+    folder, told = Folder(tmp_path), list[str]()
+    for minutes in range(19):
+        old = segment(tmp_path, "yard", time.time() - 60 * minutes)
+        os.truncate(old.video, 10 << 30)
+        folder.closed(old)
+    policy = Policy(keep=1e6, keep_bytes=200 << 30)
+    recorder = SegmentRecorder(
+        folder, "gate", 10.0, 2.0, False, policy, StreamMetrics(Metrics(), "gate", []), told.append
+    )
+    folder.look()
+    for number in range(45):
+        recorder.write({"frame": number, "captured_at": time.time() + number / 10}, np.zeros((64, 64, 3), np.uint8))
+    recorder.close()
+    assert (len(list(videos(tmp_path, "yard"))), len(list(videos(tmp_path, "gate"))), told) == (19, 3, [])
+
+
 def test_where_nothing_is_set_nothing_goes(tmp_path: Path) -> None:
     folder = Folder(tmp_path)
     folder._policies |= {"gate": Policy()}
@@ -88,18 +110,6 @@ def test_where_nothing_is_set_nothing_goes(tmp_path: Path) -> None:
     folder.look()
     assert len(list(videos(tmp_path, "gate"))) == 2
     assert folder.most_bytes is None
-
-
-def test_the_time_until_a_disk_is_full_follows_the_rate(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Unknown at first; infinite while the room stays."""
-    now = 0.0
-    monkeypatch.setattr("daemon.recording.room.time.monotonic", lambda: now)
-    forecast, told = Forecast(), []
-    for room in (1000, 1000, 1000, 900, 800):
-        forecast.note(room)
-        told.append(forecast.seconds)
-        now += 10
-    assert told == [0.0, float("inf"), float("inf"), 900 / (100 / 30), 800 / (200 / 40)]
 
 
 def test_a_second_daemon_is_refused_in_one_line_until_the_first_has_ended(tmp_path: Path) -> None:
