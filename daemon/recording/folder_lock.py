@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import os
+import threading
 from pathlib import Path
 from typing import IO
 
@@ -12,18 +13,22 @@ _NAME = ".maskcast.lock"
 
 
 class FolderLock:
-    """Holds a folder for this process; the kernel lets it go when the process ends in any way."""
+    """Holds a folder for this process; the kernel lets it go when the process ends in any way. Any thread may call."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._file: IO[str] | None = None
+        self._lock = threading.RLock()
 
     def hold(self) -> None:
         """Create the folder where it is not there, and hold it. Does nothing while it is held.
 
         Raises OSError, and ConfigError when another daemon holds it.
         """
-        path = self._folder / _NAME
+        with self._lock:
+            self._hold(self._folder / _NAME)
+
+    def _hold(self, path: Path) -> None:
         if self._file is not None:
             with contextlib.suppress(FileNotFoundError):
                 if os.fstat(self._file.fileno()).st_ino == path.stat().st_ino:
@@ -44,6 +49,7 @@ class FolderLock:
 
     def release(self) -> None:
         """Let it go."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        with self._lock:
+            if self._file is not None:
+                self._file.close()
+                self._file = None

@@ -8,6 +8,7 @@ from pathlib import Path
 
 _SPAN = 300.0  # seconds over which the present rate is measured
 _LEAST_SPAN = 5.0  # seconds before there is a rate
+_KNOWN = 30.0  # seconds for which the last rate counts
 _RESERVE = 4 << 20  # bytes that stay free, or a 20th of a small disk
 
 
@@ -35,11 +36,11 @@ class Forecast:
 
     @property
     def seconds(self) -> float:
-        """0 while it is not known; infinite where the room does not shrink."""
+        """0 while it is not known, as where nobody looks any more; infinite where the room does not shrink."""
         if not self._seen:
             return 0.0
         (first, before), (last, room) = self._seen[0], self._seen[-1]
-        if last - first < _LEAST_SPAN:
+        if last - first < _LEAST_SPAN or time.monotonic() - last > _KNOWN:
             return 0.0
         used = (before - room) / (last - first)
         return room / used if used > 0 else math.inf

@@ -68,8 +68,14 @@ class SegmentRecorder:
         if self._around is not None:
             self._around.event(at)
 
-    def wants(self) -> bool:
-        """Whether the next frame is to be given to ``write``; asked once before each."""
+    def wants(self, now: float | None = None) -> bool:
+        """Whether the next frame is to be given to ``write``; asked once before each.
+
+        ``now``: when the last frame was captured, in Unix seconds, where that is known. In a pause, too, what is far
+        from all events goes: it may make the room that is missing.
+        """
+        if self.trouble and now is not None:
+            self._remove_far(now)
         if self.trouble and (time.monotonic() < self._next_try or not self.folder.has_room(ENOUGH)):
             self._missed += 1
             return False
@@ -142,7 +148,7 @@ class SegmentRecorder:
     def _remove_far(self, now: float) -> None:
         """Remove the segments of which it is clear ``now`` that no event is near."""
         if self._around is not None:
-            for segment in self._around.far(now):
+            for segment in self._around.far(now, writing=self._writer.video is not None):
                 self.folder.remove(segment)
 
     def _fail(self, error: OutputError) -> None:

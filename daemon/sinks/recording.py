@@ -67,7 +67,10 @@ class Recording:
 
     def need(self) -> Need:
         """The annotated picture while the recording goes on."""
-        if self._recorder is None or (isinstance(self._recorder, SegmentRecorder) and not self._recorder.wants()):
+        recorder = self._recorder
+        if recorder is None:
+            return Need.NOTHING
+        if isinstance(recorder, SegmentRecorder) and not recorder.wants(self._last[1] if self._last else None):
             return Need.NOTHING
         return Need.JPEG if self._frames else Need.PICTURE
 

@@ -23,16 +23,20 @@ class AroundEvents:
         """A segment is complete."""
         self._undecided.append(segment)
 
-    def far(self, now: float) -> list[Segment]:
-        """The segments on which is decided ``now``, the last frame's time, and that are far from all events."""
+    def far(self, now: float, writing: bool = True) -> list[Segment]:
+        """The segments on which is decided ``now``, the last frame's time, and that are far from all events.
+
+        ``writing``: whether there may be one that is not complete.
+        """
         stepped_back, self._now = now < self._now, now
         decided = [part for part in self._undecided if stepped_back or part.end + self._before < now]
-        if not decided:
+        if not decided and writing:
             return []
         self._undecided = [part for part in self._undecided if part not in decided]
         far = [part for part in decided if not self._is_near(part)]
         # the next segment begins after these; what is still being written may have begun at once
-        oldest = min(part.start for part in self._undecided) if self._undecided else max(part.end for part in decided)
+        begun = max(part.end for part in decided) if decided and writing else now
+        oldest = min((part.start for part in self._undecided), default=begun)
         self._events = [at for at in self._events if stepped_back or at + self._after >= oldest]
         return far
 

@@ -52,6 +52,19 @@ def test_a_clock_that_is_set_back_leaves_nothing_undecided_for_ever() -> None:
     assert around.far(20) == [part(100)]
 
 
+def test_while_nothing_is_written_events_are_decided_on_and_forgotten() -> None:
+    """As in a pause of the recording: what is far goes, what is near stays, and no list grows."""
+    around = AroundEvents(5, 5)
+    around.complete(part(0))
+    around.complete(part(10))
+    around.event(22)
+    assert around.far(30, writing=False) == [part(0)]
+    for second in range(31, 99):
+        around.event(second)
+        assert around.far(second, writing=False) == []
+    assert len(around._events) <= 6
+
+
 class Camera:
     """A stream of 10 frames a second, in segments of 2 seconds; 1 s before and 3 s after an event are kept."""
 
