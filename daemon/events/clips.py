@@ -15,11 +15,13 @@ from daemon.errors import BusyError, UnknownNameError
 from daemon.events.questions import StoredEvent
 from stages.errors import OutputError
 from stages.recording.clip import Piece, cut
-from stages.recording.find import Listing, first_header
+from stages.recording.find import Listing
+from stages.recording.headers import captured, first_header
 from stages.recording.segment import lines_of, start_of
 
 MOST = 8  # clips kept: a browser asks for one in several parts
 FRESH = 2.0  # seconds for which a clip is kept whose end is not recorded yet
+KEPT = 300.0  # seconds for which nobody asks for a clip, after which it is dropped: it may be in memory
 SETTLED = 30.0  # seconds after its end from which nothing is added to a clip
 
 
@@ -35,10 +37,11 @@ class Place:
 class Clip:
     """An MP4 without a name: its disk space is free again once nobody holds it. Any thread may read."""
 
-    def __init__(self, path: Path, whole: bool) -> None:
+    def __init__(self, file: int, whole: bool) -> None:
+        """``file``: its descriptor, which is the clip's from now on."""
         self.whole, self.made, self.tag = whole, time.monotonic(), uuid.uuid4().hex
-        self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        self.size = os.fstat(self._file).st_size
+        self.asked = self.made
+        self._file, self.size = file, os.fstat(file).st_size
 
     def read(self, start: int, count: int) -> bytes:
         """At most ``count`` bytes from ``start`` on."""
@@ -55,7 +58,9 @@ class Clips:
         """``usual``: of streams that are not running now."""
         self._usual = usual
         self._places: dict[str, Place] = {}
-        self._kept: OrderedDict[int, Clip] = OrderedDict()  # by event, the last asked for at the end
+        # by event, the last asked for at the end; ids alone begin again with a new database
+        self._kept: OrderedDict[tuple[str, int, float], Clip] = OrderedDict()
+        self._timer: threading.Timer | None = None  # while any is kept
         self._lock = threading.Lock()
 
     def know(self, stream: str, place: Place) -> None:
@@ -70,25 +75,46 @@ class Clips:
     def of(self, event: StoredEvent) -> Clip:
         """The clip of an event. Raises UnknownNameError where nothing is recorded, BusyError where there is no room."""
         with self._lock:
-            clip = self._kept.pop(event.id, None)
+            key = event.session, event.id, event.time
+            clip = self._kept.pop(key, None)
             if clip is None or not (clip.whole or time.monotonic() - clip.made < FRESH):
                 clip = self._cut(event)
-            self._kept[event.id] = clip
+            self._kept[key], clip.asked = clip, time.monotonic()
             while len(self._kept) > MOST:
                 self._kept.popitem(last=False)
+            if self._timer is None:
+                self._wait()
             return clip
+
+    def _wait(self) -> None:
+        self._timer = threading.Timer(KEPT / 4, self._drop_old)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def _drop_old(self) -> None:
+        with self._lock:
+            oldest = time.monotonic() - KEPT
+            while self._kept and next(iter(self._kept.values())).asked <= oldest:
+                self._kept.popitem(last=False)
+            self._timer = None
+            if self._kept:
+                self._wait()
 
     def _cut(self, event: StoredEvent) -> Clip:
         first, last = self._span(event)
-        with tempfile.TemporaryDirectory(prefix="maskcast-clip-") as folder:
-            target = Path(folder) / "clip.mp4"
-            try:
+        try:
+            with tempfile.TemporaryDirectory(prefix="maskcast-clip-") as folder:
+                target = Path(folder) / "clip.mp4"
                 frames, whole = cut(self._pieces(event), first, last, target)
-            except OutputError as error:
-                raise BusyError(str(error)) from None
-            if not frames:
-                raise UnknownNameError(f"nothing is recorded of event {event.id}, or it has had its time")
-            return Clip(target, whole or time.time() > event.time + last - first + SETTLED)
+                if not frames:
+                    raise UnknownNameError(f"nothing is recorded of event {event.id}, or it has had its time")
+                settled = whole or time.time() > event.time + last - first + SETTLED
+                return Clip(os.open(target, os.O_RDONLY | os.O_CLOEXEC), settled)
+        except OutputError as error:
+            raise BusyError(str(error)) from None
+        except OSError as error:
+            text = f"a clip cannot be written: {error.strerror}; free some space in the folder TMPDIR"
+            raise BusyError(text) from None
 
     def _span(self, event: StoredEvent) -> tuple[float, float]:
         """First and last moment of the clip, by the recording's clock."""
@@ -118,19 +144,15 @@ class Clips:
 def _start(video: Path) -> float:
     """Capture time of a segment's first frame, in Unix seconds."""
     with suppress(OSError):
-        header = first_header(lines_of(video))
-        if header is not None and isinstance(header.get("captured_at"), float):
-            return float(header["captured_at"])
+        start = captured(first_header(lines_of(video)))
+        if start is not None:
+            return start
     return start_of(video) or 0.0
 
 
 def _in_one_file(folder: Path, event: StoredEvent) -> list[Piece]:
     """The recording of a file, where it is still that of the event's session. Raises OSError."""
     video = folder / f"{event.stream}.mp4"
-    lines = lines_of(video)
-    if event.at is None or not lines.exists():
-        return []
-    header = first_header(lines)
-    if header is None or header.get("session") != event.session:
-        return []
-    return [Piece(video, float(header["captured_at"]))]
+    header = first_header(lines_of(video)) if event.at is not None else {}
+    start = captured(header)
+    return [Piece(video, start)] if start is not None and header.get("session") == event.session else []

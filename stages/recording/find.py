@@ -1,13 +1,10 @@
 """Finds the videos of a recording that hold a span of time."""
 
-import json
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-from stages.recording.segment import start_of
-
-LONGEST_LINE = 64 << 20  # bytes
+from stages.recording.segment import days, of_day, start_of
 
 
 class Listing:
@@ -15,7 +12,7 @@ class Listing:
 
     def __init__(self, folder: Path, stream: str) -> None:
         self._home = folder / stream
-        self._days = sorted(path.name for path in self._home.iterdir()) if self._home.is_dir() else []
+        self._days = [path.name for path in days(self._home)]
         self._videos: dict[str, list[tuple[float, Path]]] = {}  # of each day, newest first, with their starts
 
     def between(self, first: float, last: float) -> list[Path]:
@@ -36,24 +33,8 @@ class Listing:
 
     def _of(self, day: str) -> list[tuple[float, Path]]:
         if day not in self._videos:
-            videos = ((start_of(video), video) for video in (self._home / day).glob("*.mp4"))
-            named = [(start, video) for start, video in videos if start is not None]
-            self._videos[day] = sorted(named, key=_in_order, reverse=True)
+            self._videos[day] = []
+            with suppress(FileNotFoundError):  # the day has just gone
+                videos = reversed(of_day(self._home / day))
+                self._videos[day] = [(start_of(video) or 0.0, video) for video in videos]
         return self._videos[day]
-
-
-def first_header(lines: Path) -> dict[str, Any] | None:
-    """The ``masks`` header of the first frame in a file of them; None where there is none. Raises OSError."""
-    with lines.open("rb") as file:
-        line = file.readline(LONGEST_LINE)
-    try:
-        header = json.loads(line)
-    except ValueError:
-        return None
-    return header if isinstance(header, dict) else None
-
-
-def _in_order(started: tuple[float, Path]) -> tuple[float, int, str]:
-    """Of several that began in the same second, the later ones have a number."""
-    start, video = started
-    return start, len(video.name), video.name

@@ -3,7 +3,6 @@
 ``<folder>/<stream>/.last`` names the segment that was begun last; names alone do not tell, as clocks are set back.
 """
 
-import json
 import os
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from av.error import FFmpegError
 from stages.output.atomic_file import write_atomically
 from stages.output.resume import last_line
 from stages.output.wire import Header
+from stages.recording.headers import captured, first_header, last_header
 from stages.recording.segment import Segment, lines_of, pictures_of, remove_files, start_of, videos
 
 _LAST = ".last"
@@ -31,15 +31,15 @@ def take_over(folder: Path, stream: str) -> tuple[Segment | None, int]:
     """
     last = _last(folder, stream)
     if last is None:
-        return None, max((_number(_last_header(lines_of(video))) for video in videos(folder, stream)), default=-1) + 1
+        return None, max((_number(last_header(lines_of(video))) for video in videos(folder, stream)), default=-1) + 1
     lines = lines_of(last)
     if not has_picture(last):
-        first = _number(_first_header(lines))
+        first = _number(first_header(lines))
         remove_files(last)
         return (None, first) if first >= 0 else take_over(folder, stream)
     if lines.exists():
         os.truncate(lines, last_line(lines)[1])
-    return read_segment(stream, last), _number(_last_header(lines)) + 1
+    return read_segment(stream, last), _number(last_header(lines)) + 1
 
 
 def read_segment(stream: str, video: Path) -> Segment:
@@ -50,8 +50,9 @@ def read_segment(stream: str, video: Path) -> Segment:
         with lines.open("rb") as file:
             count = sum(1 for _ in file)
     size += sum(path.stat().st_size for path in pictures_of(video).glob("*.jpg"))
-    start = _seconds(_first_header(lines), start_of(video) or 0.0)
-    return Segment(stream, video, start, _seconds(_last_header(lines), start), count, size)
+    first, last = captured(first_header(lines)), captured(last_header(lines))
+    start = first if first is not None else start_of(video) or 0.0
+    return Segment(stream, video, start, last if last is not None else start, count, size)
 
 
 def has_picture(video: Path) -> bool:
@@ -75,33 +76,3 @@ def _last(folder: Path, stream: str) -> Path | None:
 def _number(header: Header) -> int:
     number = header.get("frame")
     return number if type(number) is int else -1
-
-
-def _seconds(header: Header, otherwise: float) -> float:
-    """When the frame was captured."""
-    captured_at = header.get("captured_at")
-    return float(captured_at) if isinstance(captured_at, int | float) else otherwise
-
-
-def _first_header(lines: Path) -> Header:
-    try:
-        with lines.open("rb") as file:
-            return _header(file.readline())
-    except FileNotFoundError:
-        return {}
-
-
-def _last_header(lines: Path) -> Header:
-    try:
-        return _header(last_line(lines)[0])
-    except FileNotFoundError:
-        return {}
-
-
-def _header(line: bytes) -> Header:
-    """The header in a ``line``; empty where it is damaged."""
-    try:
-        header = json.loads(line)
-    except (ValueError, RecursionError):
-        return {}
-    return header if isinstance(header, dict) else {}

@@ -87,11 +87,18 @@ def start_of(video: Path) -> float | None:
 
 def videos(folder: Path, stream: str) -> Iterator[Path]:
     """The videos of a stream's segments, oldest first, whole or being written. Raises OSError."""
-    home = folder / stream
-    if not home.is_dir():
-        return
-    for day in sorted(path for path in home.iterdir() if _DAY.fullmatch(path.name)):
-        yield from sorted((path for path in day.iterdir() if start_of(path) is not None), key=_in_order)
+    for day in days(folder / stream):
+        yield from of_day(day)
+
+
+def days(home: Path) -> list[Path]:
+    """The folders of days in that of a stream, oldest first. Raises OSError."""
+    return sorted(path for path in home.iterdir() if _DAY.fullmatch(path.name)) if home.is_dir() else []
+
+
+def of_day(day: Path) -> list[Path]:
+    """The videos of segments in the folder of a day, oldest first. Raises OSError."""
+    return sorted((path for path in day.iterdir() if start_of(path) is not None), key=_in_order)
 
 
 def _in_order(video: Path) -> tuple[str, int]:

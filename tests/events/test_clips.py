@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,8 +12,10 @@ import av
 import numpy as np
 import pytest
 
+from daemon.errors import BusyError
 from daemon.events import clips
 from daemon.events.clips import Clips, Place
+from daemon.events.questions import StoredEvent
 from stages.output.mp4 import Mp4Writer
 from stages.recording.segment import lines_of, video_path
 from tests.api.site import Answer, Site
@@ -143,3 +146,20 @@ def test_a_clip_whose_end_is_recorded_later_is_cut_again(tmp_path, monkeypatch):
         assert len(frames(long)) > len(frames(short)) > 3 * RATE
         video.unlink()
         assert clip(other, 1).body == long
+
+
+def test_a_clip_is_of_its_event_alone_and_dropped_when_nobody_asks(tmp_path, monkeypatch):
+    """Also where a new database begins again with its ids. Without room for it: try again."""
+    monkeypatch.setattr(clips, "KEPT", 0.2)
+    made = Clips(Place(tmp_path, 5.0, 10.0))
+    record(video_path(tmp_path, "gate", NOON), NOON, 60)
+    first, again = stored(NOON + 20), stored(NOON + 40)
+    assert made.of(first).read(0, 1 << 20) != made.of(again).read(0, 1 << 20)
+    wait_until(lambda: not made._kept)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    with pytest.raises(BusyError, match=r"a clip cannot be written: .*; free some space in the folder TMPDIR"):
+        made.of(first)
+
+
+def stored(time: float) -> StoredEvent:
+    return StoredEvent(1, "gate", SESSION, "track_started", time, "", time, 0, 0, "car", None, None, False)
