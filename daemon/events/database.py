@@ -59,7 +59,7 @@ class Database:
                     raise
                 move_aside(path)
                 self.connection = _opened(path)
-            self._inode = path.stat().st_ino
+            self.inode = path.stat().st_ino  # of the file that is open
         except BaseException:
             self._lock.close()
             raise
@@ -68,7 +68,7 @@ class Database:
     def lost(self) -> bool:
         """The file was removed or replaced: what is written would be gone."""
         try:
-            return self.path.stat().st_ino != self._inode
+            return self.path.stat().st_ino != self.inode
         except OSError:
             return True
 

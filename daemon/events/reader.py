@@ -20,10 +20,10 @@ T = TypeVar("T")
 class Reader:
     """Answers questions to the database at ``path``. Any thread may ask.
 
-    ``damaged`` is called when an answer shows that the file is damaged.
+    ``damaged`` is called with the file's inode when an answer shows that it is damaged.
     """
 
-    def __init__(self, path: Path, damaged: Callable[[], None]) -> None:
+    def __init__(self, path: Path, damaged: Callable[[int], None]) -> None:
         self._path, self._damaged = path, damaged
         self._idle: list[tuple[int, sqlite3.Connection]] = []  # each with the number of the file that it has open
         self._lock = threading.Lock()
@@ -41,7 +41,6 @@ class Reader:
                     connection.execute("COMMIT")
         except sqlite3.Error as error:
             if is_damage(error):
-                self._damaged()
                 raise BusyError("the database is damaged; a new one begins, try again") from None
             raise BusyError(f"the database cannot be read now ({error}); try again") from None
         except OSError as error:
@@ -60,11 +59,17 @@ class Reader:
         if not self._free.acquire(timeout=WAIT):
             raise BusyError("too many questions to the database; try again")
         try:
-            inode, connection = self._take()
+            inode = self._path.stat().st_ino
             try:
-                yield connection
-            except BaseException:
-                connection.close()
+                connection = self._take(inode)
+                try:
+                    yield connection
+                except BaseException:
+                    connection.close()
+                    raise
+            except sqlite3.Error as error:
+                if is_damage(error):
+                    self._damaged(inode)
                 raise
             with self._lock:
                 if not self._closed:
@@ -74,15 +79,14 @@ class Reader:
         finally:
             self._free.release()
 
-    def _take(self) -> tuple[int, sqlite3.Connection]:
-        """A connection to the file that is there now."""
-        inode = self._path.stat().st_ino
+    def _take(self, inode: int) -> sqlite3.Connection:
+        """A connection to the file that is there now, which is ``inode``."""
         with self._lock:
             while self._idle:
                 opened, connection = self._idle.pop()
                 if opened == inode:
-                    return inode, connection
+                    return connection
                 connection.close()
         connection = connect(self._path, read_only=True)
         connection.execute(f"PRAGMA cache_size = -{CACHE >> 10}")
-        return inode, connection
+        return connection

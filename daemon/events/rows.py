@@ -90,7 +90,19 @@ def remove_old(connection: sqlite3.Connection, oldest: float) -> bool:
     sqlite3.Error.
     """
     bounds = {"events": MOST_EVENTS, "tracks": MOST_TRACKS, "oldest": oldest, "chunk": CHUNK}
-    removed = [connection.execute(statement, bounds).rowcount for statement in _TIDY]
+    return max(connection.execute(statement, bounds).rowcount for statement in _TIDY) < CHUNK
+
+
+_UNUSED = (
     # as of a prompt that nobody has asked for in all that time
-    connection.execute("DELETE FROM kinds WHERE NOT EXISTS (SELECT 1 FROM events WHERE events.kind = kinds.id)")
-    return max(removed) < CHUNK
+    "DELETE FROM kinds WHERE NOT EXISTS (SELECT 1 FROM events WHERE events.kind = kinds.id)",
+    "DELETE FROM sessions WHERE id NOT IN (SELECT session FROM events UNION SELECT session FROM tracks)",
+)
+
+
+def remove_unused(connection: sqlite3.Connection) -> bool:
+    """Remove kinds and sessions of which nothing is kept; whether there were any. It reads all events.
+
+    Rows made before know them still. Raises sqlite3.Error.
+    """
+    return sum(connection.execute(statement).rowcount for statement in _UNUSED) > 0

@@ -1,18 +1,21 @@
 """The table of segments, brought in line with the folders that they are in."""
 
+import logging
 import sqlite3
 from collections import defaultdict
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterable
 from pathlib import Path
 
 from daemon.events.records import SegmentGone
+from stages.errors import one_line
 from stages.recording.leftover import read_segment
 from stages.recording.segment import Segment, videos
 
 _UPSERT = """INSERT INTO segments(stream, folder, path, start, end, frames, bytes) VALUES (?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT(folder, path) DO UPDATE SET start = excluded.start, end = excluded.end, frames = excluded.frames,
     bytes = excluded.bytes"""
+
+log = logging.getLogger(__name__)
 
 
 def write(connection: sqlite3.Connection, record: Segment | SegmentGone) -> None:
@@ -26,14 +29,15 @@ def write(connection: sqlite3.Connection, record: Segment | SegmentGone) -> None
 
 
 def forget_missing(connection: sqlite3.Connection) -> None:
-    """Delete the rows of segments that are gone, as by hand; all stay while their folder cannot be read, as when its
-    disk is away. Each day is listed once. Raises sqlite3.Error."""
+    """Delete the rows of segments that are gone, as by hand; all stay while no stream's folder is there, as when the
+    disk is away and its mount point stays. Each day is listed once. Raises sqlite3.Error."""
     by_day: dict[tuple[str, str], list[tuple[str, int]]] = defaultdict(list)
     for id_, folder, path in connection.execute("SELECT id, folder, path FROM segments"):
         day, _, name = path.rpartition("/")
         by_day[folder, day].append((name, id_))
+    mounted = {folder for folder, day in by_day if (Path(folder) / day).parent.is_dir()}
     for (folder, day), known in by_day.items():
-        if not Path(folder).is_dir():
+        if folder not in mounted:
             continue
         try:
             there = {path.name for path in (Path(folder) / day).iterdir()}
@@ -50,20 +54,32 @@ def unknown(connection: sqlite3.Connection, folder: Path, stream: str) -> list[P
 
     Not the newest: it may be written, and its recorder tells of it when it is complete. Raises sqlite3.Error.
     """
+    place = str(folder.absolute())
     try:
+        place.encode()
         there = list(videos(folder, stream))[:-1]
+    except UnicodeEncodeError:
+        log.warning("segments in %s are not listed: its name is not UTF-8; set another record.dir", ascii(place))
+        return []
     except OSError:  # its recording says so
         return []
-    rows = connection.execute("SELECT path FROM segments WHERE folder = ?", (str(folder.absolute()),))
+    rows = connection.execute("SELECT path FROM segments WHERE folder = ?", (place,))
     known = {path for (path,) in rows}
     return [video for video in there if _place(video)[1] not in known]
 
 
-def take_in(connection: sqlite3.Connection, stream: str, found: Sequence[Path]) -> None:
-    """Add segments whose files are read for it. Within a transaction. Raises sqlite3.Error."""
-    for video in found:
-        with suppress(OSError):  # it has just gone
+def take_in(connection: sqlite3.Connection, found: Iterable[tuple[str, Path]]) -> None:
+    """Add segments, each a stream and a video, whose files are read for it; those that cannot be are passed over.
+
+    Within a transaction. Raises sqlite3.Error.
+    """
+    for stream, video in found:
+        try:
             write(connection, read_segment(stream, video))
+        except FileNotFoundError:  # it has just gone
+            continue
+        except (OSError, ValueError, OverflowError, sqlite3.IntegrityError, sqlite3.DataError) as error:
+            log.warning("the segment %s is not listed: %s", ascii(str(video)), one_line(error))
 
 
 def _place(video: Path) -> tuple[str, str]:

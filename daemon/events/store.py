@@ -9,14 +9,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from daemon.errors import BusyError
 from daemon.events.database import Database, is_damage, move_aside
 from daemon.events.questions import Filter, page
 from daemon.events.reader import Reader
 from daemon.events.records import Record, SegmentGone
-from daemon.events.rows import Rows, remove_old
+from daemon.events.rows import Rows, remove_old, remove_unused
 from daemon.events.segment_rows import forget_missing, take_in, unknown
-from stages.errors import ConfigError, one_line
+from daemon.limits.steady_clock import SteadyClock
+from stages.errors import one_line
 from stages.plural import plural
 from stages.recording.segment import Segment
 
@@ -25,7 +25,7 @@ BATCH = 0.25  # seconds between two batches
 RETRY = 5.0  # seconds until a database that could not be opened or written is tried again
 TIDY = 30.0  # seconds between two looks for what has had its time
 READ = 5  # segments that are read for the table at a time: events wait meanwhile
-LOOK = 600.0  # seconds between two looks whether the recordings are still there
+LOOK = 600.0  # seconds between two looks whether the recordings are still there, and what no event needs any more
 CLOSING = 3.0  # seconds that the last batch has
 
 log = logging.getLogger(__name__)
@@ -45,14 +45,15 @@ class EventStore:
     ) -> None:
         self.path = path
         self.reader = Reader(path, self._suspect)
-        self._count_dropped, self._keep = count_dropped, keep
+        self._count_dropped, self._keep, self._clock = count_dropped, keep, SteadyClock()
         self._waiting: deque[Record] = deque()
         self._database: Database | None = None
         self._rows: Rows | None = None
         self._folders: dict[str, Path] = {}  # where streams are recorded in segments
         self._to_look: deque[str] = deque()  # streams of which segments may be unknown
         self._to_read: list[tuple[str, Path]] = []  # those segments
-        self._damaged = False  # a reader has found it so
+        self._missed: dict[str, Path] = {}  # of each stream, the last segment that was dropped
+        self._damaged = 0  # inode of the file that was found so
         self._trouble = self._told = ""  # what is wrong now, and what was said of it; "" when nothing is
         self._next_try = self._next_tidy = self._next_look = 0.0  # monotonic seconds
         self._stopping = threading.Event()
@@ -73,6 +74,8 @@ class EventStore:
         """Take a record, or drop and count it where too many wait; returns at once."""
         if len(self._waiting) >= MOST_WAITING:
             self._count_dropped(1)
+            if isinstance(record, Segment):
+                self._missed[record.stream] = record.video
         else:
             self._waiting.append(record)
 
@@ -96,11 +99,11 @@ class EventStore:
         if self._thread.is_alive():
             self._thread.join(CLOSING)
 
-    def _suspect(self) -> None:
-        self._damaged = True
+    def _suspect(self, inode: int) -> None:
+        self._damaged = inode
 
     def _run(self) -> None:
-        with suppress(BusyError):  # so that the first page is as quick as all others
+        with suppress(Exception):  # so that the first page is as quick as all others
             self.reader.ask(lambda connection: page(connection, Filter(), 50))
         stopping = False
         while not stopping:
@@ -121,19 +124,21 @@ class EventStore:
             if self._trouble:
                 log.info("%s is written again", self.path)
             self._trouble = self._told = ""
-        except (OSError, sqlite3.Error, ConfigError) as error:
+        except Exception as error:  # whatever it is, the thread goes on
             self._fail(error)
 
     def _ready(self) -> tuple[Database, Rows]:
         """The open database, one that is not removed or damaged."""
-        if self._database is not None and (self._damaged or self._database.lost):
-            self._database.close()
+        old = self._database
+        if old is not None and (old.lost or old.inode == self._damaged):
+            lost = old.lost  # what is there now is another file
+            old.close()
             self._database = None
-            if self._damaged:
-                self._damaged = False
-                move_aside(self.path)
-            else:
+            if lost:
                 log.warning("%s was removed; a new one begins", self.path)
+            else:
+                self._next_try = time.monotonic() + RETRY  # a disk that damages all does not get a file at each turn
+                move_aside(self.path)
         if self._database is None:
             self._open()
         assert self._database is not None
@@ -167,37 +172,44 @@ class EventStore:
     def _look(self, database: Database) -> None:
         """Take in segments that the database does not know, the newest first."""
         connection = database.connection
+        while self._missed:
+            missed = self._missed.popitem()
+            self._to_look.append(missed[0])
+            self._to_read.append(missed)  # it may be the newest
         if not self._to_read and self._to_look:
             stream = self._to_look.popleft()
-            self._to_read = [(stream, video) for video in unknown(connection, self._folders[stream], stream)]
+            if stream in self._folders:
+                self._to_read = [(stream, video) for video in unknown(connection, self._folders[stream], stream)]
         if self._to_read:
             some = self._to_read[-READ:]
             connection.execute("BEGIN IMMEDIATE")
-            take_in(connection, some[0][0], [video for _, video in reversed(some)])
+            take_in(connection, reversed(some))
             connection.execute("COMMIT")
             del self._to_read[-READ:]
 
     def _tidy(self, database: Database) -> None:
         if time.monotonic() < self._next_tidy:
             return
-        keep = self._keep()
-        oldest = 0.0 if keep is None else time.time() - keep
+        keep, now = self._keep(), self._clock.now()
+        oldest = 0.0 if keep is None else now - keep
         database.connection.execute("BEGIN IMMEDIATE")
         done = remove_old(database.connection, oldest)
         database.connection.execute("COMMIT")
-        self._rows = None  # some kinds may be gone
         if time.monotonic() >= self._next_look:
             forget_missing(database.connection)
+            if remove_unused(database.connection):
+                self._rows = None
             self._next_look = time.monotonic() + LOOK
         self._next_tidy = time.monotonic() + (TIDY if done else BATCH)
 
     def _fail(self, error: Exception) -> None:
         """Undo what is half done, say once what is wrong, and try again later."""
         if self._database is not None and self._database.connection.in_transaction:
-            self._database.connection.rollback()
+            with suppress(sqlite3.Error):
+                self._database.connection.rollback()
         self._rows = None
-        if isinstance(error, sqlite3.Error) and is_damage(error):
-            self._damaged = True
+        if self._database is not None and isinstance(error, sqlite3.Error) and is_damage(error):
+            self._damaged = self._database.inode
             return
         self._next_try = time.monotonic() + RETRY
         trouble = f"{self.path} cannot be written: {one_line(error)}"

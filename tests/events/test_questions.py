@@ -32,7 +32,7 @@ def made() -> list[EventRecord]:
 def reader(made: list[EventRecord], tmp_path_factory: pytest.TempPathFactory) -> Reader:
     path: Path = tmp_path_factory.mktemp("events") / "maskcast.db"
     keep(path, made)
-    return Reader(path, lambda: None)
+    return Reader(path, lambda _: None)
 
 
 def passes(wanted: Filter, record: EventRecord) -> bool:

@@ -61,7 +61,7 @@ def test_segments_are_listed_as_recorders_tell_of_them(path, tmp_path):
 
 
 def test_a_segment_that_was_deleted_by_hand_is_forgotten(path, tmp_path):
-    """But not while the whole folder is away, as when its disk is not mounted."""
+    """But not while the whole folder is away or empty, as when its disk is not mounted."""
     recorded, away = tmp_path / "recorded", tmp_path / "away"
     made = [segment(recorded, number) for number in range(3)]
     with opened(path) as there, ask(there) as site:
@@ -69,11 +69,13 @@ def test_a_segment_that_was_deleted_by_hand_is_forgotten(path, tmp_path):
             there.segment_closed(one)
         wait_until(lambda: len(known(site)) == 3)
         recorded.rename(away)
+        recorded.mkdir()
         there.segment_closed(segment(tmp_path / "other", 9))
         wait_until(lambda: len(known(site)) == 4)
-        shutil.rmtree(tmp_path / "other" / "gate")
+        shutil.rmtree(next((tmp_path / "other" / "gate").iterdir()))
         wait_until(lambda: known(site) == [("gate", 2), ("gate", 1), ("gate", 0)])
         (away / made[1].video.relative_to(recorded)).unlink()
+        recorded.rmdir()
         away.rename(recorded)
         wait_until(lambda: known(site) == [("gate", 2), ("gate", 0)])
 
@@ -91,3 +93,39 @@ def test_segments_that_a_new_database_does_not_know_are_found(path, tmp_path, mo
         wait_until(lambda: known(site)[0] == ("gate", 3))
         path.unlink()
         wait_until(lambda: site.ask("GET", "/api/segments").status == 200 and len(known(site)) == 3)
+
+
+def test_segments_that_too_many_records_crowded_out_are_found(path, tmp_path, monkeypatch):
+    """The newest too."""
+    monkeypatch.setattr(store, "MOST_WAITING", 1)
+    made = [segment(tmp_path, number) for number in range(4)]
+    with opened(path) as there, ask(there) as site:
+        there.recorded("gate", tmp_path)
+        wait_until(lambda: len(known(site)) == 3)
+        made += [segment(tmp_path, number) for number in range(4, 7)]
+        for one in made:
+            there.segment_closed(one)
+        wait_until(lambda: known(site) == [("gate", number) for number in range(6, -1, -1)])
+
+
+@pytest.mark.parametrize(
+    "damage", [b'{"captured_at": NaN}\n', b'{"captured_at": 1' + b"0" * 400 + b"}\n", b"[" * 99999]
+)
+def test_damaged_lines_of_a_segment_cost_its_times_only(path, tmp_path, damage):
+    made = [segment(tmp_path, number) for number in range(3)]
+    lines_of(made[0].video).write_bytes(damage)
+    with opened(path) as there, ask(there) as site:
+        there.recorded("gate", tmp_path)
+        wait_until(lambda: known(site) == [("gate", 1), ("gate", 0)])
+
+
+def test_a_folder_whose_name_is_not_utf8_costs_its_own_segments(path, tmp_path, caplog):
+    odd = tmp_path / "odd\udcff"
+    for number in range(2):
+        segment(odd, number, "yard")
+        segment(tmp_path, number)
+    with opened(path) as there, ask(there) as site:
+        there.recorded("yard", odd)
+        there.recorded("gate", tmp_path)
+        wait_until(lambda: known(site) == [("gate", 0)])
+    assert "segments in" in caplog.text

@@ -47,7 +47,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("BATCH", "RETRY", "TIDY"):
+    for name in ("BATCH", "RETRY", "TIDY", "LOOK"):
         monkeypatch.setattr(store, name, 0.02)
 
 
@@ -229,19 +229,59 @@ def test_a_record_that_no_row_can_hold_is_lost_alone(path):
 
 
 @pytest.mark.usefixtures("_hasty")
+def test_a_clock_that_is_set_ahead_makes_no_event_old(path, monkeypatch):
+    looks: list[int] = []
+    with opened(path, keep=lambda: looks.append(1) or 60.0) as there:
+        now = store.time.time()
+        there.add(event(1, time=now))
+        wait_until(lambda: events_in(there) == [1])
+        monkeypatch.setattr(store.time, "time", lambda: now + 1e6)
+        there.add(event(2, time=now + 1e6))
+        wait_until(lambda: events_in(there) == [2, 1])
+        before = len(looks)
+        wait_until(lambda: len(looks) > before + 2)
+        assert events_in(there) == [2, 1]
+
+
+@pytest.mark.usefixtures("_hasty")
+def test_whatever_fails_the_writing_goes_on(path, monkeypatch, caplog):
+    monkeypatch.setattr(store, "remove_old", lambda *_: [][0])
+    with opened(path) as there:
+        wait_until(lambda: any("cannot be written: IndexError" in line for line in caplog.messages))
+        there.add(event(1))
+        wait_until(lambda: events_in(there) == [1])
+
+
+@pytest.mark.usefixtures("_hasty")
+def test_what_was_said_of_a_damaged_file_is_no_damage_of_the_next(path):
+    with opened(path) as there:
+        there.add(event(1))
+        wait_until(lambda: events_in(there) == [1])
+        there._suspect(path.stat().st_ino + 1)
+        there.add(event(2))
+        wait_until(lambda: events_in(there) == [2, 1])
+    assert not list(path.parent.glob("maskcast-damaged-*.db"))
+
+
+@pytest.mark.usefixtures("_hasty")
 def test_what_is_older_than_keep_goes_and_so_does_what_is_above_the_most(path, monkeypatch):
-    """Also a prompt of which nothing is left. Ids are not used again."""
+    """Also a prompt and a session of which nothing is left. Ids are not used again."""
     now = itertools.count()
     monkeypatch.setattr(rows, "CHUNK", 3)
     monkeypatch.setattr(store.time, "time", lambda: NOON + 100 + next(now) * 1e-6)
-    old = [event(number, prompt="bus") for number in range(10)] + [track(number, last=NOON) for number in range(10)]
+    old = [event(number, prompt="bus", session="old") for number in range(10)] + [
+        track(number, last=NOON) for number in range(10)
+    ]
     with opened(path, keep=lambda: 60.0) as there:
         for record in [*old, *(event(number) for number in range(50, 60)), track(50, last=NOON + 90)]:
             there.add(record)
         wait_until(lambda: events_in(there) == [*range(59, 49, -1)])
         monkeypatch.setattr(rows, "MOST_EVENTS", 4)
         wait_until(lambda: events_in(there) == [59, 58, 57, 56])
-        counted = "SELECT (SELECT group_concat(track) FROM tracks), (SELECT group_concat(prompt) FROM kinds)"
-        wait_until(lambda: there.reader.ask(lambda found: found.execute(counted).fetchone()) == ("50", "car"))
+        counted = (
+            "SELECT (SELECT group_concat(track) FROM tracks), (SELECT group_concat(prompt) FROM kinds),"
+            "(SELECT count(*) FROM sessions)"
+        )
+        wait_until(lambda: there.reader.ask(lambda found: found.execute(counted).fetchone()) == ("50", "car", 1))
     keep(path, [event(99)])
     assert kept(path)[-1].id == 21
