@@ -89,6 +89,6 @@ def test_what_was_recorded_is_whole(run: FullDisk) -> None:
 
 def test_the_exit_code_says_that_the_recording_is_not_complete(run: FullDisk) -> None:
     assert run.code == 1
-    [warning, error] = run.wrong
+    [warning, error] = (line for line in run.wrong if "maskcast.db" not in line)  # that is on the full disk, too
     assert warning.startswith(f"maskcast: warning: stream shapes: cannot record into {run.disk}: No space left")
     assert error.startswith(f"maskcast: error: stream shapes: cannot record into {run.disk}: No space left")
