@@ -98,19 +98,17 @@ def refine_seen(stream: StreamState, frame: int, track: int, points: Points) -> 
 
 def advance(stream: StreamState, journey: Journey) -> Placed | None:
     """Run one slice of a journey; returns the track once it is in the present. Raises ConflictError."""
-    tracker = stream.started_tracker()
+    tracker, window = stream.started_tracker(), stream.lane.governor.window
     frames = stream.lane.trail.after(journey.reached)
     # where there are too many frames for the slices that are left, it goes in larger steps
     stride = max(1, ceil(len(frames) / (STEPS * journey.slices)))
     steps = [frames[max(0, end - stride) : end] for end in range(len(frames), 0, -stride)][::-1][:STEPS]
     past = [_past(stream, step[-1], any(seen.cut for seen in step)) for step in steps]
     try:
-        for start in range(0, len(past), stream.tracking.window):
-            tracker.carry(journey.carried, past[start : start + stream.tracking.window])
-        journey.slices -= 1
-        if steps:
-            journey.reached = steps[-1][-1].number
-        if past and past[-1].ago:
+        for start in range(0, len(past), window):
+            tracker.carry(journey.carried, past[start : start + window])
+        journey.slices, journey.reached = journey.slices - 1, steps[-1][-1].number
+        if past[-1].ago:
             return None
         known, track = tracker.ids, tracker.join(journey.carried)
         return Placed(track, new=track not in known)

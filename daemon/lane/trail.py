@@ -34,7 +34,7 @@ class Seen:
     cut: bool  # it shows another scene than the frame before it in the trail
     size: tuple[int, int]  # height and width of its picture
     picture: Image | bytes
-    objects: Sequence[Header] | None = None  # of its masks message; None until it has been published
+    objects: Sequence[Header] | None = None  # of its masks message; None until that is sent
 
     @property
     def image(self) -> Image:
@@ -66,7 +66,7 @@ class Trail:
     some pictures, compressed, with their masks.
 
     The engine adds frames when they have been tracked; the stream's writer tells which were published; any thread may
-    look. At most ``in_flight`` frames wait to be published.
+    look. At most ``in_flight`` frames wait to be published. The frame tracked last is always there.
     """
 
     def __init__(self, in_flight: int = 64) -> None:
@@ -98,6 +98,8 @@ class Trail:
     def tracked(self, window: Window) -> None:
         """Add the frames of a window that has been tracked."""
         with self._lock:
+            if self._flying and self._published and self._flying[0].index == self._published[-1]:
+                self._lose()  # it stayed only for being the newest
             for frame in window.frames:
                 height, width = frame.image.shape[:2]
                 cut, self._cut = self._cut or frame.cut, False
@@ -106,23 +108,32 @@ class Trail:
             while len(self._flying) > self._in_flight:
                 self._lose()
 
+    def announced(self, index: int, objects: Sequence[Header]) -> None:
+        """The masks message of the frame of that index is about to be sent with these objects."""
+        with self._lock:
+            for seen in self._flying:
+                if seen.index == index:
+                    seen.objects = tuple(objects)
+
     def published(self, frame: Frame, objects: Sequence[Header], shown: bool) -> None:
         """A frame has been published with these objects; ``shown``: somebody watches this very picture."""
         with self._lock:
-            self._published.append(frame.index)
             keeps = shown or not 0 <= frame.captured_at - self._kept_at < APART - _EARLY
         picture = _compressed(frame.image, SHARP if shown else SMALL) if keeps else b""
         with self._lock:
+            self._published.append(frame.index)
             while self._flying and self._flying[0].index < frame.index:
                 self._lose()  # on its way to be published
             if not self._flying or self._flying[0].index > frame.index:
                 return
+            seen = self._flying[0]
+            seen.objects = tuple(objects)
             if not keeps:
-                self._lose()
+                if self.ago(seen):
+                    self._lose()
                 return
-            seen = self._flying.popleft()
-            seen.picture, seen.objects, self._kept_at = picture, tuple(objects), frame.captured_at
-            self._kept.append(seen)
+            seen.picture, self._kept_at = picture, frame.captured_at
+            self._kept.append(self._flying.popleft())
             self._bytes += len(picture)
             while self._bytes > MOST_BYTES or len(self._kept) > MOST_PICTURES:
                 self._bytes -= len(self._kept.popleft().picture)
@@ -148,7 +159,7 @@ class Trail:
         return nearest
 
     def after(self, number: int) -> list[Seen]:
-        """The frames after the one of that ``Seen.number``, oldest first."""
+        """The frames after the one of that ``Seen.number``, oldest first; the frame tracked last ends them."""
         with self._lock:
             return [seen for seen in (*self._kept, *self._flying) if seen.number > number]
 

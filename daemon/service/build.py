@@ -144,7 +144,7 @@ def _build_stream(shared: _Shared, stream: StreamSettings, origin: Origin, obser
     record = stream.record
     open_recorder = partial(_open_recorder, shared, stream, lane)
     recording = Recording(stream.name, open_recorder, lane.metrics, record.frames, record.events)
-    sinks: tuple[Sink, ...] = (publishing, recording, LookingBack(lane.trail, preview), preview)
+    sinks: tuple[Sink, ...] = (LookingBack(lane.trail, preview), publishing, recording, preview)
     shared.clips.know(stream.name, _place(stream.record))
     if shared.events is not None:
         sinks = (*sinks, Remembering(stream.name, shared.events))

@@ -9,7 +9,7 @@ from stages.output.wire import Header, Kind
 class LookingBack:
     """Keeps the published frames for prompts that refer to them. A Sink (see daemon.sinks.sink).
 
-    It goes before ``preview``, so that what a person sees is remembered already.
+    It goes before all others, so that what a person or a program sees is remembered already.
     """
 
     def __init__(self, trail: Trail, preview: Preview) -> None:
@@ -19,8 +19,10 @@ class LookingBack:
         """Nothing: it keeps pictures as they came."""
         return Need.NOTHING
 
-    def message(self, kind: Kind, header: Header) -> bool:  # noqa: ARG002 - as of all sinks
-        """Nothing: a frame comes with the header of its masks."""
+    def message(self, kind: Kind, header: Header) -> bool:
+        """Remember the objects of a frame: a program that reads its masks may answer before `frame` is called."""
+        if kind is Kind.MASKS:
+            self._trail.announced(header["frame"], header["objects"])
         return True
 
     def frame(self, frame: FrameOutput) -> None:

@@ -188,13 +188,12 @@ class Tracker:
         """Add an object that was carried to the frame tracked last to the tracks, or correct its track; returns the id.
 
         An object by points that turns out to be tracked already is not added: the id is that of its track. Raises
-        ConfigError when there is no free row, and for a track that has ended meanwhile.
+        ConfigError when there is no free row, and for a track that has ended meanwhile, or that is in sight while the
+        corrected object was lost on the way.
         """
-        state, area = self._state, int(mask_ops.areas(one.masks))
+        state = self._state
         if one.track is not None:
-            row = self._row("refine", one.track)
-            state.overwrite(row, one.state)
-            state.table.record_correction(row, state.frame, area or one.area)
+            self._correct(self._row("refine", one.track), one)
             track = one.track
         else:
             twin = one.twin(state.masks) if one.by_points else None
@@ -206,7 +205,8 @@ class Tracker:
             track = state.table.start(record.prompt, state.frame, 1.0, True, one.area, "added by hand")
             state.table.rows[-1].away = record.away
             state.update_rivals()
-        self._note(track, one.prompted)
+        if one.prompted.masks.shape[1:] == state.masks.shape[1:]:  # else the image size has changed on the way
+            self._note(track, one.prompted)
         return track
 
     @torch.inference_mode()
@@ -290,6 +290,20 @@ class Tracker:
         if self._last_features is None:
             self._last_features = self._segmenter.encode([last.image])[0].copy()
         return self._last_features
+
+    def _correct(self, row: int, one: Carried) -> None:
+        """Let a row go on as its corrected object, which has come to the last frame. Errors as of `join`."""
+        state, area = self._state, int(mask_ops.areas(one.masks))
+        if not area and int(mask_ops.areas(state.masks[row : row + 1])):
+            raise ConfigError(
+                f"refine: track {one.track} as corrected was lost on the way from frame {one.prompted.frame}, and it"
+                " has a mask now; point at a newer picture"
+            )
+        state.overwrite(row, one.state)
+        if area:
+            state.table.record_correction(row, state.frame, area)
+        else:
+            state.table.rows[row].away = one.state.table.rows[0].away
 
     def _note(self, track: int, prompted: Prompted) -> None:
         """Keep what a track was given, as the newest."""

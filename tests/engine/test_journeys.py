@@ -26,18 +26,19 @@ WORLD = ShapesWorld(4, 128, 128, fps=20)
 class Past:
     """A stream in the engine, without its threads: each frame is tracked and published as it comes."""
 
-    def __init__(self, segmenter: Sam2Segmenter, shapes_frame, gap: int = 1, **options) -> None:
-        """``gap``: a frame of so many is tracked, the others are dropped."""
-        lane = new_lane("gate", [], Metrics())
-        self.state = StreamState(lane, Detection(), Tracking(window=4), ClassifySchedule(Classification()))
+    def __init__(self, segmenter: Sam2Segmenter, shapes_frame, gap: int = 1, fps: int = 5, **options) -> None:
+        """``gap``: a frame of so many is tracked, the others are dropped; ``fps``: of those that are tracked."""
+        tracking = Tracking(window=4)
+        lane = new_lane("gate", [], Metrics(), tracking=tracking)
+        self.state = StreamState(lane, Detection(), tracking, ClassifySchedule(Classification()))
         self.tracker = self.state.tracker = Tracker(segmenter, TrackerOptions(max_objects=4, **options))
-        self._render, self._gap = shapes_frame, gap
+        self._render, self._gap, self._fps = shapes_frame, gap, fps
         self.shown = 0  # frames
 
     def show(self, count: int) -> list:
         results = []
         for t in range(self.shown, self.shown + count):
-            frame = replace(self._render(WORLD, t), index=t * self._gap, captured_at=t / 5)
+            frame = replace(self._render(WORLD, t), index=t * self._gap, captured_at=t / self._fps)
             window = Window(0, (frame,), t == 0)
             results += self.tracker.step(window, Detections.empty() if t == 0 else None)
             self.state.lane.trail.tracked(window)
@@ -76,6 +77,14 @@ def test_an_object_reaches_the_present_in_a_few_slices_although_the_stream_goes_
     assert slices <= SLICES
     assert placed.new
     assert past.tracker.ids == (placed.track,)
+
+
+def test_at_30_frames_per_second_the_last_slice_ends_on_the_newest_frame(small, shapes_frame):
+    """Although the pictures that are kept are farther apart than that frame and the last of them."""
+    past = Past(small, shapes_frame, fps=30)
+    past.show(5)
+    placed = interactive.advance(past.state, past.point(0, visible_throughout(5)))
+    assert placed == Placed(1, new=True)
 
 
 def test_of_a_stream_that_drops_most_frames_the_object_is_kept(small, shapes_frame):

@@ -8,8 +8,11 @@ import pytest
 from daemon.errors import BusyError, ConflictError
 from daemon.lane import trail
 from daemon.lane.trail import MOST_PICTURES, Trail
+from daemon.sinks.looking_back import LookingBack
+from daemon.sinks.preview import Preview
 from stages.keyframes.motion import Motion
 from stages.output import rle
+from stages.output.wire import Kind
 from stages.types import Frame, Window
 from tests.support.fakes import frames
 
@@ -67,13 +70,27 @@ def test_points_are_on_the_track_whose_mask_has_them_all_the_smallest_where_mask
     assert seen.track_at([(6.0, 6.0)]) is None
 
 
+def test_the_objects_of_a_frame_are_known_before_its_masks_message_is_sent():
+    """A program may answer before the frame has been given to all."""
+    kept, mask = Trail(), np.ones((8, 8), bool)
+    sink = LookingBack(kept, Preview(90))
+    kept.tracked(Window(0, (numbered(0), numbered(1)), True))
+    sink.message(Kind.MASKS, {"frame": 0, "objects": [entry(7, mask)]})
+    kept.tracked(Window(0, (numbered(2),), False))
+    assert kept.find(0).track_at([(1.0, 1.0)]) == 7
+    assert [seen.index for seen in kept.after(-1)] == [0, 1, 2]
+
+
 def test_pictures_are_a_tenth_of_a_second_apart_but_none_that_is_shown_is_left_out():
     kept = Trail()
     for index in range(30):
         frame = replace(numbered(index), captured_at=index / 50)
         kept.tracked(Window(0, (frame,), False))
         kept.published(frame, (), shown=index == 17)
-    assert [seen.index for seen in kept.after(-1)] == [0, 5, 10, 15, 17, 22, 27]
+    assert [seen.index for seen in kept.after(-1)] == [0, 5, 10, 15, 17, 22, 27, 29], "the newest until others come"
+    assert (kept.find(29).index, kept.ago(kept.find(29))) == (29, 0)
+    kept.tracked(Window(0, (replace(numbered(30), captured_at=0.6),), False))
+    assert [seen.index for seen in kept.after(-1)] == [0, 5, 10, 15, 17, 22, 27, 30]
     assert kept.find(17).index == 17
     assert kept.find(19).index == 17, "the nearest one stands for a frame that was published and is not kept"
 

@@ -1,5 +1,7 @@
 """Objects added and corrected on a past frame, then carried to the present."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -124,6 +126,22 @@ def test_a_correction_on_a_past_frame_holds_in_the_present(segmenter, fast, shap
     assert overlap(corrected[track], now) > 0.6
 
 
+def test_a_correction_that_is_lost_on_the_way_leaves_a_track_that_is_in_sight_alone(segmenter, fast, shapes_frame):
+    """A cut takes its carried copy out of sight; where the track is away as well, it stays so."""
+    wanted = fastest(fast)
+    tracker = tracked_to(segmenter, fast, shapes_frame, prompts=[wanted])
+    [track], points = tracker.ids, (middle_of(fast.truth(0).masks[wanted]), np.array([1]))
+    before, carried = tracker.snapshot(), tracker.refine_on(past(fast, 0), track, *points, None)
+    tracker.carry(carried, [replace(past(fast, LAST), cut=True)])
+    with pytest.raises(ConfigError, match=f"track {track} as corrected was lost on the way from frame 0"):
+        tracker.join(carried)
+    assert tracker.snapshot() == before
+    tracker._state.leave_view()
+    tracker._state.masks = -tracker._state.masks.abs()
+    assert tracker.join(carried) == track
+    assert tracker._state.table.rows[0].away
+
+
 def test_points_on_the_frame_of_an_earlier_prompt_are_added_to_its_points(segmenter, fast, shapes_frame):
     """So they may be outside alone; on another frame without a mask there must be one inside."""
     tracker, truth = tracked_to(segmenter, fast, shapes_frame), fast.truth(0)
@@ -161,4 +179,6 @@ def test_a_small_picture_of_a_past_frame_takes_prompts_in_pixels_of_the_frame(se
     carried = tracker.add_on(seen, points=points)
     tracker.rescale(0.75)
     track = joined(tracker, carried, fast, range(1, LAST + 1))
+    again = tracker.refine_on(seen, track, *points, None)
+    assert len(again.prompted.points[1]) == 1, "points of another size do not count any more"
     assert overlap(masks_next(tracker, fast, shapes_frame)[track], fast.truth(LAST + 1).masks[wanted]) > 0.5
