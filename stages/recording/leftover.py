@@ -31,7 +31,7 @@ def take_over(folder: Path, stream: str) -> tuple[Segment | None, int]:
     """
     last = _last(folder, stream)
     if last is None:
-        return None, max((_number(last_header(lines_of(video))) for video in videos(folder, stream)), default=-1) + 1
+        return None, _next_number(folder, stream)
     lines = lines_of(last)
     if not has_picture(last):
         first = _number(first_header(lines))
@@ -39,7 +39,8 @@ def take_over(folder: Path, stream: str) -> tuple[Segment | None, int]:
         return (None, first) if first >= 0 else take_over(folder, stream)
     if lines.exists():
         os.truncate(lines, last_line(lines)[1])
-    return read_segment(stream, last), _number(last_header(lines)) + 1
+    number = _number(last_header(lines))
+    return read_segment(stream, last), number + 1 if number >= 0 else _next_number(folder, stream)
 
 
 def read_segment(stream: str, video: Path) -> Segment:
@@ -53,6 +54,11 @@ def read_segment(stream: str, video: Path) -> Segment:
     first, last = captured(first_header(lines)), captured(last_header(lines))
     start = first if first is not None else start_of(video) or 0.0
     return Segment(stream, video, start, last if last is not None else start, count, size)
+
+
+def _next_number(folder: Path, stream: str) -> int:
+    """The next frame's number, by the last lines of all segments. Raises OSError."""
+    return max((_number(last_header(lines_of(video))) for video in videos(folder, stream)), default=-1) + 1
 
 
 def has_picture(video: Path) -> bool:

@@ -4,6 +4,7 @@
 as JPEG files are in ``14-05-00Z-frames``.
 """
 
+import contextlib
 import re
 import shutil
 from collections.abc import Iterator
@@ -69,7 +70,8 @@ def pictures_of(video: Path) -> Path:
 def remove_files(video: Path) -> None:
     """Remove a segment, the ``video`` last: what is left half-way is still found. Raises OSError."""
     lines_of(video).unlink(missing_ok=True)
-    shutil.rmtree(pictures_of(video), ignore_errors=True)
+    with contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(pictures_of(video))
     video.unlink(missing_ok=True)
 
 

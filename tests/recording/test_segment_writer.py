@@ -206,6 +206,7 @@ def test_damaged_lines_stop_no_recording(tmp_path: Path, damage: bytes) -> None:
     camera.writer.close()
     lines_of(camera.videos[-1]).write_bytes(damage)
     again = Camera(tmp_path)
+    assert again.next == 20, "numbered on from the segment before"
     again.show(1, NOON + 60)
     again.writer.close()
     assert set(chain.from_iterable(json.loads(line) for line in lines_of(again.videos[-1]).open()))
