@@ -105,6 +105,7 @@ class Reloaded:
     removed: list[str]
     changed: list[str]
     restart: list[str]  # dotted, as models.detector
+    failed: dict[str, str]  # streams that do not do as the configuration says, and why
 
 
 class Control(Protocol):

@@ -341,3 +341,8 @@ class Reloaded(BaseModel):
         description="Keys that differ from those of the daemon's start, and count from the next one on.",
         examples=[["models.detector"]],
     )
+    failed: dict[str, str] = Field(
+        description="Streams that could not be brought to what the configuration says, each with the reason. One that "
+        "could not be started does not run; the next reload tries it again.",
+        examples=[{}],
+    )

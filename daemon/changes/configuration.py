@@ -69,8 +69,7 @@ class Configuration:
         self._saved, self.problem = self.wanted.changes, ""
 
 
-# of all streams: where the database stands and what may stay there is settled at the start
-_FROM_A_START_ON = {"record": ("dir", "keep", "keep_bytes")}
+_FROM_A_START_ON = {"record": ("dir",)}  # of all streams: where the database stands is settled at the start
 
 
 def in_force(started: Settings, new: Settings) -> Settings:

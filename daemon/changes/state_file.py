@@ -1,11 +1,9 @@
 """The file that keeps changes, so that they come back when the daemon starts again."""
 
-import fcntl
 import json
 import logging
 import os
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,6 +13,7 @@ from daemon.changes.change import Change, Changes, written
 from daemon.settings import value_types as kind
 from daemon.settings.schema import StreamSettings
 from stages.errors import ConfigError
+from stages.output.atomic_file import lock, write_atomically
 
 NAME = "changes.json"
 VERSION = 1
@@ -53,12 +52,10 @@ class StateFile:
         except OSError as error:
             raise ConfigError(f"state.dir {folder}: {error.strerror}; name a folder that can be written") from None
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(self._lock)
         except BlockingIOError:
             os.close(self._lock)
             raise ConfigError(f"state.dir {folder}: another daemon keeps its changes there; name another one") from None
-        except OSError:  # a file system without locks
-            log.debug("state.dir %s has no locks", folder)
 
     def close(self) -> None:
         """Let another daemon use the folder."""
@@ -84,18 +81,7 @@ class StateFile:
         """Replace the file in one step, on the disk when this returns. Raises OSError."""
         streams = {name: _entry(change) for name, change in changes.items()}
         text = json.dumps({"version": VERSION, "streams": streams}, ensure_ascii=False, indent=1)
-        part = self.path.with_suffix(".part")
-        try:
-            part.unlink(missing_ok=True)  # of an earlier crash, with whatever mode
-            with os.fdopen(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
-                file.write(text.encode())
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(self.path)
-        except OSError:
-            with suppress(OSError):
-                part.unlink(missing_ok=True)
-            raise
+        write_atomically(self.path, text.encode(), mode=0o600, sync=True)
 
     def _move_aside(self, why: str) -> None:
         aside = self.path.with_name(f"{NAME}.{time.strftime('%Y-%m-%dT%H-%M-%SZ', time.gmtime())}")

@@ -36,7 +36,7 @@ class StartMessages:
 
     def __init__(self, settings: Settings, to_stderr: bool) -> None:
         self._settings, self._to_stderr = settings, to_stderr
-        self._waiting = list(settings.streams)
+        self._told: set[str] = set()  # sessions
         self._service: Service | None = None
 
     def started(self, service: Service) -> None:
@@ -45,12 +45,16 @@ class StartMessages:
         self._print(introduce(service, self._settings), None, "listening")
 
     def tick(self, service: Service) -> None:
-        """Print the messages of streams that have come up."""
-        for settings in tuple(self._waiting):
-            stream = service.streams.get(settings.name)
-            if stream is not None and (stream.up or stream.metrics.frames_published):
-                self._waiting.remove(settings)
-                self._print(introduce_stream(settings, self._settings), settings.name, "stream_started")
+        """Print the messages of streams that have come up; streams come and go with changes."""
+        running, wanted = service.streams, service.configuration.wanted
+        self._told &= {stream.identity.session for stream in running.values()}
+        for name, settings in wanted.streams.items():
+            stream = running.get(name)
+            if stream is None or stream.identity.session in self._told:
+                continue
+            if stream.up or stream.metrics.frames_published:
+                self._told.add(stream.identity.session)
+                self._print(introduce_stream(settings, wanted.settings), name, "stream_started")
 
     def close(self) -> None:
         """Print the messages of streams that started and ended since the last tick."""

@@ -70,7 +70,11 @@ def run(arguments: Namespace) -> int:
     messages = StartMessages(settings, to_stderr=arguments.json)
     # under systemd, STATUS= shows the progress
     progress = [] if "NOTIFY_SOCKET" in os.environ else [progress_display()]
-    code = service.run(rotation, messages, RefusedSubscribers(settings.publish), *progress, Systemd())
+    try:
+        code = service.run(rotation, messages, RefusedSubscribers(settings.publish), *progress, Systemd())
+    finally:
+        if kept is not None:
+            kept.close()
     reports = [report(stream) for stream in service.streams.values()]
     if arguments.json:
         print(json.dumps({"streams": [asdict(stream) for stream in reports]}, ensure_ascii=False))

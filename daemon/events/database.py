@@ -1,7 +1,5 @@
 """The database file: opened by one daemon at a time, its schema brought up to date, a damaged one moved aside."""
 
-import errno
-import fcntl
 import logging
 import sqlite3
 from contextlib import suppress
@@ -10,6 +8,7 @@ from pathlib import Path
 from typing import IO
 
 from stages.errors import ConfigError
+from stages.output.atomic_file import lock
 
 NAME = "maskcast.db"
 APPLICATION = 0x6D61736B  # "mask": tells our files from those of other programs
@@ -111,10 +110,8 @@ def _locked(path: Path) -> IO[bytes]:
     # not on the database: closing any file of it would free SQLite's own locks
     file = path.with_name(f".{path.name}.lock").open("ab")
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno != errno.EWOULDBLOCK:  # a file system without locks
-            return file
+        lock(file)
+    except BlockingIOError:
         file.close()
         raise ConfigError(f"{path} is in use by another daemon; stop that one, or set another record.dir") from None
     return file

@@ -1,13 +1,13 @@
 """A folder of recordings belongs to one daemon at a time."""
 
 import contextlib
-import fcntl
 import os
 import threading
 from pathlib import Path
 from typing import IO
 
 from stages.errors import ConfigError
+from stages.output.atomic_file import lock
 
 _NAME = ".maskcast.lock"
 
@@ -37,14 +37,12 @@ class FolderLock:
         self._folder.mkdir(parents=True, exist_ok=True)
         file = path.open("a")
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(file)
         except BlockingIOError:
             file.close()
             raise ConfigError(
                 f"{self._folder}: another daemon records into it; give each a record.dir of its own, or stop one"
             ) from None
-        except OSError:  # a file system without locks
-            pass
         self._file = file
 
     def release(self) -> None:

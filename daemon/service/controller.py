@@ -153,12 +153,13 @@ class Controller:
         self._service.remove(name)
 
     def set_prompts(self, stream: str, prompts: Sequence[Prompt]) -> None:
-        found = self._service.find(stream)
+        self._service.find(stream)
         check_prompts(self._service, prompts)
-        if found.placed:
-            found.lane.prompt_set.ask(prompts)
-            return
         with self._configuration.lock:
+            found = self._service.find(stream)  # again: it may have been started anew since
+            if found.placed:
+                found.lane.prompt_set.ask(prompts)
+                return
             wanted = self._configuration.wanted.with_prompts(stream, tuple(prompts))
             found.lane.prompt_set.ask(prompts)
             self._configuration.put(wanted)

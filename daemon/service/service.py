@@ -12,6 +12,8 @@ from typing import Protocol
 
 from daemon.api import Api
 from daemon.changes.configuration import Configuration
+from daemon.changes.state_file import NAME
+from daemon.changes.wanted import Wanted
 from daemon.engine.engine import Engine
 from daemon.errors import ConflictError, UnknownNameError
 from daemon.events.clips import Clips
@@ -112,11 +114,22 @@ class Service:
             self.events.start()
         self.publisher = self._parts.open_publisher()
         self._opened.callback(self.publisher.close)
-        self.api = self._parts.open_api(self)
-        self._opened.callback(self.api.close)
-        self.engine.start()
-        for settings in self.configuration.wanted.streams.values():
-            self.add(settings)
+        with self.configuration.lock:  # no change comes between
+            self.api = self._parts.open_api(self)
+            self._opened.callback(self.api.close)
+            self.engine.start()
+            self._add_wanted(self.configuration.wanted)
+
+    def _add_wanted(self, wanted: Wanted) -> None:
+        """Start the first streams. One that only came over HTTP does not keep the others from running."""
+        for name, settings in wanted.streams.items():
+            try:
+                self.add(settings)
+            except MaskcastError as error:
+                if name not in wanted.changes or wanted.changes[name].stream is None:
+                    raise
+                told = "stream %s, which %s keeps, does not run: %s"
+                log.error(told, name, NAME, one_line(error), extra={"event": "error"})
 
     def main_loop(self, watchers: Iterable[Watcher]) -> None:
         """Run until the last stream has ended or a signal asks to stop. Raises the engine's error."""

@@ -4,7 +4,9 @@ import contextlib
 import errno
 import fcntl
 import os
+from functools import partial
 from pathlib import Path
+from typing import IO
 
 
 class AtomicFile:
@@ -56,22 +58,52 @@ class AtomicFile:
         return os.fstat(self._file.fileno()).st_nlink
 
     def _lock(self, path: Path) -> None:
-        """Lock the file until it is closed; the kernel releases the lock when the program ends in any way."""
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(self._file)
         except BlockingIOError as error:
             raise BlockingIOError(error.errno, f"another program is recording {path.name}") from None
-        except OSError:  # a file system without locks
-            pass
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write the complete file, or leave ``path`` unchanged. Raises OSError."""
+def lock(file: int | IO[bytes] | IO[str]) -> None:
+    """Lock an open file until it is closed; the kernel releases the lock when the program ends in any way.
+
+    Raises BlockingIOError where another has locked it. On a file system without locks nothing happens.
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError:
+        pass
+
+
+def write_atomically(path: Path, content: bytes, *, mode: int = 0o666, sync: bool = False) -> None:
+    """Write the complete file, or leave ``path`` unchanged; with ``sync`` it is on the disk then. Raises OSError.
+
+    ``mode`` are its permissions, before the umask.
+    """
     part = path.with_suffix(".part")
     try:
-        part.write_bytes(content)
+        part.unlink(missing_ok=True)  # of an earlier crash, with whatever mode
+        with open(part, "xb", opener=partial(os.open, mode=mode)) as file:
+            file.write(content)
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
         part.replace(path)
     except OSError:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
         raise
+    if sync:
+        with contextlib.suppress(OSError):  # not every file system can
+            _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Let the name of a new file be on the disk, too. Raises OSError."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

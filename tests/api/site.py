@@ -172,7 +172,7 @@ class MemoryControl:
         self.before_change()
         if self.broken:
             raise ConfigError(self.broken)
-        return Reloaded(["yard"], [], ["gate"], ["models.detector"])
+        return Reloaded(["yard"], [], ["gate"], ["models.detector"], {"roof": "no room"})
 
     def add_object(
         self,

@@ -101,6 +101,7 @@ def test_changes_are_shown_and_taken_back(site):
 
 def test_the_configuration_is_read_again_and_a_broken_one_is_refused_with_the_reason(site):
     done = {"added": ["yard"], "removed": [], "changed": ["gate"], "restart": ["models.detector"]}
+    done["failed"] = {"roof": "no room"}
     assert site.ask("POST", "/api/reload").json == done
     site.control.broken = "maskcast.toml:3: not valid TOML"
     refused = site.ask("POST", "/api/reload")

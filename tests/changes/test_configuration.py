@@ -34,16 +34,18 @@ def test_what_streams_do_counts_at_once_and_keys_that_need_a_restart_are_named_a
         detection={"every": 9},
         publish={"endpoint": "tcp://127.0.0.1:1", "jpeg_quality": 9},
         http={"token": "hunter2"},
+        record={"dir": "out", "keep": "7d", "keep_bytes": "1GB"},
     )
     configuration = Configuration(settings(), lambda: new)
     for _ in range(2):
         wanted, restart = configuration.read()
-        assert restart == ("models.detector", "publish.endpoint", "http.token")
+        assert restart == ("models.detector", "publish.endpoint", "http.token", "record.dir")
         configuration.put(wanted)
     in_force = configuration.settings
     assert (in_force.detection.every, in_force.publish.jpeg_quality) == (9, 9)
     assert (in_force.models, in_force.http) == (settings().models, settings().http)
     assert in_force.publish.endpoint == settings().publish.endpoint
+    assert (in_force.record.dir, in_force.record.keep, in_force.record.keep_bytes) == ("", "7d", "1GB")
 
 
 def test_a_daemon_without_a_configuration_says_so():

@@ -6,10 +6,14 @@ from functools import partial
 
 import pytest
 
+from daemon.changes.change import Change
 from daemon.changes.configuration import Configuration
 from daemon.changes.state_file import StateFile
+from daemon.cli.progress import StartMessages
 from daemon.errors import ConflictError, UnknownNameError
+from daemon.recording.folder_lock import FolderLock
 from daemon.service import build as composition
+from daemon.service import controller as controlling
 from daemon.service.controller import Controller
 from daemon.service.reconfigure import reload_and_tell
 from daemon.settings.load import load
@@ -201,3 +205,67 @@ def test_a_daemon_whose_last_file_has_ended_does_not_end_while_a_stream_is_start
         file.write_text(HEAD + ended + table("gate", "tracking.window = 4"))
         assert control.reload().changed == ["gate"]
         assert seen == [False]
+        file.write_text(HEAD + ended)
+        assert control.reload().removed == ["gate"]
+        assert not service.ended
+
+
+@pytest.fixture
+def held(tmp_path):
+    """The lock of a folder into which another daemon records."""
+    lock = FolderLock(tmp_path / "theirs")
+    lock.hold()
+    yield lock
+    lock.release()
+
+
+def test_a_stream_that_cannot_run_as_configured_is_named_and_the_next_reload_tries_it_again(start, file, held):
+    with start(table("gate") + table("yard")) as control:
+        recorded = table("gate", f'record.dir = "{file.parent / "theirs"}"')
+        file.write_text(HEAD + recorded + table("yard", "tracking.window = 4"))
+        reloaded = control.reload()
+        assert (reloaded.added, reloaded.changed, list(reloaded.failed)) == ([], ["yard"], ["gate"])
+        assert "another daemon records into it" in reloaded.failed["gate"]
+        assert list(running(control)) == ["yard"]
+        held.release()
+        assert control.reload().added == ["gate"]
+        assert control.reload().added == []
+
+
+def test_a_stream_from_http_that_cannot_run_any_more_keeps_no_other_from_starting(start, tmp_path, held, caplog):
+    kept = StateFile(tmp_path / "state")
+    kept.save({"roof": Change(StreamSettings(name="roof", source=LIVE, record={"dir": str(tmp_path / "theirs")}))})
+    kept.close()
+    with start(table("gate")) as control:
+        assert list(running(control)) == ["gate"]
+        assert "stream roof, which changes.json keeps, does not run: " in caplog.text
+        held.release()
+        assert control.reload().added == ["roof"]
+
+
+def test_prompts_reach_a_stream_that_is_started_anew_while_they_are_checked(start, file, monkeypatch):
+    with start(table("gate")) as control:
+
+        def check(*_) -> None:
+            file.write_text(HEAD + table("gate", "tracking.window = 4"))
+            assert control.reload().changed == ["gate"]
+
+        with monkeypatch.context() as patch:
+            patch.setattr(controlling, "check_prompts", check)
+            control.set_prompts("gate", parse_prompts(["bus"]))
+        assert running(control) == {"gate": ("bus",)}
+
+
+def test_streams_that_come_later_are_introduced_and_so_are_those_that_come_again(start, capsys):
+    with start(table("gate")) as control:
+        service = control._service
+        messages = StartMessages(service.configuration.settings, to_stderr=False)
+
+        def introduced() -> bool:
+            messages.tick(service)
+            return f"roof: {LIVE}, looking for: bird" in capsys.readouterr().out
+
+        for _ in range(2):
+            control.add(stream("roof"))
+            wait_until(introduced)
+            control.remove("roof")

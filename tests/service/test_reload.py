@@ -86,7 +86,7 @@ def test_a_hangup_changes_the_streams_that_the_file_changes_and_a_kill_loses_no_
         assert refused.value.code == 422
         assert re.fullmatch(r".*maskcast\.toml:\d+: unknown setting .*", json.loads(refused.value.read())["error"])
         daemon.file.write_text(AFTER)
-        nothing = {"added": [], "removed": [], "changed": [], "restart": []}
+        nothing = {"added": [], "removed": [], "changed": [], "restart": [], "failed": {}}
         assert daemon.ask("POST", "/api/reload") == nothing
 
         daemon.ask("POST", "/api/streams", {"name": "mine", "source": AWAY.format("mine"), "prompts": ["red square"]})
