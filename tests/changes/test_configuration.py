@@ -64,7 +64,7 @@ def test_changes_are_kept_where_there_is_a_folder_and_the_settings_in_force_have
 
 def test_a_change_that_the_configuration_makes_void_is_dropped_and_said(file, caplog):
     file.save({"gate": Change(prompts=BUS), "yard": Change(prompts=BUS)})
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.INFO, logger="daemon"):  # a command may have run in this process before
         Configuration(settings(streams=[{**GATE, "prompts": ["bus"]}]), file=file)
     told = [record for record in caplog.records if record.name.startswith("daemon.changes")]
     assert [(record.levelname, record.getMessage()) for record in told] == [
